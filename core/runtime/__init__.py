@@ -1,0 +1,1 @@
+"""An ONNX runtime whose execution providers are plugins: ``import runtime as ort``."""

@@ -1,0 +1,94 @@
+"""What executables and transfers may be able to do beyond the minimum, as protocols."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+
+@dataclass(slots=True)
+class Context:
+    """What one run carries: cancel flag, streams, trace and the caller's options.
+
+    ``cancelled`` is polled between kernels; ``streams`` maps a device to the caller's
+    stream on it; ``trace`` receives events, or is ``None`` when nobody listens.
+    """
+
+    cancelled: threading.Event | Any = None
+    streams: Mapping[Any, Any] = field(default_factory=dict)
+    trace: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def stopped(self) -> bool:
+        """Whether somebody asked this run to stop."""
+        return self.cancelled is not None and self.cancelled.is_set()
+
+
+@runtime_checkable
+class Cancellable(Protocol):
+    """An executable that can stop in the middle of a run."""
+
+    def cancel(self) -> None:
+        """Make runs in progress return soon by raising; called from another thread."""
+
+
+@runtime_checkable
+class Closeable(Protocol):
+    """An executable that holds something worth giving back."""
+
+    def close(self) -> None:
+        """Release everything; no run follows."""
+
+
+@runtime_checkable
+class Trimmable(Protocol):
+    """An executable that can shrink its working memory between runs."""
+
+    def trim(self) -> None:
+        """Give back memory that the next run can allocate again."""
+
+
+@runtime_checkable
+class MemoryReporting(Protocol):
+    """An executable that knows what it holds."""
+
+    def memory(self) -> Mapping[str, int]:
+        """Return bytes by purpose, e.g. ``{"weights": …, "arena": …}``."""
+
+
+@runtime_checkable
+class WeightReporting(Protocol):
+    """An executable that says what became of each initializer it was compiled with."""
+
+    weights: Mapping[str, str]
+    """Initializer name → ``"kept"``, ``"repacked"`` or ``"unused"``."""
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """An executable that can be saved and loaded without compiling again."""
+
+    def export(self) -> bytes:
+        """Return what ``compile`` needs to rebuild this executable."""
+
+
+@runtime_checkable
+class Transfer(Protocol):
+    """The full form of a data transfer between a device and the host."""
+
+    def __call__(self, value: Any) -> Any:
+        """Copy one value and return it on the target device, finished."""
+
+    def copy(self, source: Any, target: Any = None, stream: Any = None) -> Any:
+        """Copy into ``target``, or into a new buffer, and return it."""
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> Any:
+        """Allocate on the target device, uninitialised."""
+
+    def wrap(self, pointer: int, shape: Sequence[int], dtype: Any) -> Any:
+        """Return a view of foreign memory on the target device."""
+
+    def synchronize(self) -> None:
+        """Wait until every copy begun has finished."""

@@ -1,0 +1,557 @@
+"""Reads an ONNX file or its bytes into a `Model`, and checks it against the standard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from runtime import errors
+from runtime.graph import (
+    Attribute,
+    AttributeKind,
+    Function,
+    Graph,
+    Model,
+    Node,
+    SparseTensor,
+    Tensor,
+    Value,
+)
+from runtime.settings import Settings
+from runtime.valuetypes import (
+    ELEMENT_TYPES,
+    MapType,
+    OpaqueType,
+    OptionalType,
+    SequenceType,
+    TensorType,
+    Type,
+    nbytes,
+    numpy_dtype,
+)
+from runtime.weights import STORE, Buffer, ExternalData, decode, split
+
+Source = str | os.PathLike[str] | bytes
+
+
+def load(source: Source, settings: Settings | None = None) -> Model:
+    """Read a model from a path or from bytes.
+
+    Large initializers stay where they are, mapped or in the given bytes. Raises one of
+    `runtime.errors` when the file is missing, unreadable, invalid or too new.
+    """
+    settings = settings or Settings()
+    if isinstance(source, bytes):
+        path, folder, data = "", settings.external_data_directory, memoryview(source)
+    else:
+        path = os.fspath(source)
+        folder, data = os.path.dirname(path), _open(path)
+    if len(data) == 0:
+        raise errors.ModelEmpty(
+            f"no graph was found in {path or 'the bytes given'!r}: it is empty"
+        )
+    skeleton, views = split(data)
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(skeleton)
+    except Exception as error:
+        raise errors.ModelUnreadable(
+            f"{path or 'the bytes given'!r} is not an ONNX model: protobuf parsing failed"
+        ) from error
+    external = ExternalData(folder, settings.external_data_buffers)
+    model = from_proto(proto, views, external)
+    model.path = path
+    return model
+
+
+def _open(path: str) -> Buffer:
+    if not os.path.exists(path):
+        raise errors.ModelNotFound(f"load model from {path} failed: file doesn't exist")
+    if not Path(path).is_file():
+        raise errors.ModelUnreadable(
+            f"load model from {path} failed: it is not a file; protobuf parsing failed"
+        )
+    return STORE.map(path)
+
+
+def from_proto(
+    proto: onnx.ModelProto,
+    views: list[Buffer | None] | None = None,
+    external: ExternalData | None = None,
+) -> Model:
+    """Turn a parsed ModelProto into a `Model`; ``views`` hold initializers taken out."""
+    if not proto.HasField("graph"):
+        raise errors.ModelEmpty("no graph was found in the protobuf")
+    opsets = _opsets(proto.opset_import, proto.ir_version)
+    if proto.ir_version > onnx.IR_VERSION:
+        raise errors.UnsupportedVersion(
+            f"Unsupported model IR version: {proto.ir_version}, max supported IR "
+            f"version: {onnx.IR_VERSION}; update the onnx package or save the model for "
+            "an older one"
+        )
+    reader = _Reader(opsets, proto.ir_version, external or ExternalData("", {}))
+    graph = reader.graph(proto.graph, {}, views or [])
+    model = Model(graph, proto.ir_version, opsets)
+    model.producer_name = proto.producer_name
+    model.producer_version = proto.producer_version
+    model.domain = proto.domain
+    if proto.HasField("model_version"):
+        model.model_version = proto.model_version
+    model.doc_string = proto.doc_string
+    model.metadata = _metadata(proto.metadata_props)
+    model.extra = list(proto.training_info)
+    for function in proto.functions:
+        made = reader.function(function)
+        model.functions[made.domain, made.name, made.overload] = made
+    validate(model)
+    return model
+
+
+def _opsets(imports: Any, ir_version: int) -> dict[str, int]:
+    opsets = {
+        ("" if entry.domain == "ai.onnx" else entry.domain): entry.version
+        for entry in imports
+    }
+    if "" not in opsets and ir_version < 3:
+        opsets[""] = 1
+    newest = onnx.defs.onnx_opset_version()
+    if opsets.get("", 1) > newest:
+        raise errors.UnsupportedVersion(
+            f"the model imports opset {opsets['']} of ai.onnx; official support is until "
+            f"opset {newest}; update the onnx package or convert the model"
+        )
+    return opsets
+
+
+def _metadata(entries: Any) -> dict[str, str]:
+    return {entry.key: entry.value for entry in entries}
+
+
+class _Reader:
+    """Turns protobuf messages into our graph; knows opsets and where weights lie."""
+
+    def __init__(
+        self, opsets: dict[str, int], ir_version: int, external: ExternalData
+    ) -> None:
+        self._opsets = opsets
+        self._ir_version = ir_version
+        self._external = external
+
+    def graph(
+        self,
+        proto: onnx.GraphProto,
+        outer: Mapping[str, Value],
+        views: list[Buffer | None],
+    ) -> Graph:
+        """Read a graph; ``outer`` are the values visible from surrounding graphs."""
+        graph = Graph(proto.name)
+        graph.doc_string = proto.doc_string
+        graph.metadata = _metadata(proto.metadata_props)
+        graph.quantization = list(proto.quantization_annotation)
+        scope: dict[str, Value] = {}
+        for info in proto.input:
+            value = scope[info.name] = Value(info.name, read_type(info.type))
+            value.doc_string, value.metadata = _notes(info)
+            graph.inputs.append(value)
+        self._initializers(proto, graph, scope, views)
+        types = {info.name: info for info in (*proto.value_info, *proto.output)}
+        self._declare(proto, graph, scope, types)
+        self._connect(proto, graph, scope, outer)
+        self._finish(proto, graph, scope, outer)
+        return graph
+
+    def _initializers(
+        self,
+        proto: onnx.GraphProto,
+        graph: Graph,
+        scope: dict[str, Value],
+        views: list[Buffer | None],
+    ) -> None:
+        def register(name: str, const: Tensor | SparseTensor, kind: TensorType) -> None:
+            value = scope.get(name)
+            if value is None:
+                value = scope[name] = Value(name, kind)
+            elif self._ir_version >= 4:
+                value.overridable = True
+            if name in graph.initializers:
+                raise errors.ModelInvalid(f"initializer {name!r} is defined twice")
+            value.const = const
+            graph.initializers[name] = value
+
+        for index, tensor in enumerate(proto.initializer):
+            view = views[index] if index < len(views) else None
+            const = self.tensor(tensor, view)
+            register(tensor.name, const, TensorType(const.dtype, const.shape))
+        for sparse in proto.sparse_initializer:
+            made = self.sparse(sparse)
+            register(
+                sparse.values.name, made, TensorType(made.values.dtype, made.shape)
+            )
+
+    def _declare(
+        self,
+        proto: onnx.GraphProto,
+        graph: Graph,
+        scope: dict[str, Value],
+        types: Mapping[str, Any],
+    ) -> None:
+        """Create every node's outputs first: order in the file need not be topological."""
+        for item in proto.node:
+            for name in item.output:
+                if not name:
+                    continue
+                if name in scope:
+                    raise errors.ModelInvalid(
+                        f"node {item.name!r} ({item.op_type}) defines {name!r}, which "
+                        "is already defined; every name is assigned once"
+                    )
+                value = scope[name] = Value(name)
+                if info := types.get(name):
+                    value.type = read_type(info.type)
+                    value.doc_string, value.metadata = _notes(info)
+
+    def _connect(
+        self,
+        proto: onnx.GraphProto,
+        graph: Graph,
+        scope: dict[str, Value],
+        outer: Mapping[str, Value],
+    ) -> None:
+        visible = {**outer, **scope}
+        for item in proto.node:
+            graph.append(self.node(item, scope, visible))
+        graph.sort()
+
+    def _finish(
+        self,
+        proto: onnx.GraphProto,
+        graph: Graph,
+        scope: dict[str, Value],
+        outer: Mapping[str, Value],
+    ) -> None:
+        for info in proto.output:
+            value = scope.get(info.name)
+            if value is None and info.name in outer:
+                node = Node(
+                    "Identity", [outer[info.name]], version=self._version("", "Identity")
+                )
+                value = graph.append(node).outputs[0]
+                value.name = info.name
+            if value is None:
+                raise errors.UndefinedValue(
+                    f"graph {graph.name!r} has the output {info.name!r}, which is "
+                    "not a graph input, initializer, or output of a node"
+                )
+            value.type = value.type or read_type(info.type)
+            if value.producer is None and value.const is None:
+                value.type = value.type or read_type(info.type)
+            graph.outputs.append(value)
+
+    def _version(self, domain: str, op_type: str) -> int:
+        version = self._opsets.get(domain)
+        if version is not None:
+            return version
+        if domain == "":
+            raise errors.ModelInvalid(
+                f"{op_type} is of domain ai.onnx, but the model imports no opset of it"
+            )
+        return 1
+
+    def node(
+        self, item: onnx.NodeProto, scope: Mapping[str, Value], visible: dict[str, Value]
+    ) -> Node:
+        """Read one node whose outputs are already in scope."""
+        domain = "" if item.domain == "ai.onnx" else item.domain
+        inputs: list[Value | None] = []
+        for name in item.input:
+            if name and name not in visible:
+                raise errors.UndefinedValue(
+                    f"invalid model: node {item.name!r} ({item.op_type}) reads "
+                    f"{name!r}, which is not a graph input, initializer, or output of "
+                    "a previous node"
+                )
+            inputs.append(visible[name] if name else None)
+        attributes = {
+            entry.name: self.attribute(entry, visible) for entry in item.attribute
+        }
+        node = Node(
+            item.op_type,
+            inputs,
+            [scope[name] if name else Value() for name in item.output],
+            attributes,
+            domain=domain,
+            version=self._version(domain, item.op_type),
+            name=item.name,
+            overload=item.overload,
+            origins=(item.name or (item.output[0] if item.output else ""),),
+        )
+        node.doc_string = item.doc_string
+        node.metadata = _metadata(item.metadata_props)
+        return node
+
+    def attribute(
+        self, entry: onnx.AttributeProto, visible: Mapping[str, Value]
+    ) -> Attribute:
+        """Read an attribute; bodies see the surrounding values."""
+        kind = AttributeKind(entry.type or _guess(entry))
+        if entry.ref_attr_name:
+            return Attribute(kind, None, entry.ref_attr_name, entry.doc_string)
+        value: Any
+        match kind:
+            case AttributeKind.FLOAT:
+                value = entry.f
+            case AttributeKind.INT:
+                value = entry.i
+            case AttributeKind.STRING:
+                value = _text(entry.s)
+            case AttributeKind.TENSOR:
+                value = self.tensor(entry.t)
+            case AttributeKind.GRAPH:
+                value = self.graph(entry.g, visible, [])
+            case AttributeKind.FLOATS:
+                value = tuple(entry.floats)
+            case AttributeKind.INTS:
+                value = tuple(entry.ints)
+            case AttributeKind.STRINGS:
+                value = tuple(_text(item) for item in entry.strings)
+            case AttributeKind.TENSORS:
+                value = tuple(self.tensor(item) for item in entry.tensors)
+            case AttributeKind.GRAPHS:
+                value = tuple(self.graph(item, visible, []) for item in entry.graphs)
+            case AttributeKind.SPARSE_TENSOR:
+                value = self.sparse(entry.sparse_tensor)
+            case AttributeKind.SPARSE_TENSORS:
+                value = tuple(self.sparse(item) for item in entry.sparse_tensors)
+            case AttributeKind.TYPE_PROTO:
+                value = read_type(entry.tp)
+            case AttributeKind.TYPE_PROTOS:
+                value = tuple(read_type(item) for item in entry.type_protos)
+            case _:
+                raise errors.ModelInvalid(f"attribute {entry.name!r} has no type")
+        return Attribute(kind, value, "", entry.doc_string)
+
+    def tensor(self, proto: onnx.TensorProto, view: Buffer | None = None) -> Tensor:
+        """Read a tensor; its data is decoded when first asked for."""
+        shape = tuple(proto.dims)
+        if proto.data_type not in ELEMENT_TYPES or any(dim < 0 for dim in shape):
+            raise errors.ModelInvalid(
+                f"tensor {proto.name!r} has element type {proto.data_type} and shape "
+                f"{list(shape)}, which ONNX does not have"
+            )
+        dtype, name = proto.data_type, proto.name
+        if proto.data_location == onnx.TensorProto.EXTERNAL:
+            entries = {entry.key: entry.value for entry in proto.external_data}
+            view = self._external.view(name, entries, nbytes(dtype, shape))
+        if view is not None:
+            source = view
+            return Tensor(
+                name, dtype, shape, lambda: STORE.array(source, dtype, shape), proto
+            )
+        return Tensor(name, dtype, shape, lambda: _parsed(proto, dtype, shape), proto)
+
+    def sparse(self, proto: onnx.SparseTensorProto) -> SparseTensor:
+        """Read a sparse tensor in coordinate form and check its indices."""
+        made = SparseTensor(
+            self.tensor(proto.values), self.tensor(proto.indices), tuple(proto.dims)
+        )
+        indices, limits = made.indices.numpy(), np.array(made.shape)
+        if indices.ndim == 1:
+            limits = limits.prod()
+        if indices.size and (indices.min() < 0 or (indices >= limits).any()):
+            raise errors.ModelInvalid(
+                f"sparse tensor {proto.values.name!r} has indices outside its shape "
+                f"{list(made.shape)}"
+            )
+        return made
+
+    def function(self, proto: onnx.FunctionProto) -> Function:
+        """Read a model-local function as a graph over its formal inputs."""
+        opsets = _opsets(proto.opset_import, self._ir_version) or self._opsets
+        inner = _Reader({**self._opsets, **opsets}, self._ir_version, self._external)
+        body = onnx.GraphProto(name=proto.name)
+        body.input.extend(onnx.ValueInfoProto(name=name) for name in proto.input)
+        body.output.extend(onnx.ValueInfoProto(name=name) for name in proto.output)
+        body.node.extend(proto.node)
+        body.value_info.extend(proto.value_info)
+        return Function(
+            "" if proto.domain == "ai.onnx" else proto.domain,
+            proto.name,
+            proto.overload,
+            inner.graph(body, {}, []),
+            opsets,
+            tuple(proto.attribute),
+            {entry.name: self.attribute(entry, {}) for entry in proto.attribute_proto},
+            proto.doc_string,
+            _metadata(proto.metadata_props),
+        )
+
+
+def _notes(info: onnx.ValueInfoProto) -> tuple[str, dict[str, str]]:
+    return info.doc_string, _metadata(info.metadata_props)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _guess(entry: onnx.AttributeProto) -> int:
+    """Models of IR version 1 may leave the attribute's type out."""
+    for field, kind in (
+        ("f", 1), ("i", 2), ("s", 3), ("t", 4), ("g", 5), ("sparse_tensor", 11), ("tp", 13)
+    ):  # fmt: skip
+        if entry.HasField(field):
+            return kind
+    for field, kind in (("floats", 6), ("ints", 7), ("strings", 8), ("tensors", 9)):
+        if getattr(entry, field):
+            return kind
+    return 0
+
+
+def _parsed(proto: onnx.TensorProto, dtype: int, shape: tuple[int, ...]) -> Any:
+    """Decode a tensor that protobuf parsed."""
+    if proto.HasField("raw_data"):
+        return decode(memoryview(proto.raw_data), dtype, shape)
+    if dtype == onnx.TensorProto.STRING:
+        array = np.array([_text(s) for s in proto.string_data], object)
+    else:
+        try:
+            array = onnx.numpy_helper.to_array(proto).astype(numpy_dtype(dtype))
+        except (ValueError, TypeError) as error:
+            raise errors.ModelInvalid(
+                f"the data of tensor {proto.name!r} does not fit its shape "
+                f"{list(shape)}: {error}"
+            ) from error
+    if array.size != int(np.prod(shape, dtype=np.int64)):
+        raise errors.ModelInvalid(
+            f"tensor {proto.name!r} of shape {list(shape)} holds {array.size} elements"
+        )
+    array = array.reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def read_type(proto: onnx.TypeProto) -> Type | None:
+    """Turn a TypeProto into our type; ``None`` where nothing is set."""
+    kind = proto.WhichOneof("value")
+    note = proto.denotation
+    match kind:
+        case "tensor_type":
+            return _tensor_type(proto.tensor_type, False, note)
+        case "sparse_tensor_type":
+            return _tensor_type(proto.sparse_tensor_type, True, note)
+        case "sequence_type":
+            return SequenceType(read_type(proto.sequence_type.elem_type), note)
+        case "optional_type":
+            return OptionalType(read_type(proto.optional_type.elem_type), note)
+        case "map_type":
+            value = read_type(proto.map_type.value_type)
+            return MapType(proto.map_type.key_type, value, note)
+        case "opaque_type":
+            return OpaqueType(proto.opaque_type.domain, proto.opaque_type.name, note)
+        case _:
+            return None
+
+
+def _tensor_type(proto: Any, sparse: bool, denotation: str) -> TensorType | None:
+    if not proto.elem_type and not proto.HasField("shape"):
+        return None
+    if not proto.HasField("shape"):
+        return TensorType(proto.elem_type, None, sparse, (), denotation)
+    dims, notes = [], []
+    for dim in proto.shape.dim:
+        which = dim.WhichOneof("value")
+        if which == "dim_value":
+            dims.append(dim.dim_value if dim.dim_value >= 0 else None)
+        else:
+            dims.append(dim.dim_param or None if which else None)
+        notes.append(dim.denotation)
+    denotations = tuple(notes) if any(notes) else ()
+    return TensorType(proto.elem_type, tuple(dims), sparse, denotations, denotation)
+
+
+@cache
+def schema(domain: str, op_type: str, version: int) -> Any:
+    """Return the ONNX schema of an operator under an opset, or ``None``."""
+    try:
+        return onnx.defs.get_schema(op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+@cache
+def _domains() -> frozenset[str]:
+    return frozenset(entry.domain for entry in onnx.defs.get_all_schemas())
+
+
+def validate(model: Model) -> None:
+    """Check every node against its schema: operator, arity, attributes.
+
+    Raises `UnknownOperator` or `ModelInvalid`, naming the node and what it may have.
+    """
+    for graph in model.graph.all_graphs():
+        for node in graph:
+            key = (node.domain, node.op_type, node.overload)
+            if key not in model.functions:
+                _validate_node(node)
+    for function in model.functions.values():
+        for graph in function.graph.all_graphs():
+            for node in graph:
+                if (node.domain, node.op_type, node.overload) not in model.functions:
+                    _validate_node(node)
+
+
+def _validate_node(node: Node) -> None:
+    found = schema(node.domain, node.op_type, node.version)
+    if found is None:
+        if node.domain in _domains():
+            raise errors.UnknownOperator(
+                f"no operator {node.op_type} in domain {node.domain or 'ai.onnx'} at "
+                f"opset {node.version} (node {node.name!r}){_since(node)}"
+            )
+        return
+    for what, count, low, high in (
+        ("inputs", len(node.inputs), found.min_input, found.max_input),
+        ("outputs", len(node.outputs), found.min_output, found.max_output),
+    ):
+        if not low <= count <= high:
+            bounds = str(low) if low == high else f"{low} to {high}"
+            raise errors.ModelInvalid(
+                f"{node.label} has {count} {what}; {node.op_type} at opset "
+                f"{node.version} takes {bounds}"
+            )
+    _validate_attributes(node, found.attributes)
+
+
+def _validate_attributes(node: Node, known: Mapping[str, Any]) -> None:
+    for name, entry in node.attributes.items():
+        if name not in known:
+            raise errors.ModelInvalid(
+                f"{node.label} has the attribute {name!r}, which {node.op_type} at "
+                f"opset {node.version} does not have{errors.near(name, known)}"
+            )
+        wanted = int(known[name].type.value)
+        if wanted != int(entry.kind):
+            raise errors.ModelInvalid(
+                f"attribute {name!r} of {node.label} is a {entry.kind.name}, expected "
+                f"{AttributeKind(wanted).name}"
+            )
+    for name, entry in known.items():
+        if entry.required and name not in node.attributes:
+            raise errors.ModelInvalid(
+                f"{node.label} lacks the attribute {name!r}, which {node.op_type} "
+                "requires"
+            )
+
+
+def _since(node: Node) -> str:
+    newest = schema(node.domain, node.op_type, 10_000)
+    if newest is None:
+        names = {s.name for s in onnx.defs.get_all_schemas() if s.domain == node.domain}
+        return errors.near(node.op_type, names)
+    return f"; it exists from opset {newest.since_version}"

@@ -1,0 +1,313 @@
+"""Where weights lie: mapped files and parsed bytes, shared, read-only, never copied.
+
+Embedded weights never pass through protobuf: `split` walks the wire format of a model,
+takes the large ``raw_data`` fields out, and returns them as views of the original bytes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import ExternalDataError, ModelUnreadable
+from runtime.valuetypes import ELEMENT_TYPES, nbytes, numpy_dtype
+
+Array = np.ndarray[Any, Any]
+Buffer = memoryview
+
+LARGE = 1024
+"""Bytes from which an embedded tensor is viewed instead of parsed."""
+
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+
+
+class WeightStore:
+    """The process's mapped files and the arrays that view them, each made once.
+
+    Two sessions of one file share the pages and the very array objects, so that what a
+    provider derives from an array (packed weights) can be shared by identity too.
+    """
+
+    def __init__(self) -> None:
+        self._files: weakref.WeakValueDictionary[Any, mmap.mmap] = (
+            weakref.WeakValueDictionary()
+        )
+        self._arrays: weakref.WeakValueDictionary[Any, Array] = (
+            weakref.WeakValueDictionary()
+        )
+        self._lock = threading.Lock()
+
+    def map(self, path: str | os.PathLike[str]) -> Buffer:
+        """Map a file read-only; the mapping lives as long as a view of it does."""
+        with open(path, "rb") as file:
+            stat = os.fstat(file.fileno())
+            if stat.st_size == 0:
+                return memoryview(b"")
+            key = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            with self._lock:
+                mapped = self._files.get(key)
+                if mapped is None:
+                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    self._files[key] = mapped
+        return memoryview(mapped)
+
+    def array(self, view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
+        """Return the read-only array over a view, the same object for the same bytes."""
+        flat = np.frombuffer(view, np.uint8)
+        address = flat.__array_interface__["data"][0] if flat.size else 0
+        key = (id(view.obj), address, dtype, shape)
+        with self._lock:
+            found = self._arrays.get(key)
+            if found is not None and found.size:
+                return found
+            made = decode(view, dtype, shape)
+            self._arrays[key] = made
+            return made
+
+
+STORE = WeightStore()
+
+
+def decode(view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
+    """Return raw little-endian tensor bytes as an array; a view, but for 2 and 4 bits.
+
+    Raises `ExternalDataError` when the number of bytes does not fit shape and type.
+    """
+    expected = nbytes(dtype, shape)
+    if len(view) != expected:
+        raise ExternalDataError(
+            f"a tensor of type {ELEMENT_TYPES[dtype].name} and shape {list(shape)} "
+            f"needs {expected} bytes, found {len(view)}"
+        )
+    bits = ELEMENT_TYPES[dtype].bits
+    if bits >= 8:
+        array = np.frombuffer(view, numpy_dtype(dtype)).reshape(shape)
+    else:
+        array = _unpack(view, bits, dtype, shape)
+    array.flags.writeable = False
+    return array
+
+
+def _unpack(view: Buffer, bits: int, dtype: int, shape: tuple[int, ...]) -> Array:
+    packed = np.frombuffer(view, np.uint8)
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    mask = np.uint8((1 << bits) - 1)
+    count = int(np.prod(shape, dtype=np.int64))
+    fields = ((packed[:, None] >> shifts) & mask).reshape(-1)[:count]
+    target = numpy_dtype(dtype)
+    if ELEMENT_TYPES[dtype].name.startswith("int"):
+        sign = np.uint8(1 << (bits - 1))
+        return ((fields ^ sign).astype(np.int8) - sign.astype(np.int8)).astype(
+            target
+        ).reshape(shape)
+    if ELEMENT_TYPES[dtype].name.startswith("uint"):
+        return fields.astype(target).reshape(shape)
+    return fields.view(target).reshape(shape)
+
+
+def split(model: Buffer) -> tuple[bytes, list[Buffer | None]]:
+    """Separate a serialized ModelProto from its large initializers.
+
+    Returns the model without their ``raw_data``, and per initializer of the main graph
+    the view of it, or ``None`` where it was left in place. Raises `ModelUnreadable` for
+    bytes that are no protobuf message.
+    """
+    try:
+        fields = list(_fields(model, 0, len(model)))
+        graphs = [field for field in fields if field[0] == _GRAPH and field[1] == 2]
+        if len(graphs) != 1:
+            return bytes(model), []
+        _, _, _, start, end = graphs[0]
+        chunks, views = _split_graph(model, start, end)
+    except (IndexError, ValueError) as error:
+        raise ModelUnreadable(
+            "the bytes are not an ONNX model: protobuf parsing failed; "
+            "was the file cut short, or is it of another format?"
+        ) from error
+    size = sum(len(chunk) for chunk in chunks)
+    parts = [bytes(model[: graphs[0][2]]), _tag(_GRAPH), _varint(size), *chunks]
+    return b"".join((*parts, bytes(model[end:]))), views
+
+
+def _split_graph(
+    model: Buffer, start: int, end: int
+) -> tuple[list[bytes], list[Buffer | None]]:
+    chunks: list[bytes] = []
+    views: list[Buffer | None] = []
+    done = start
+    for number, wire, begin, first, last in _fields(model, start, end):
+        if number != _INITIALIZER or wire != 2:
+            continue
+        raw = None
+        if last - first >= LARGE:
+            raw = _raw_data(model, first, last)
+        if raw is None:
+            views.append(None)
+            continue
+        opening, body, closing = raw
+        rest = bytes(model[first:opening]) + bytes(model[closing:last])
+        chunks += (bytes(model[done:begin]), _tag(_INITIALIZER), _varint(len(rest)), rest)
+        views.append(model[body:closing])
+        done = last
+    chunks.append(bytes(model[done:end]))
+    return chunks, views
+
+
+def _raw_data(model: Buffer, first: int, last: int) -> tuple[int, int, int] | None:
+    for number, wire, begin, body, closing in _fields(model, first, last):
+        if number == _RAW_DATA and wire == 2 and closing - body >= LARGE:
+            return begin, body, closing
+    return None
+
+
+def _fields(data: Buffer, position: int, end: int) -> Any:
+    """Yield (number, wire type, start of tag, start of payload, end of payload)."""
+    while position < end:
+        begin = position
+        tag, position = _read_varint(data, position)
+        number, wire = tag >> 3, tag & 7
+        first = position
+        if wire == 2:
+            length, first = _read_varint(data, position)
+            position = first + length
+        elif wire == 0:
+            _, position = _read_varint(data, position)
+        elif wire in (1, 5):
+            position += 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+        if position > end:
+            raise ValueError("a field reaches beyond its message")
+        yield number, wire, begin, first, position
+
+
+def _read_varint(data: Buffer, position: int) -> tuple[int, int]:
+    byte = data[position]
+    if byte < 128:
+        return byte, position + 1
+    result, shift = 0, 0
+    while True:
+        byte = data[position]
+        position += 1
+        result |= (byte & 127) << shift
+        if byte < 128:
+            return result, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number longer than 64 bits")
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _tag(number: int) -> bytes:
+    return _varint(number << 3 | 2)
+
+
+class ExternalData:
+    """Resolves external tensors below one folder, and nowhere else."""
+
+    def __init__(self, folder: str, buffers: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._buffers = buffers
+        self._files: dict[str, Buffer] = {}
+
+    def view(self, tensor: str, entries: Mapping[str, str], size: int) -> Buffer:
+        """Return the bytes of an external tensor that needs ``size`` of them.
+
+        Raises `ExternalDataError` for a file that is missing, too short, or outside
+        the model's folder.
+        """
+        location = entries.get("location", "")
+        data = self._files.get(location)
+        if data is None:
+            data = self._files[location] = self._open(tensor, location)
+        try:
+            offset = int(entries.get("offset") or 0)
+            length = int(entries.get("length") or size)
+        except ValueError as error:
+            raise ExternalDataError(
+                f"initializer {tensor!r}: offset and length of its external data must "
+                f"be integers, found {dict(entries)}"
+            ) from error
+        if offset < 0 or length < 0 or offset + length > len(data):
+            raise ExternalDataError(
+                f"initializer {tensor!r} lies at bytes {offset} to {offset + length} of "
+                f"{location!r}, which has only {len(data)}; the file is cut short"
+            )
+        if length != size:
+            raise ExternalDataError(
+                f"initializer {tensor!r} needs {size} bytes by its shape and type, but "
+                f"its external data declares {length}"
+            )
+        return data[offset : offset + length]
+
+    def _open(self, tensor: str, location: str) -> Buffer:
+        if location in self._buffers:
+            return memoryview(self._buffers[location]).cast("B")
+        where = self._inside(tensor, location)
+        if not where.is_file():
+            raise ExternalDataError(
+                f"external data of initializer {tensor!r} not found: {location!r} is "
+                f"missing in {self._folder or '.'!r}; put it beside the model"
+            )
+        return STORE.map(where)
+
+    def _inside(self, tensor: str, location: str) -> Path:
+        base = Path(self._folder or ".")
+        path = Path(location)
+        bad = not location or path.is_absolute() or ".." in path.parts or "\0" in location
+        if not bad:
+            bad = not (base / path).resolve().is_relative_to(base.resolve())
+        if bad:
+            raise ExternalDataError(
+                f"initializer {tensor!r} points to {location!r}, outside the model's "
+                "folder; external data must lie in that folder or below"
+            )
+        return base / path
+
+
+def drop_pages(array: Array) -> None:
+    """Tell the system that an array's mapped pages may go; they are read again on use."""
+    mapped: Any = array
+    while isinstance(mapped, np.ndarray):
+        mapped = mapped.base
+    if isinstance(mapped, memoryview):
+        mapped = mapped.obj
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
+        return
+    start = array.__array_interface__["data"][0]
+    origin = np.frombuffer(mapped, np.uint8, 1).__array_interface__["data"][0]
+    page = mmap.PAGESIZE
+    first = -(-(start - origin) // page) * page
+    last = (start - origin + array.nbytes) // page * page
+    if last > first:
+        mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
+def fingerprint(arrays: Mapping[str, Callable[[], Array]]) -> str:
+    """Return a hash over names and contents, for caches of code that bakes weights in."""
+    import hashlib
+
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = arrays[name]()
+        digest.update(f"{name}{array.dtype}{array.shape}".encode())
+        if array.dtype == object:
+            digest.update(repr(array.tolist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.hexdigest()

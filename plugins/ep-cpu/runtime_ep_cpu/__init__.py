@@ -1,0 +1,1 @@
+"""The CPU execution provider: NumPy kernels for every operator of the standard."""

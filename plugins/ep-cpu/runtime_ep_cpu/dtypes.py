@@ -1,0 +1,67 @@
+"""Element types as policy: which are computed in float32, and how results come back.
+
+A kernel is written once over NumPy's own float types. For float16, bfloat16 and the
+8-bit floats the table widens the arguments to float32 and rounds the results back,
+unless the kernel moves data without computing (trait ``moves``) or says that it handles
+every type itself (trait ``typed``).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from runtime.graph import Node
+from runtime.kernels import Kernel
+
+NARROW = frozenset(
+    {
+        "float16",
+        "bfloat16",
+        "float8_e4m3fn",
+        "float8_e4m3fnuz",
+        "float8_e5m2",
+        "float8_e5m2fnuz",
+        "float8_e8m0fnu",
+        "float4_e2m1fn",
+    }
+)
+
+
+def widen(
+    kernel: Kernel, node: Node, function: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Wrap a bound kernel so that narrow floats are computed in float32.
+
+    Results of float32 become the first narrow argument's type again; results of other
+    types (indices, masks) stay. ``KernelTable.wrap`` calls this once per node.
+    """
+    if kernel.traits & {"moves", "typed"}:
+        return function
+
+    @functools.wraps(function, updated=())
+    def narrow(*arguments: Any) -> Any:
+        found = next((a.dtype for a in arguments if is_narrow(a)), None)
+        if found is None:
+            return function(*arguments)
+        wide = (a.astype(np.float32) if is_narrow(a) else a for a in arguments)
+        results = function(*wide)
+        if type(results) is tuple:
+            return tuple(back(result, found) for result in results)
+        return back(results, found)
+
+    return narrow
+
+
+def is_narrow(value: Any) -> bool:
+    """Whether a value is an array of a float type computed in float32."""
+    return hasattr(value, "dtype") and value.dtype.name in NARROW
+
+
+def back(result: Any, dtype: Any) -> Any:
+    """Round a float32 result to a narrow type; leave any other type alone."""
+    if hasattr(result, "dtype") and result.dtype == np.float32:
+        return result.astype(dtype)
+    return result

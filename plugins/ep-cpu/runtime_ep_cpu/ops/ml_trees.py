@@ -1,0 +1,5 @@
+"""Kernels to come."""
+
+from runtime.kernels import KernelTable
+
+table = KernelTable()
