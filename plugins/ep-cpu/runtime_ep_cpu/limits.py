@@ -1,0 +1,39 @@
+"""Refuses results that could not fit, before memory is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from runtime.errors import LimitExceeded
+
+
+@cache
+def _machine_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 40
+
+
+def check_size(shape: Sequence[int], dtype: Any, maximum: int = 0) -> None:
+    """Raise `LimitExceeded` for a result larger than ``maximum`` or the machine's memory.
+
+    ``maximum`` is in bytes; 0 means the memory the machine has. A negative dim is a
+    ``ValueError``.
+    """
+    count = 1
+    for dim in shape:
+        if dim < 0:
+            raise ValueError(f"a result cannot have the shape {list(shape)}")
+        count *= int(dim)
+    size = count * np.dtype(dtype).itemsize
+    limit = maximum or _machine_bytes()
+    if size > limit:
+        raise LimitExceeded(
+            f"a result of shape {[int(dim) for dim in shape]} and type "
+            f"{np.dtype(dtype)} needs {size} bytes, more than the {limit} allowed"
+        )
