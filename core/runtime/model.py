@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from runtime.graph import (
     Tensor,
     Value,
 )
+from runtime.schema import domains, operators, schema
 from runtime.settings import Settings
 from runtime.valuetypes import (
     ELEMENT_TYPES,
@@ -475,20 +475,6 @@ def _tensor_type(proto: Any, sparse: bool, denotation: str) -> TensorType | None
     return TensorType(proto.elem_type, tuple(dims), sparse, denotations, denotation)
 
 
-@cache
-def schema(domain: str, op_type: str, version: int) -> Any:
-    """Return the ONNX schema of an operator under an opset, or ``None``."""
-    try:
-        return onnx.defs.get_schema(op_type, version, domain)
-    except onnx.defs.SchemaError:
-        return None
-
-
-@cache
-def _domains() -> frozenset[str]:
-    return frozenset(entry.domain for entry in onnx.defs.get_all_schemas())
-
-
 def validate(model: Model) -> None:
     """Check every node against its schema: operator, arity, attributes.
 
@@ -509,7 +495,7 @@ def validate(model: Model) -> None:
 def _validate_node(node: Node) -> None:
     found = schema(node.domain, node.op_type, node.version)
     if found is None:
-        if node.domain in _domains():
+        if node.domain in domains():
             raise errors.UnknownOperator(
                 f"no operator {node.op_type} in domain {node.domain or 'ai.onnx'} at "
                 f"opset {node.version} (node {node.name!r}){_since(node)}"
@@ -552,6 +538,5 @@ def _validate_attributes(node: Node, known: Mapping[str, Any]) -> None:
 def _since(node: Node) -> str:
     newest = schema(node.domain, node.op_type, 10_000)
     if newest is None:
-        names = {s.name for s in onnx.defs.get_all_schemas() if s.domain == node.domain}
-        return errors.near(node.op_type, names)
+        return errors.near(node.op_type, operators(node.domain))
     return f"; it exists from opset {newest.since_version}"

@@ -151,8 +151,7 @@ class Partition:
     the nodes read, known now and never passed again. ``shape_only`` are inputs of which
     nothing but shape and element type is read. ``bodies`` holds, for each node claimed
     with ``body_host`` and each graph attribute, a function ``(inputs, captured, context)
-    -> outputs``, where ``captured`` are the values of ``node.captures`` in order. ``structure`` identifies operators,
-    attributes, types and ranks, not weights: it is the compile cache's key.
+    -> outputs``, where ``captured`` are the values of ``node.captures`` in order.
     """
 
     provider: str
@@ -164,7 +163,6 @@ class Partition:
     constants: tuple[Value, ...] = ()
     shape_only: frozenset[Value] = frozenset()
     bodies: Mapping[tuple[Node, str], Callable[..., Any]] = field(default_factory=dict)
-    structure: str = ""
 
 
 class Unsupported(Exception):  # noqa: N818  it is an answer, not a failure

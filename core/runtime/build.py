@@ -1,0 +1,477 @@
+"""Takes a model through every stage, bodies of control flow included, to what runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from runtime import errors, weights
+from runtime.abilities import Closeable, Context, MemoryReporting, Trimmable
+from runtime.cost import weigh
+from runtime.explain import Event, Placement, Report
+from runtime.graph import Graph, Model, Node, Tensor, Value
+from runtime.infer import infer
+from runtime.model import Source, load
+from runtime.partition import Assignment, cut, cut_all
+from runtime.passes import simplify
+from runtime.passes.lower import lowered
+from runtime.placement import record
+from runtime.plan import Placed, Plan, StepFailed, runner
+from runtime.plugin import HOST, Device, Partition, Unsupported
+from runtime.providers import Elsewhere, Providers, Request, resolve
+from runtime.settings import Settings
+from runtime.trace import Trace
+
+
+def build(
+    source: Source | Model,
+    requests: Sequence[Request],
+    settings: Settings,
+    elsewhere: Mapping[str, Elsewhere] = MappingProxyType({}),
+    dry: bool = False,
+) -> Runnable:
+    """Load a model, simplify it, divide it among providers, and compile every part.
+
+    ``requests`` are the providers in fallback order; the caller appends the host's.
+    ``dry`` stops before compiling: the result explains, but does not run. Raises one of
+    `runtime.errors`.
+    """
+    report = Report(strict=settings.fallback == "error")
+    trace = Trace()
+    with trace.span("model_loading"):
+        model = source if isinstance(source, Model) else load(source, settings)
+        _replace_initializers(model, settings)
+        infer(model, settings)
+        model.graph.bounds.update(settings.bounds)
+    with trace.span("session_initialization"):
+        providers = Providers.open(requests, settings, report, elsewhere)
+        requested = tuple(request.name for request in requests)
+        report.placement.requested = requested
+        runnable = Runnable(model, providers, settings, report, trace)
+        runnable.prepare(dry)
+    return runnable
+
+
+def _replace_initializers(model: Model, settings: Settings) -> None:
+    """Put the caller's arrays in the place of the model's initializers."""
+    for name, array in settings.initializers.items():
+        value = model.graph.initializers.get(name)
+        if value is None:
+            raise errors.OptionError(
+                f"the model has no initializer {name!r} to replace"
+                f"{errors.near(name, model.graph.initializers)}"
+            )
+        old = value.const
+        made = Tensor.of(np.asarray(array), name)
+        if old is not None and (
+            made.shape != old.shape
+            or (isinstance(old, Tensor) and made.dtype != old.dtype)
+        ):
+            raise errors.OptionError(
+                f"the replacement of initializer {name!r} has another shape or element "
+                f"type: {made} instead of {old}"
+            )
+        value.const = made
+
+
+class Runnable:
+    """A model made ready: partitions with their executables, and a plan per placement.
+
+    Thread-safe. A partition whose provider fails at run time moves to the next one, once
+    and loudly, and the run is repeated.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        providers: Providers,
+        settings: Settings,
+        report: Report,
+        trace: Trace,
+    ) -> None:
+        self.model = model
+        self.graph = model.graph
+        self.inputs = tuple(model.graph.inputs)
+        self.outputs = tuple(model.graph.outputs)
+        self.signature = tuple((v.name, v.type) for v in self.outputs)
+        self.providers = providers
+        self.settings = settings
+        self.report = report
+        self.trace = trace
+        self._section: _Section | None = None
+
+    def prepare(self, dry: bool = False) -> None:
+        """Simplify the graph, divide it and compile every partition."""
+        began = time.perf_counter()
+        evaluate = _Evaluator(self.settings)
+        for done in simplify(self.model, self.settings, evaluate):
+            self.report.placement.passes.append(
+                (done.name, done.changes, done.seconds)
+            )
+        simplified = time.perf_counter()
+        self._section = _Section(self.graph, (), self)
+        self._section.divide()
+        divided = time.perf_counter()
+        if not dry:
+            self._section.compile_all()
+        seconds = self.report.placement.seconds
+        seconds["simplify"] = simplified - began
+        seconds["partition"] = divided - simplified
+        seconds["compile"] = time.perf_counter() - divided
+        record(self.report, self.providers, self._section.sections(), self.model.path)
+
+    @property
+    def section(self) -> _Section:
+        """The main graph's partitions."""
+        if self._section is None:
+            raise errors.EngineError("the model is not prepared")
+        return self._section
+
+    @property
+    def placement(self) -> Placement:
+        """The story of this model so far, events of runs included."""
+        placement = self.report.placement
+        placement.events = list(self.report.events)
+        return placement
+
+    def run(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any] | None = None,
+        context: Context | None = None,
+        devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None = None,
+    ) -> list[Any]:
+        """Run once with values in the order of ``self.inputs``; all outputs, in order.
+
+        ``devices`` tells where inputs lie and outputs are wanted; everything on the host
+        by default.
+        """
+        return self.section.run(inputs, outputs, context or Context(), devices)
+
+    def plan(
+        self, devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None = None
+    ) -> Plan:
+        """Return the plan for a placement, made on first use."""
+        return self.section.plan(devices)
+
+    def memory(self) -> dict[str, dict[str, int]]:
+        """Return, by provider, bytes by purpose as the executables report them."""
+        found: dict[str, dict[str, int]] = {}
+        for section in self.section.sections():
+            for placed in section.placed:
+                if isinstance(placed.executable, MemoryReporting):
+                    own = found.setdefault(placed.partition.provider, {})
+                    for purpose, count in placed.executable.memory().items():
+                        own[purpose] = own.get(purpose, 0) + count
+        return found
+
+    def trim(self) -> None:
+        """Let executables give back working memory."""
+        for section in self.section.sections():
+            for placed in section.placed:
+                if isinstance(placed.executable, Trimmable):
+                    placed.executable.trim()
+
+    def close(self) -> None:
+        """Release what executables hold; no run may follow."""
+        section, self._section = self._section, None
+        for part in section.sections() if section is not None else ():
+            for placed in part.placed:
+                if isinstance(placed.executable, Closeable):
+                    placed.executable.close()
+
+
+class _Section:
+    """One graph being divided and compiled: the main one, or a body of a host claim."""
+
+    def __init__(self, graph: Graph, path: tuple[str, ...], owner: Runnable) -> None:
+        self.graph = graph
+        self.path = path
+        self.owner = owner
+        self.providers = owner.providers
+        self.report = owner.report
+        self.assignment = Assignment(graph, owner.providers, owner.report, lowered)
+        self.inputs: tuple[Value, ...] = ()
+        self.partitions: list[Partition] = []
+        self.placed: list[Placed] = []
+        self.bodies: dict[tuple[Node, str], _Section] = {}
+        self._plans: dict[Any, Plan] = {}
+        self._lock = threading.RLock()
+
+    def divide(self) -> None:
+        """Offer, weigh and cut; then do the same for the bodies the core shall plan."""
+        names = self.providers.names
+        self.assignment.offer(names)
+        self._settle(names)
+        if self.owner.settings.cost_rule and len(names) > 1:
+            weigh(self.assignment, self.providers, self.report)
+            self._settle(names)
+        self.partitions = cut_all(self.assignment)
+        self.inputs = (*self.graph.inputs, *self.graph.captures)
+        for node in self.graph:
+            self._divide_bodies(node)
+
+    def _divide_bodies(self, node: Node) -> None:
+        if not self.assignment.owners[node].body_host:
+            return
+        for name, body in node.bodies:
+            if (node, name) in self.bodies:
+                continue
+            path = (*self.path, f"{node.label}.{name}")
+            section = self.bodies[node, name] = _Section(body, path, self.owner)
+            section.divide()
+
+    def _settle(self, names: Sequence[str]) -> None:
+        """See that every node is claimed, function operators by their bodies if need be."""
+        owners = self.assignment.owners
+        while unclaimed := [node for node in self.graph if node not in owners]:
+            if not names or not self.assignment.expand_unclaimed():
+                raise self._unclaimed(unclaimed)
+            self.assignment.offer(names)
+
+    def _unclaimed(self, nodes: list[Node]) -> errors.EngineError:
+        told = "\n  ".join(self.report.describe(node) for node in nodes[:10])
+        more = f"\n  and {len(nodes) - 10} more" if len(nodes) > 10 else ""
+        names = ", ".join(self.providers.names) or "none"
+        if not self.owner.settings.host_fallback:
+            return errors.HostFallbackForbidden(
+                "the session contains graph nodes that no provider but the host's would "
+                "run, and fallback to it has been explicitly disabled by the user; "
+                f"providers: {names}; nodes:\n  {told}{more}"
+            )
+        return errors.NotImplementedByProviders(
+            f"could not find an implementation for {len(nodes)} node"
+            f"{'s' * (len(nodes) != 1)} in {names}:\n  {told}{more}"
+        )
+
+    def compile_all(self) -> None:
+        """Compile every partition; one that fails goes to the next provider, alone."""
+        for section in self.bodies.values():
+            section.compile_all()
+        self.placed = self._compile(self.partitions)
+        self._drop_weights()
+
+    def _compile(self, partitions: Sequence[Partition]) -> list[Placed]:
+        queue, placed = deque(partitions), []
+        while queue:
+            part = self._with_bodies(queue.popleft())
+            began = time.perf_counter()
+            try:
+                made = self.providers.call(
+                    "compile",
+                    part.provider,
+                    partition=part,
+                    settings=self.providers.settings(part.provider),
+                )
+                if made is None:
+                    raise Unsupported("its compile returned nothing")
+            except Exception as error:
+                queue.extendleft(reversed(self._moved(part, "compile", error)))
+                continue
+            seconds = time.perf_counter() - began
+            placed.append(Placed(part, made, runner(made, part), seconds))
+        return placed
+
+    def _with_bodies(self, part: Partition) -> Partition:
+        bodies = {
+            (node, name): self.bodies[node, name].body(node)
+            for node in part.nodes
+            for name, _ in node.bodies
+            if (node, name) in self.bodies
+        }
+        return replace(part, bodies=bodies) if bodies else part
+
+    def _moved(
+        self, part: Partition, stage: str, error: BaseException
+    ) -> list[Partition]:
+        """Give a failed partition to later providers and cut it inside itself."""
+        name = part.provider
+        later = self.providers.after(name)
+        if not later:
+            raise self._failed(part, stage, error) from error
+        kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
+        reason = f"{kind}{error}"
+        labels = tuple(node.label for node in part.nodes)
+        self.report.fallback(Event(name, stage, reason, "", labels), error)
+        for node in part.nodes:
+            self.report.refuse(node, name, reason)
+        before = {n for n in self.graph if n not in set(part.nodes)}
+        self.assignment.ban(part.nodes, name)
+        self.assignment.offer(later, part.nodes)
+        self._settle(later)
+        nodes = [node for node in self.graph if node not in before]
+        parts = cut(nodes, self.graph, self.assignment.owners)
+        for node in nodes:
+            known = set(self.bodies)
+            self._divide_bodies(node)
+            for key in self.bodies.keys() - known:
+                self.bodies[key].compile_all()
+        return parts
+
+    def _failed(
+        self, part: Partition, stage: str, error: BaseException
+    ) -> errors.EngineError:
+        if isinstance(error, errors.EngineError):
+            return error
+        if isinstance(error, Unsupported):
+            return errors.NotImplementedByProviders(f"{part.provider}: {error}")
+        return errors.ExecutionError(
+            f"{part.provider} failed to {stage} the partition from "
+            f"{part.nodes[0].label}: {type(error).__name__}: {error}"
+        )
+
+    def _drop_weights(self) -> None:
+        """Let go of mapped pages that no executable reads again."""
+        kept: set[str] = set()
+        gone: dict[str, Value] = {}
+        for placed in self.placed:
+            told = getattr(placed.executable, "weights", {})
+            for value in placed.partition.constants:
+                if told.get(value.name, "kept") == "kept":
+                    kept.add(value.name)
+                else:
+                    gone[value.name] = value
+        for name, value in gone.items():
+            if name not in kept and isinstance(value.const, Tensor):
+                weights.drop_pages(value.const.numpy())
+
+    def sections(self) -> list[_Section]:
+        """Return this section and every body below it."""
+        below = [part for body in self.bodies.values() for part in body.sections()]
+        return [self, *below]
+
+    def plan(
+        self, devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None = None
+    ) -> Plan:
+        """Return the plan for a placement, made on first use."""
+        plan = self._plans.get(devices)
+        if plan is None:
+            with self._lock:
+                plan = self._plans.get(devices) or self._make_plan(devices)
+                self._plans[devices] = plan
+        return plan
+
+    def _make_plan(
+        self, devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None
+    ) -> Plan:
+        sources, targets = devices or (
+            (HOST,) * len(self.inputs),
+            (HOST,) * len(self.graph.outputs),
+        )
+        return Plan(
+            self.graph, self.inputs, self.placed, self.providers, sources, targets
+        )
+
+    def run(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any] | None,
+        context: Context,
+        devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None = None,
+    ) -> list[Any]:
+        """Run once; a failed partition is moved and the run repeated, per provider once."""
+        try:
+            return self.plan(devices).run(inputs, outputs, context)
+        except StepFailed as failure:
+            return self._again(failure, inputs, outputs, context, devices)
+
+    def _again(
+        self,
+        failure: StepFailed,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any] | None,
+        context: Context,
+        devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None,
+    ) -> list[Any]:
+        """Move the failed partition for good, if the next provider does better with it."""
+        part, cause = failure.placed.partition, failure.cause
+        if not self.providers.after(part.provider) or self.owner.settings.fallback == "error":
+            raise self._failed(part, "run", cause) from cause
+        with self._lock:
+            before = self.placed
+            if failure.placed in before:
+                self.placed = self._compile_moved(failure)
+                self._plans.clear()
+        try:
+            return self.run(inputs, outputs, context, devices)
+        except errors.EngineError:
+            with self._lock:
+                self.placed = before
+                self._plans.clear()
+            raise
+
+    def _compile_moved(self, failure: StepFailed) -> list[Placed]:
+        part = failure.placed.partition
+        moved = self._compile(self._moved(part, "run", failure.cause))
+        at = self.placed.index(failure.placed)
+        return [*self.placed[:at], *moved, *self.placed[at + 1 :]]
+
+    def body(self, node: Node) -> Any:
+        """Return this body as a function of its inputs and the node's captures."""
+        captures = self.graph.captures
+        chosen = [node.captures.index(value) for value in captures]
+
+        def call(
+            inputs: Sequence[Any], captured: Sequence[Any], context: Context
+        ) -> list[Any]:
+            given = [*inputs, *(captured[index] for index in chosen)]
+            return self.plan().run(given, None, context)
+
+        def run(
+            inputs: Sequence[Any], captured: Sequence[Any], context: Context
+        ) -> list[Any]:
+            try:
+                return call(inputs, captured, context)
+            except StepFailed as failure:
+                given = [*inputs, *(captured[index] for index in chosen)]
+                return self._again(failure, given, None, context, None)
+
+        return run
+
+
+class _Evaluator:
+    """Computes single nodes for constant folding, with the host provider's kernels."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._providers: Providers | None = None
+
+    def __call__(
+        self, node: Node, inputs: Sequence[Any]
+    ) -> Sequence[Any] | None:
+        """Return a node's outputs, or ``None`` where the host cannot compute them."""
+        providers = self._open()
+        if not providers.names or node.graph is None or node.bodies:
+            return None
+        values = tuple(dict.fromkeys(v for v in node.inputs if v is not None))
+        outputs = tuple(value for value in node.outputs if value.name or value.uses)
+        name = providers.names[0]
+        part = Partition(name, HOST, node.graph, (node,), values, outputs)
+        by_value = dict(zip(node.inputs, inputs, strict=True))
+        try:
+            made = providers.call(
+                "compile", name, partition=part, settings=providers.settings(name)
+            )
+            run = runner(made, part)
+            given = [by_value[value] for value in values]
+            results = iter(run(given, (None,) * len(outputs), Context()))
+            return [
+                next(results) if value in outputs else None for value in node.outputs
+            ]
+        except Exception:
+            return None
+
+    def _open(self) -> Providers:
+        if self._providers is None:
+            quiet = Report()
+            host = resolve("cpu")
+            requests = [Request(host.name)] if host is not None else []
+            self._providers = Providers.open(requests, self._settings, quiet)
+        return self._providers

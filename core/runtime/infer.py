@@ -1,0 +1,91 @@
+"""Gives every value a type and shape, by ONNX's own inference on a weightless copy."""
+
+from __future__ import annotations
+
+import logging
+
+import onnx
+
+from runtime.errors import ModelInvalid
+from runtime.export import to_proto
+from runtime.graph import Graph, Model
+from runtime.model import read_type
+from runtime.settings import Settings
+from runtime.valuetypes import TensorType, Type
+
+logger = logging.getLogger("runtime")
+
+
+def infer(model: Model, settings: Settings) -> None:
+    """Fill in the types of every value, in place.
+
+    Sizes given for symbolic dims replace the symbols first. Raises `ModelInvalid` for
+    element types that contradict each other.
+    """
+    _name_values(model.graph)
+    if settings.dims or settings.denoted_dims:
+        for graph in model.graph.all_graphs():
+            _override(graph, settings)
+    proto = to_proto(model, "types")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, True, False, True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelInvalid(f"the model's types contradict each other: {error}") from error
+    except (RuntimeError, ValueError) as error:
+        logger.info("shape inference gave up: %s", error)
+        return
+    _read_back(model.graph, inferred.graph)
+
+
+def _name_values(graph: Graph) -> None:
+    """Name what is used but unnamed, uniquely across bodies."""
+    for inner in graph.all_graphs():
+        public = set(inner.outputs)
+        for node in inner:
+            for value in node.outputs:
+                if not value.name and (value.uses or value in public):
+                    value.name = graph.fresh_name(node.op_type)
+
+
+def _override(graph: Graph, settings: Settings) -> None:
+    values = [*graph.inputs, *graph.outputs]
+    values += [value for node in graph for value in node.outputs]
+    for value in values:
+        if isinstance(value.type, TensorType) and value.type.shape is not None:
+            value.type = _overridden(value.type, settings)
+
+
+def _overridden(kind: TensorType, settings: Settings) -> TensorType:
+    notes = kind.denotations or ("",) * len(kind.shape or ())
+    shape = tuple(
+        settings.denoted_dims.get(note, settings.dims.get(dim, dim))
+        if isinstance(dim, str)
+        else settings.denoted_dims.get(note, dim)
+        if dim is None
+        else dim
+        for dim, note in zip(kind.shape or (), notes, strict=True)
+    )
+    return TensorType(kind.dtype, shape, kind.sparse, kind.denotations, kind.denotation)
+
+
+def _read_back(graph: Graph, proto: onnx.GraphProto) -> None:
+    types = {info.name: info.type for info in (*proto.value_info, *proto.output)}
+    for node, item in zip(graph, proto.node, strict=True):
+        for value in node.outputs:
+            found = types.get(value.name)
+            if found is not None:
+                value.type = _known(read_type(found), value.type)
+        bodies = dict(node.bodies)
+        for entry in item.attribute:
+            if entry.HasField("g") and entry.name in bodies:
+                _read_back(bodies[entry.name], entry.g)
+
+
+def _known(found: Type | None, declared: Type | None) -> Type | None:
+    """Prefer what was inferred, but keep a declared shape that inference lost."""
+    if found is None:
+        return declared
+    lost = isinstance(found, TensorType) and found.shape is None
+    if lost and isinstance(declared, TensorType) and declared.dtype == found.dtype:
+        return declared
+    return found

@@ -1,0 +1,94 @@
+"""Writes down who owns what, once a model is divided, for `explain()`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from runtime.cost import boundary_bytes, work
+from runtime.explain import NodeRecord, PartitionRecord, Report, value_label
+from runtime.graph import Graph, Node
+from runtime.partition import Assignment
+from runtime.plan import Placed, Plan
+from runtime.plugin import Partition
+from runtime.providers import Providers
+from runtime.valuetypes import describe
+
+
+class Section(Protocol):
+    """A divided graph, as `runtime.build` keeps it."""
+
+    graph: Graph
+    path: tuple[str, ...]
+    partitions: list[Partition]
+    placed: list[Placed]
+    assignment: Assignment
+
+    def plan(self) -> Plan:
+        """Return the plan with everything on the host."""
+
+
+def record(
+    report: Report, providers: Providers, sections: Sequence[Any], path: str
+) -> None:
+    """Fill the report's placement from the divided graphs, the main one first."""
+    placement = report.placement
+    placement.model = os.path.basename(path)
+    placement.providers = tuple(providers.names)
+    placement.nodes.clear()
+    placement.partitions.clear()
+    total = sum(work(n, s.graph.bounds) for s in sections for n in s.graph) or 1.0
+    for section in sections:
+        _section(report, section, total)
+        if section.placed:
+            placement.transfers += section.plan().transfers
+
+
+def _section(report: Report, section: Any, total: float) -> None:
+    placed: Sequence[Placed | None] = section.placed or [None] * len(section.partitions)
+    parts = [p.partition for p in section.placed] or section.partitions
+    for part, item in zip(parts, placed, strict=True):
+        index = len(report.placement.partitions)
+        bounds = section.graph.bounds
+        executable = item.executable if item is not None else None
+        report.placement.partitions.append(
+            PartitionRecord(
+                index,
+                part.provider,
+                str(part.device),
+                len(part.nodes),
+                dict(Counter(node.op_type for node in part.nodes)),
+                tuple(value_label(v, part.graph) for v in part.inputs),
+                tuple(value_label(v, part.graph) for v in part.outputs),
+                boundary_bytes((*part.inputs, *part.outputs), bounds),
+                sum(work(node, bounds) for node in part.nodes) / total,
+                item.seconds if item is not None else 0.0,
+                dict(Counter(getattr(executable, "weights", {}).values())),  # type: ignore[arg-type]
+                dict(getattr(executable, "facts", {})),
+                section.path,
+            )
+        )
+        for node in part.nodes:
+            report.placement.nodes.append(_node(report, node, part, index, section.path))
+
+
+def _node(
+    report: Report, node: Node, part: Partition, index: int, path: tuple[str, ...]
+) -> NodeRecord:
+    reads = [value for value in node.inputs if value is not None]
+    return NodeRecord(
+        node.name or node.label,
+        node.op_type,
+        node.domain,
+        node.version,
+        part.provider,
+        index,
+        tuple(value_label(value, part.graph) for value in reads),
+        tuple(value.name for value in node.outputs),
+        tuple(describe(value.type) for value in node.outputs),
+        report.refusals.get(node, {}),
+        node.origins,
+        path,
+    )

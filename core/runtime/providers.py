@@ -1,0 +1,382 @@
+"""Finds installed providers by entry point, and speaks to them through their hooks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any
+
+import pluggy
+
+from runtime.errors import OptionError, ProviderNotFound, near
+from runtime.explain import Event, Report
+from runtime.plugin import (
+    API_VERSION,
+    HOST,
+    Device,
+    Option,
+    Probe,
+    ProviderInfo,
+    ProviderSpec,
+)
+from runtime.settings import Settings
+
+GROUP, INFO_GROUP = "runtime.ep", "runtime.ep_info"
+HOST_ALIAS = "cpu"
+"""The alias of the provider that folds constants and answers last."""
+
+
+@dataclass(slots=True)
+class Installed:
+    """One provider that is there: by entry point or registered in this process."""
+
+    name: str
+    point: EntryPoint | None = None
+    info_point: EntryPoint | None = None
+    object: Any = None
+    distribution: str = ""
+    _info: ProviderInfo | None = None
+    _probe: Probe | None = None
+
+    @property
+    def info(self) -> ProviderInfo:
+        """Return the description, importing no more than its own light module."""
+        if self._info is None:
+            self._info = self._read_info()
+        return self._info
+
+    def _read_info(self) -> ProviderInfo:
+        if self.info_point is not None:
+            try:
+                found = self.info_point.load()
+                return found() if callable(found) else found  # type: ignore[no-any-return]
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                return ProviderInfo(self.name, probe=lambda: Probe(reason=reason))
+        attached = getattr(self.object, "info", None)
+        return attached if attached is not None else ProviderInfo(self.name)
+
+    def probe(self) -> Probe:
+        """Ask once per process whether the provider can run here; never raises."""
+        if self._probe is None:
+            self._probe = self._compatible() or self._ask()
+        return self._probe
+
+    def _ask(self) -> Probe:
+        try:
+            return self.info.probe()
+        except Exception as error:
+            return Probe(
+                reason=f"its probe raised {type(error).__name__}: {error}",
+                remedy="report this to the provider's vendor",
+            )
+
+    def _compatible(self) -> Probe | None:
+        low, high = self.info.api
+        if low <= API_VERSION <= high:
+            return None
+        need = f"{low[0]}.{low[1]} to {high[0]}.{high[1]}"
+        have = f"{API_VERSION[0]}.{API_VERSION[1]}"
+        return Probe(
+            reason=f"it needs provider API {need}, this runtime has {have}",
+            remedy="install versions that go together: pip install -U runtime "
+            + (self.distribution or self.name),
+        )
+
+    def load(self) -> Any:
+        """Import the provider's object; whatever goes wrong is raised."""
+        if self.object is None and self.point is not None:
+            self.object = self.point.load()
+        return self.object
+
+
+class _Registry:
+    """Every provider of this process; scanned once, by name only."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._scanned: dict[str, Installed] | None = None
+        self._registered: dict[str, Installed] = {}
+
+    def all(self) -> dict[str, Installed]:
+        """Return the providers by name, those registered in this process first."""
+        with self._lock:
+            if self._scanned is None:
+                self._scanned = _scan()
+            return {**self._scanned, **self._registered}
+
+    def register(self, provider: Any, info: ProviderInfo | None, name: str) -> None:
+        """Add a provider without packaging, e.g. from a notebook."""
+        info = info or getattr(provider, "info", None) or ProviderInfo(name)
+        entry = Installed(info.name, object=provider)
+        entry._info = info
+        with self._lock:
+            self._registered[info.name] = entry
+
+    def unregister(self, name: str) -> None:
+        """Take back what `register` added."""
+        with self._lock:
+            self._registered.pop(name, None)
+
+    def rescan(self) -> None:
+        """Look at the installed distributions again."""
+        with self._lock:
+            self._scanned = None
+
+
+def _scan() -> dict[str, Installed]:
+    if os.environ.get("RUNTIME_DISABLE_PLUGIN_AUTOLOAD", "") not in ("", "0"):
+        allowed: set[str] | None = {HOST_ALIAS}
+    else:
+        listed = os.environ.get("RUNTIME_PLUGINS")
+        allowed = None if listed is None else {*_words(listed), HOST_ALIAS}
+    found: dict[str, Installed] = {}
+    for point in entry_points(group=GROUP):
+        distribution = point.dist.name if point.dist is not None else ""
+        found[point.name] = Installed(point.name, point, distribution=distribution)
+    for point in entry_points(group=INFO_GROUP):
+        if point.name in found:
+            found[point.name].info_point = point
+    if allowed is None:
+        return found
+    return {
+        name: entry
+        for name, entry in found.items()
+        if name in allowed or allowed & {_short(name), *entry.info.aliases}
+    }
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _short(name: str) -> str:
+    return name.removesuffix("ExecutionProvider").lower()
+
+
+registry = _Registry()
+
+
+def resolve(name: str) -> Installed | None:
+    """Return the installed provider of a name, or of an alias, whatever its case."""
+    installed = registry.all()
+    if name in installed:
+        return installed[name]
+    for entry in installed.values():
+        aliases = {alias.lower() for alias in entry.info.aliases} | {_short(entry.name)}
+        if name.lower() in aliases:
+            return entry
+    return None
+
+
+def usable() -> list[str]:
+    """Return the names of all providers whose probe succeeds, the host's last."""
+    names = [e.name for e in registry.all().values() if e.probe().usable]
+    return sorted(names, key=_rank)
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """Order for 'whatever is there': accelerators, other engines of the host, the host."""
+    entry = registry.all()[name]
+    if HOST_ALIAS in entry.info.aliases:
+        return (2, name)
+    return (0 if any(d.kind != HOST.kind for d in entry.probe().devices) else 1, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A provider asked for, by name or alias, with options as the caller wrote them."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A provider known by name that this installation lacks: how to get it, its options.
+
+    ``options`` is ``None`` where the set is not known.
+    """
+
+    remedy: str
+    reason: str = "it is not installed"
+    options: frozenset[str] | None = None
+
+
+def typed_options(info: ProviderInfo, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a provider's options, defaults filled in, each of its declared type.
+
+    Raises `OptionError` for an unknown option, with the near match, or a bad value.
+    """
+    options = {name: option.default for name, option in info.options.items()}
+    for key, value in given.items():
+        option = info.options.get(str(key))
+        if option is None:
+            known = ", ".join(sorted(info.options)) or "it has none"
+            raise OptionError(
+                f"{info.name} has no option {str(key)!r}{near(str(key), info.options)} "
+                f"(options: {known})"
+            )
+        options[str(key)] = _typed(info.name, str(key), option, value)
+    return options
+
+
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def _typed(provider: str, key: str, option: Option, value: Any) -> Any:
+    kind = option.type
+    try:
+        if isinstance(kind, tuple):
+            word = option.aliases.get(str(value), str(value))
+            if word not in kind:
+                raise ValueError(f"expected one of {', '.join(kind)}{near(word, kind)}")
+            made: Any = word
+        elif kind is bool:
+            word = str(value).lower()
+            if word not in _TRUE | _FALSE:
+                raise ValueError("expected true or false")
+            made = word in _TRUE
+        else:
+            text = option.aliases.get(str(value), value)
+            made = kind(text) if kind is not str else str(text)
+        if option.check is not None:
+            option.check(made)
+    except (ValueError, TypeError) as error:
+        raise OptionError(
+            f"option {key!r} of {provider}: {value!r} is not valid: {error}"
+        ) from error
+    return made
+
+
+class Providers:
+    """The providers of one session, in fallback order, each with its own settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._manager = pluggy.PluginManager("runtime")
+        self._manager.add_hookspecs(ProviderSpec)
+        self._own: dict[str, Settings] = {}
+        self._installed: dict[str, Installed] = {}
+        self._hooks: dict[tuple[str, str], Any] = {}
+        self.names: list[str] = []
+
+    @classmethod
+    def open(
+        cls,
+        requests: Sequence[Request],
+        settings: Settings,
+        report: Report,
+        elsewhere: Mapping[str, Elsewhere] = MappingProxyType({}),
+    ) -> Providers:
+        """Load the providers asked for; mistakes raise, what cannot run is reported.
+
+        ``elsewhere`` names providers that are known though not installed. Raises
+        `ProviderNotFound` for a name that is nobody's and `OptionError` for a bad option,
+        whether or not the provider is usable.
+        """
+        providers = cls(settings)
+        for request in requests:
+            entry = resolve(request.name)
+            if entry is None:
+                _missing(request, report, elsewhere)
+                continue
+            options = typed_options(entry.info, request.options)
+            probe = entry.probe()
+            if not probe.usable:
+                event = Event(entry.name, "probe", probe.reason, probe.remedy)
+                report.fallback(event)
+                continue
+            providers._add(entry, options, report)
+        return providers
+
+    def _add(self, entry: Installed, options: dict[str, Any], report: Report) -> None:
+        if entry.name in self.names:
+            return
+        try:
+            self._manager.register(entry.load(), entry.name)
+            self._manager.check_pending()
+        except Exception as error:
+            if self._manager.has_plugin(entry.name):
+                self._manager.unregister(name=entry.name)
+            reason = f"{type(error).__name__}: {error}"
+            report.fallback(Event(entry.name, "import", reason), error)
+            return
+        self.names.append(entry.name)
+        self._installed[entry.name] = entry
+        frozen = MappingProxyType(options)
+        self._own[entry.name] = replace(self._settings, options=frozen)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def info(self, name: str) -> ProviderInfo:
+        """Return a provider's description."""
+        return self._installed[name].info
+
+    def settings(self, name: str) -> Settings:
+        """Return the settings with a provider's own options."""
+        return self._own[name]
+
+    def after(self, name: str) -> list[str]:
+        """Return the providers that come later in the fallback order."""
+        return self.names[self.names.index(name) + 1 :]
+
+    def call(self, hook: str, name: str, **arguments: Any) -> Any:
+        """Call a hook of one provider; plugins that wrap hooks still see the call."""
+        key = (hook, name)
+        if key not in self._hooks:
+            others = [self._manager.get_plugin(n) for n in self.names if n != name]
+            self._hooks[key] = self._manager.subset_hook_caller(hook, others)
+        return self._hooks[key](**arguments)
+
+    def wrap(self, plugin: Any) -> None:
+        """Register a plugin of hook wrappers, e.g. one that traces every call."""
+        self._manager.register(plugin)
+        self._hooks.clear()
+
+    def transfer(self, source: Device, target: Device) -> Callable[[Any], Any]:
+        """Return a copy function, by way of the host where no provider knows a direct one.
+
+        Raises ``LookupError`` where nobody can copy.
+        """
+        if source == target:
+            return lambda value: value
+        direct = self._direct(source, target)
+        if direct is not None:
+            return direct
+        down, up = self._direct(source, HOST), self._direct(HOST, target)
+        if down is None or up is None or HOST in (source, target):
+            raise LookupError(f"no provider copies from {source} to {target}")
+        return lambda value: up(down(value))
+
+    def _direct(self, source: Device, target: Device) -> Callable[[Any], Any] | None:
+        found = self._manager.hook.data_transfer(source=source, target=target)
+        return found  # type: ignore[no-any-return]
+
+
+def _missing(
+    request: Request, report: Report, elsewhere: Mapping[str, Elsewhere]
+) -> None:
+    known = elsewhere.get(request.name)
+    if known is None:
+        names = [*registry.all(), *elsewhere]
+        raise ProviderNotFound(
+            f"there is no execution provider {request.name!r}"
+            f"{near(request.name, names)}; installed: {', '.join(registry.all())}"
+        )
+    unknown = [key for key in request.options if not _has(known.options, str(key))]
+    if unknown:
+        key = str(unknown[0])
+        raise OptionError(
+            f"{request.name} has no option {key!r}{near(key, known.options or ())}"
+        )
+    report.fallback(Event(request.name, "request", known.reason, known.remedy))
+
+
+def _has(options: frozenset[str] | None, key: str) -> bool:
+    return options is None or key in options

@@ -1,0 +1,29 @@
+"""The ONNX standard's operator schemas, looked up once each."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import onnx
+
+
+@cache
+def schema(domain: str, op_type: str, version: int) -> Any:
+    """Return the ``onnx.defs.OpSchema`` of an operator under an opset, or ``None``."""
+    try:
+        return onnx.defs.get_schema(op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+@cache
+def domains() -> frozenset[str]:
+    """Return the domains the standard defines operators for."""
+    return frozenset(entry.domain for entry in onnx.defs.get_all_schemas())
+
+
+@cache
+def operators(domain: str) -> frozenset[str]:
+    """Return the names of a domain's operators."""
+    return frozenset(s.name for s in onnx.defs.get_all_schemas() if s.domain == domain)
