@@ -1,8 +1,15 @@
-"""Hypothesis profiles: few examples by default, many at night."""
+"""Hypothesis profiles (few examples by default, many at night) and shared fixtures."""
 
 import os
+import sys
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+from runtime.explain import forget_warnings
+from runtime.providers import registry
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 settings.register_profile(
     "default",
@@ -18,3 +25,19 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture
+def registered():
+    """Return a function that registers providers for one test."""
+    added = []
+
+    def register(*providers):
+        for provider in providers:
+            registry.register(provider, provider.info, provider.info.name)
+            added.append(provider.info.name)
+
+    forget_warnings()
+    yield register
+    for name in added:
+        registry.unregister(name)

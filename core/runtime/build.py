@@ -23,8 +23,8 @@ from runtime.partition import Assignment, cut, cut_all
 from runtime.passes import simplify
 from runtime.passes.lower import lowered
 from runtime.placement import record
-from runtime.plan import Placed, Plan, StepFailed, runner
-from runtime.plugin import HOST, Device, Partition, Unsupported
+from runtime.plan import Devices, Placed, Plan, StepFailed, runner
+from runtime.plugin import HOST, Partition, Unsupported
 from runtime.providers import Elsewhere, Providers, Request, resolve
 from runtime.settings import Settings
 from runtime.trace import Trace
@@ -146,7 +146,7 @@ class Runnable:
         inputs: Sequence[Any],
         outputs: Sequence[Any] | None = None,
         context: Context | None = None,
-        devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None = None,
+        devices: Devices | None = None,
     ) -> list[Any]:
         """Run once with values in the order of ``self.inputs``; all outputs, in order.
 
@@ -156,7 +156,7 @@ class Runnable:
         return self.section.run(inputs, outputs, context or Context(), devices)
 
     def plan(
-        self, devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None = None
+        self, devices: Devices | None = None
     ) -> Plan:
         """Return the plan for a placement, made on first use."""
         return self.section.plan(devices)
@@ -239,6 +239,7 @@ class _Section:
     def _unclaimed(self, nodes: list[Node]) -> errors.EngineError:
         told = "\n  ".join(self.report.describe(node) for node in nodes[:10])
         more = f"\n  and {len(nodes) - 10} more" if len(nodes) > 10 else ""
+        told += "".join(f"\n  {event}" for event in self.report.events)
         names = ", ".join(self.providers.names) or "none"
         if not self.owner.settings.host_fallback:
             return errors.HostFallbackForbidden(
@@ -348,7 +349,7 @@ class _Section:
         return [self, *below]
 
     def plan(
-        self, devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None = None
+        self, devices: Devices | None = None
     ) -> Plan:
         """Return the plan for a placement, made on first use."""
         plan = self._plans.get(devices)
@@ -359,7 +360,7 @@ class _Section:
         return plan
 
     def _make_plan(
-        self, devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None
+        self, devices: Devices | None
     ) -> Plan:
         sources, targets = devices or (
             (HOST,) * len(self.inputs),
@@ -374,7 +375,7 @@ class _Section:
         inputs: Sequence[Any],
         outputs: Sequence[Any] | None,
         context: Context,
-        devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None = None,
+        devices: Devices | None = None,
     ) -> list[Any]:
         """Run once; a failed partition is moved and the run repeated, per provider once."""
         try:
@@ -388,7 +389,7 @@ class _Section:
         inputs: Sequence[Any],
         outputs: Sequence[Any] | None,
         context: Context,
-        devices: tuple[tuple[Device, ...], tuple[Device, ...]] | None,
+        devices: Devices | None,
     ) -> list[Any]:
         """Move the failed partition for good, if the next provider does better with it."""
         part, cause = failure.placed.partition, failure.cause

@@ -55,6 +55,10 @@ class ProviderUnavailable(ProviderError):
     """A provider that is known but cannot run here; carries reason and remedy."""
 
 
+class TransferUnavailable(ProviderError):
+    """No provider in use copies between two devices."""
+
+
 class OptionError(EngineError):
     """An option that the provider or the session does not have, or a bad value."""
 

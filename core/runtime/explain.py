@@ -15,6 +15,7 @@ from runtime.graph import Graph, Node, Value
 from runtime.valuetypes import describe
 
 logger = logging.getLogger("runtime")
+logger.addHandler(logging.NullHandler())
 
 _warned: set[tuple[str, str]] = set()
 _lock = threading.Lock()

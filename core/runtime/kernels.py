@@ -361,6 +361,11 @@ def fill(value: Any, buffer: Any) -> Any:
     """Copy a result into a caller's buffer, when there is one, and return what holds it."""
     if buffer is None or buffer is value:
         return value
+    if tuple(buffer.shape) != tuple(value.shape):
+        raise ValueError(
+            f"a result has the shape {list(value.shape)}, but the memory bound to it "
+            f"has {list(buffer.shape)}"
+        )
     buffer[...] = value
     return buffer
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from runtime.abilities import Context
-from runtime.errors import Cancelled, EngineError
+from runtime.errors import Cancelled, EngineError, FeedError
 from runtime.graph import Graph, Value
 from runtime.kernels import fill
 from runtime.plugin import HOST, Device, Executable, Partition
 from runtime.providers import Providers
 from runtime.valuetypes import TensorType, numpy_dtype
+
+Devices = tuple[tuple[Device, ...], tuple[Device | None, ...]]
+"""Where inputs lie and where outputs are wanted; ``None`` leaves one where it is."""
 
 Run = Callable[[Sequence[Any], Sequence[Any], Context], Sequence[Any]]
 
@@ -147,7 +150,7 @@ class Plan:
         placed: Sequence[Placed],
         providers: Providers,
         input_devices: Sequence[Device],
-        output_devices: Sequence[Device],
+        output_devices: Sequence[Device | None],
     ) -> None:
         self._providers = providers
         self._slots: dict[tuple[Value, Device, bool], int] = {}
@@ -231,8 +234,9 @@ class Plan:
         self._template[slot] = self._providers.transfer(HOST, device)(array)
         return slot
 
-    def _output(self, value: Value, device: Device) -> int:
-        return self._fetch(value, device)
+    def _output(self, value: Value, device: Device | None) -> int:
+        """Return the slot of a result; without a device it stays where it is made."""
+        return self._fetch(value, device or self._home.get(value, HOST))
 
     def _bind_last(self) -> None:
         """Let the last step fill the caller's buffers: nothing can fail after it."""
@@ -304,17 +308,25 @@ class Plan:
     ) -> list[Any]:
         """Give host results memory of their own and put bound ones where they belong."""
         borrowed = {id(root(value)) for value in (*inputs, *self._constants)}
-        for index, value in enumerate(values):
+        for index, (value, device) in enumerate(
+            zip(values, self._output_devices, strict=True)
+        ):
             buffer = outputs[index] if outputs is not None else None
-            if buffer is not None:
+            if buffer is not None and device is not None:
                 if buffer is not value:
-                    self._into(value, buffer, self._output_devices[index])
+                    self._into(value, buffer, device)
                 values[index] = buffer
-            elif self._output_devices[index] == HOST:
+            elif device == HOST:
                 values[index] = owned(value, borrowed)
         return values
 
     def _into(self, value: Any, buffer: Any, device: Device) -> None:
+        """Copy a result that was made elsewhere into the caller's buffer."""
+        if tuple(buffer.shape) != tuple(value.shape):
+            raise FeedError(
+                f"a result has the shape {list(value.shape)}, but the memory bound to it "
+                f"has {list(buffer.shape)}"
+            )
         if device == HOST:
             buffer[...] = value
             return
@@ -363,7 +375,3 @@ def _copying(copy: Callable[[Any], Any]) -> Run:
 def _stand_in(value: Any) -> Any:
     """Return an array of a device value's shape and type that takes no memory."""
     return np.broadcast_to(np.empty((), np.dtype(value.dtype)), value.shape)
-
-
-Devices = tuple[tuple[Device, ...], tuple[Device, ...]]
-Bodies = Mapping[Any, Any]

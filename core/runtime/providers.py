@@ -12,7 +12,7 @@ from typing import Any
 
 import pluggy
 
-from runtime.errors import OptionError, ProviderNotFound, near
+from runtime.errors import OptionError, ProviderNotFound, TransferUnavailable, near
 from runtime.explain import Event, Report
 from runtime.plugin import (
     API_VERSION,
@@ -342,7 +342,7 @@ class Providers:
     def transfer(self, source: Device, target: Device) -> Callable[[Any], Any]:
         """Return a copy function, by way of the host where no provider knows a direct one.
 
-        Raises ``LookupError`` where nobody can copy.
+        Raises `TransferUnavailable` where nobody can copy.
         """
         if source == target:
             return lambda value: value
@@ -351,7 +351,10 @@ class Providers:
             return direct
         down, up = self._direct(source, HOST), self._direct(HOST, target)
         if down is None or up is None or HOST in (source, target):
-            raise LookupError(f"no provider copies from {source} to {target}")
+            raise TransferUnavailable(
+                f"no provider of this session copies from {source} to {target}; name one "
+                "that owns the device among its providers"
+            )
         return lambda value: up(down(value))
 
     def _direct(self, source: Device, target: Device) -> Callable[[Any], Any] | None:

@@ -71,11 +71,12 @@ def numpy_dtype(code: int) -> np.dtype[Any]:
     Raises ``KeyError`` for a code that is no ONNX element type.
     """
     name = ELEMENT_TYPES[code].numpy
-    if hasattr(np, name) or name in ("bool", "object"):
+    if name in np.sctypeDict:
         return np.dtype(name)
     import ml_dtypes
 
-    return np.dtype(getattr(ml_dtypes, name))
+    found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return found
 
 
 def element_code(dtype: Any) -> int:

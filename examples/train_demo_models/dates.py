@@ -24,11 +24,27 @@ CHARACTERS = (
 ANSWER = len("1999-03-03")
 
 MONTHS = (
-    *("January", "February", "March", "April", "May", "June", "July"),
-    *("August", "September", "October", "November", "December"),
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 )
 WEEKDAYS = (
-    *("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
 )
 SPELLINGS = (
     "{d} {month} {y}",
@@ -60,10 +76,17 @@ def spell(day: date, rng: random.Random) -> str:
     """Write `day` in one of the spellings, at times all lower or all upper case."""
     month, weekday = MONTHS[day.month - 1], WEEKDAYS[day.weekday()]
     text = rng.choice(SPELLINGS).format(
-        **{"d": day.day, "dd": f"{day.day:02}", "nth": f"{day.day}{_suffix(day.day)}"},
-        **{"m": day.month, "mm": f"{day.month:02}", "month": month, "mon": month[:3]},
-        **{"y": day.year, "yy": f"{day.year % 100:02}"},
-        **{"weekday": weekday, "wd": weekday[:3]},
+        d=day.day,
+        dd=f"{day.day:02}",
+        nth=f"{day.day}{_suffix(day.day)}",
+        wd=weekday[:3],
+        weekday=weekday,
+        m=day.month,
+        mm=f"{day.month:02}",
+        mon=month[:3],
+        month=month,
+        yy=f"{day.year % 100:02}",
+        y=day.year,
     )
     return rng.choice((text, text, text.lower(), text.upper()))
 

@@ -68,7 +68,7 @@ def train(images: Tensor, labels: Tensor) -> DigitsCnn:
 
 
 def _shifted(images: Tensor) -> Tensor:
-    """Move a batch by up to one pixel each way, the same for all its images."""
+    """Move a batch by up to one pixel each way, wrapping at the edges."""
     down, right = torch.randint(-1, 2, (2,)).tolist()
     return torch.roll(images, (down, right), (2, 3))
 
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("core/runtime/demo"))
     folder = parser.parse_args().output
     torch.manual_seed(0)
+    torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
     split = digits.load()
     model = train(

@@ -46,14 +46,14 @@ def export(model: GradientBoostingClassifier) -> onnx.ModelProto:
     versions = (("", onnx_file.OPSET), ("ai.onnx.ml", ML_OPSET))
     converted.opset_import.extend(helper.make_opsetid(*pair) for pair in versions)
     graph = converted.graph
-    image, label, probabilities = (
-        helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 8, 8]),
-        helper.make_tensor_value_info("label", TensorProto.INT64, ["batch"]),
-        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10]),
-    )
-    graph.input[0].CopyFrom(image)
-    graph.output[0].CopyFrom(label)
-    graph.output[1].CopyFrom(probabilities)
+    for value, kind, shape in (
+        (graph.input[0], TensorProto.FLOAT, (1, 8, 8)),
+        (graph.output[0], TensorProto.INT64, ()),
+        (graph.output[1], TensorProto.FLOAT, (10,)),
+    ):
+        tensor = helper.make_tensor_type_proto(kind, ("batch", *shape))
+        value.type.CopyFrom(tensor)
+    graph.input[0].name = "image"
     graph.node.insert(0, helper.make_node("Flatten", ["image"], ["pixels"], axis=1))
     return converted
 

@@ -1,0 +1,1 @@
+"""The onnxruntime-compatible face: it translates and decides nothing."""

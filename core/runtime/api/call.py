@@ -1,0 +1,72 @@
+"""What makes a run fast: one callable per session with every look-up done beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from runtime.abilities import Context
+from runtime.api.exceptions import translated
+from runtime.api.feeds import Signature
+from runtime.api.options import RunOptions
+from runtime.build import Runnable
+from runtime.errors import EngineError, FeedError, near
+
+Call = Callable[..., list[Any]]
+
+
+def bound_call(runnable: Runnable) -> Call:
+    """Return ``call(output_names, input_feed, run_options)`` for a session."""
+    values = Signature(runnable.inputs).values
+    run = runnable.run
+    names = tuple(name for name, _ in runnable.signature)
+    chosen: dict[Any, tuple[int, ...]] = {}
+    idle = Context(trace=_kernel_trace(runnable))
+
+    def call(
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        run_options: RunOptions | None = None,
+    ) -> list[Any]:
+        try:
+            given = values(input_feed)
+            if output_names:
+                key = output_names if isinstance(output_names, str) else (*output_names,)
+                wanted = chosen.get(key)
+                if wanted is None:
+                    wanted = chosen[key] = indices(output_names, names)
+            else:
+                wanted = None
+            context = idle if run_options is None else context_of(runnable, run_options)
+            results = run(given, None, context)
+        except EngineError as error:
+            raise translated(error) from error
+        return results if wanted is None else [results[index] for index in wanted]
+
+    return call
+
+
+def indices(output_names: Any, names: Sequence[str]) -> tuple[int, ...]:
+    """Return where the wanted outputs stand; an unknown one is a `FeedError`."""
+    if isinstance(output_names, str):
+        raise TypeError(
+            f"output_names is a list of names, not a string; did you mean "
+            f"[{output_names!r}]?"
+        )
+    for name in output_names:
+        if name not in names:
+            raise FeedError(f"Invalid output name:{name}{near(str(name), names)}")
+    return tuple(names.index(name) for name in output_names)
+
+
+def context_of(runnable: Runnable, options: RunOptions) -> Context:
+    """Return what one run carries, by its options."""
+    return Context(
+        cancelled=options._event,
+        trace=_kernel_trace(runnable),
+        options=options._entries,
+    )
+
+
+def _kernel_trace(runnable: Runnable) -> Any:
+    return runnable.trace if runnable.settings.profiling else None

@@ -1,0 +1,89 @@
+"""OrtDevice, device names, and copies between devices without a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from runtime.errors import TransferUnavailable
+from runtime.explain import Report
+from runtime.plugin import HOST, Device
+from runtime.providers import Providers, Request, registry
+from runtime.settings import Settings
+
+_TYPES = {"cpu": 0, "cuda": 1, "gpu": 1, "webgpu": 1, "fpga": 2, "npu": 3, "cann": 3, "dml": 4}
+
+
+class OrtDevice:
+    """A device by kind, number and vendor."""
+
+    def __init__(self, kind: str, device_id: int = 0, vendor_id: int = -1) -> None:
+        self._kind = kind
+        self._id = device_id
+        self._vendor = vendor_id
+
+    @staticmethod
+    def make(name: str, device_id: int, vendor_id: int = -1) -> OrtDevice:
+        """Return the device of a name such as ``cuda``."""
+        return OrtDevice(device_of(name, device_id).kind, device_id, vendor_id)
+
+    @staticmethod
+    def cpu() -> int:
+        """Return the device type of the host."""
+        return 0
+
+    def device_id(self) -> int:
+        """Return the device's number."""
+        return self._id
+
+    def device_type(self) -> int:
+        """Return the kind as onnxruntime numbers it."""
+        return _TYPES.get(self._kind, 3)
+
+    def device_vendor_id(self) -> int:
+        """Return the PCI vendor, or -1."""
+        return self._vendor
+
+    def device_mem_type(self) -> int:
+        """Return 0, the device's default memory."""
+        return 0
+
+
+def device_of(name: str, index: int = 0) -> Device:
+    """Return the device of a lower-case name.
+
+    Raises ``ValueError`` for a name that neither onnxruntime nor an installed provider
+    knows.
+    """
+    kinds = {kind for e in registry.all().values() for kind in e.info.device_kinds}
+    if name not in kinds and name not in _TYPES:
+        raise ValueError(f"Unsupported device type: {name}")
+    return HOST if name == "cpu" else Device(name, index)
+
+
+def transfer(source: Device, target: Device) -> Callable[[Any], Any]:
+    """Return a copy function by any installed provider that owns one of the devices.
+
+    Raises ``RuntimeError`` saying what is missing.
+    """
+    if source == target:
+        return lambda value: value
+    try:
+        return _providers(frozenset({source.kind, target.kind})).transfer(source, target)
+    except TransferUnavailable as error:
+        foreign = source if source != HOST else target
+        raise RuntimeError(
+            f"no usable provider here owns the device {foreign}; "
+            "runtime doctor tells what is installed and what it lacks"
+        ) from error
+
+
+@cache
+def _providers(kinds: frozenset[str]) -> Providers:
+    requests = [
+        Request(entry.name)
+        for entry in registry.all().values()
+        if kinds & set(entry.info.device_kinds) and entry.probe().usable
+    ]
+    return Providers.open(requests, Settings(), Report())

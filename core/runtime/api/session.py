@@ -1,0 +1,286 @@
+"""InferenceSession: a model made ready to run, as onnxruntime's clients know it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runtime.api.binding import IOBinding
+from runtime.api.call import bound_call
+from runtime.api.environment import host_name, severity
+from runtime.api.exceptions import Fail, InvalidArgument, translation
+from runtime.api.known import elsewhere
+from runtime.api.metadata import ModelMetadata, NodeArg
+from runtime.api.options import RunOptions, SessionOptions, settings_of
+from runtime.api.requests import requests_of
+from runtime.api.values import OrtValue
+from runtime.build import build
+from runtime.explain import Placement
+from runtime.export import to_proto
+from runtime.graph import Graph
+from runtime.providers import usable
+
+Providers = Sequence[str | tuple[str, Mapping[str, Any]]] | str | None
+
+
+class InferenceSession:
+    """A model made ready to run on the providers asked for.
+
+    Args:
+        path_or_bytes: the model's path, or its serialized bytes.
+        sess_options: how to build it; read now, later changes do nothing.
+        providers: names, or (name, options) pairs, in fallback order. ``None`` is the
+            host only, ``"auto"`` every usable one; the host is appended last unless the
+            options forbid it.
+        provider_options: options by position, when ``providers`` are plain names.
+        strict: whether a provider that cannot run is an error; by default it warns and
+            the next one takes over.
+
+    Raises an exception of `runtime.capi.onnxruntime_pybind11_state`.
+    """
+
+    def __init__(
+        self,
+        path_or_bytes: str | bytes | os.PathLike[str],
+        sess_options: SessionOptions | None = None,
+        providers: Providers = None,
+        provider_options: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        strict: bool | None = None,
+        enable_fallback: int = 1,
+        disabled_optimizers: Sequence[str] = (),
+        read_config_from_model: int = 0,
+        dry_run: bool = False,
+    ) -> None:
+        if not isinstance(path_or_bytes, (str, bytes, os.PathLike)) or path_or_bytes == "":
+            raise TypeError(f"Unable to load from type '{type(path_or_bytes)}'")
+        self._source = path_or_bytes
+        self._options = _copied(sess_options or SessionOptions())
+        if disabled_optimizers:
+            key = "optimization.disable_specified_optimizers"
+            self._options._entries[key] = ",".join(disabled_optimizers)
+        self._strict = strict
+        self._dry_run = dry_run
+        self._asked = self._chosen(providers, provider_options)
+        self._open()
+
+    def _chosen(
+        self, providers: Providers, provider_options: Sequence[Mapping[str, Any]] | None
+    ) -> list[tuple[str, dict[str, Any]]]:
+        if providers == "auto":
+            return [(name, {}) for name in usable()]
+        if self._options.has_providers():
+            if providers:
+                message = "providers= replaces those of the session options"
+                warnings.warn(message, stacklevel=3)
+            else:
+                providers = list(self._options._providers)
+        return requests_of(providers, provider_options)
+
+    def _open(self) -> None:
+        from runtime.providers import Request
+
+        if self._options._cancelled:
+            from runtime.api.exceptions import ModelLoadCanceled
+
+            raise ModelLoadCanceled("Model loading canceled due to user request.")
+        with translation():
+            settings = settings_of(self._options, self._strict)
+            requests = [Request(name, options) for name, options in self._asked]
+            requests = _with_host(requests, settings.host_fallback)
+            source: Any = self._source
+            runnable = build(source, requests, settings, elsewhere(), self._dry_run)
+        self._runnable = runnable
+        self._profiled = settings.profiling
+        self._call = bound_call(runnable)
+        self._write_optimized()
+        if severity(self._options.log_severity_level) == 0:
+            sys.stderr.write(f"Node placements\n{runnable.placement}\n")
+
+    def _write_optimized(self) -> None:
+        path = self._options.optimized_model_filepath
+        if path:
+            with open(path, "wb") as file:
+                file.write(to_proto(self._runnable.model, "inline").SerializeToString())
+
+    def run(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        run_options: RunOptions | None = None,
+    ) -> list[Any]:
+        """Run the model once.
+
+        Returns the outputs named, or all, in order: NumPy arrays of their own memory,
+        lists for sequences, dicts for maps.
+        """
+        return self._call(output_names, input_feed, run_options)
+
+    def run_with_ort_values(
+        self,
+        output_names: Sequence[str] | None,
+        input_dict_ort_values: Mapping[str, OrtValue],
+        run_options: RunOptions | None = None,
+    ) -> list[OrtValue]:
+        """Run the model once from and to OrtValues on the host."""
+        results = self._call(output_names, input_dict_ort_values, run_options)
+        return [OrtValue(value) for value in results]
+
+    def io_binding(self) -> IOBinding:
+        """Return an empty binding for this session."""
+        return IOBinding(self)
+
+    def run_with_iobinding(
+        self, iobinding: IOBinding, run_options: RunOptions | None = None
+    ) -> None:
+        """Run the model once with what is bound."""
+        if iobinding._session is not self:
+            raise ValueError("IOBinding must be used with the session that created it.")
+        iobinding._run(run_options)
+
+    def get_inputs(self) -> list[NodeArg]:
+        """Return the inputs a caller must feed."""
+        feeds = [v for v in self._runnable.inputs if v.const is None]
+        return [NodeArg.of(value.name, value.type) for value in feeds]
+
+    def get_overridable_initializers(self) -> list[NodeArg]:
+        """Return the inputs that have a default."""
+        feeds = [v for v in self._runnable.inputs if v.overridable]
+        return [NodeArg.of(value.name, value.type) for value in feeds]
+
+    def get_outputs(self) -> list[NodeArg]:
+        """Return the outputs."""
+        return [NodeArg.of(name, kind) for name, kind in self._runnable.signature]
+
+    def get_modelmeta(self) -> ModelMetadata:
+        """Return what the model's file says of itself."""
+        return ModelMetadata.of(self._runnable.model)
+
+    def get_providers(self) -> list[str]:
+        """Return the providers in use, in fallback order."""
+        return list(self._runnable.providers.names)
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        """Return each provider's options, as strings."""
+        providers = self._runnable.providers
+        return {
+            name: {k: str(v) for k, v in providers.settings(name).options.items()}
+            for name in providers.names
+        }
+
+    def set_providers(
+        self,
+        providers: Providers = None,
+        provider_options: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Build the session anew for other providers; on failure it stays as it was."""
+        before = self._asked
+        self._asked = self._chosen(providers, provider_options)
+        try:
+            self._open()
+        except Exception:
+            self._asked = before
+            raise
+
+    def get_session_options(self) -> SessionOptions:
+        """Return a copy of the options."""
+        return _copied(self._options)
+
+    def explain(self) -> Placement:
+        """Return what runs where and why: print it, read it as data, or ``save`` it."""
+        return self._runnable.placement
+
+    @property
+    def graph(self) -> Graph:
+        """The graph as it is executed, after every rewrite."""
+        return self._runnable.graph
+
+    def enable_fallback(self) -> None:
+        """Move what fails at run time to the next provider (the default)."""
+        self._set_fallback("warn")
+
+    def disable_fallback(self) -> None:
+        """Raise when a provider fails at run time."""
+        self._set_fallback("error")
+
+    def _set_fallback(self, mode: str) -> None:
+        from dataclasses import replace
+
+        settings = replace(self._runnable.settings, fallback=mode)  # type: ignore[arg-type]
+        self._runnable.settings = settings
+        self._runnable.report.strict = mode == "error"
+
+    def end_profiling(self) -> str:
+        """Write the profile and return its path; ``""`` when off or already ended."""
+        if not self._profiled:
+            return ""
+        self._profiled = False
+        from datetime import datetime
+
+        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")[:-3]
+        path = f"{self._options.profile_file_prefix}_{stamp}.json"
+        self._runnable.trace.write(path)
+        return path
+
+    def get_profiling_start_time_ns(self) -> int:
+        """Return when profiling began, in nanoseconds since the epoch; 0 when off."""
+        return self._runnable.trace.began_epoch_ns if self._profiled else 0
+
+    def memory(self) -> dict[str, dict[str, int]]:
+        """Return, by provider, the bytes its executables hold, by purpose."""
+        return self._runnable.memory()
+
+    def trim(self) -> None:
+        """Give back working memory that the next run can allocate again."""
+        self._runnable.trim()
+
+    def close(self) -> None:
+        """Release what the providers hold; the session cannot run again."""
+        self._runnable.close()
+        self._call = _closed
+
+    def __enter__(self) -> InferenceSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        state = (self._source, self._options, self._asked, self._strict)
+        return _rebuilt, state
+
+
+def _closed(*arguments: Any) -> list[Any]:
+    raise Fail("the session is closed; make a new one")
+
+
+def _rebuilt(
+    source: Any, options: SessionOptions, asked: Any, strict: bool | None
+) -> InferenceSession:
+    return InferenceSession(source, options, asked, strict=strict)
+
+
+def _copied(options: SessionOptions) -> SessionOptions:
+    made = SessionOptions()
+    for name, value in vars(options).items():
+        kept = value.copy() if isinstance(value, (dict, list)) else value
+        object.__setattr__(made, name, kept)
+    return made
+
+
+def _with_host(requests: list[Any], allowed: bool) -> list[Any]:
+    from runtime.providers import Request, resolve
+
+    host = host_name()
+    named = [r for r in requests if (e := resolve(r.name)) is not None and e.name == host]
+    if allowed:
+        return requests if named or host is None else [*requests, Request(host)]
+    if named:
+        raise InvalidArgument(
+            "Conflicting session configuration: the host's provider is named, and "
+            "falling back to it is disabled"
+        )
+    return requests

@@ -1,0 +1,231 @@
+"""OrtValue: one value on any device, shared by pointer where it can be."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from runtime.api.devices import OrtDevice, device_of, transfer
+from runtime.plugin import HOST, Device
+from runtime.valuetypes import ELEMENT_TYPES, element_code, numpy_dtype
+
+_DLPACK_CPU = (1, 0)
+
+
+class OrtValue:
+    """A tensor, sequence, map or nothing, with the device it lives on."""
+
+    __slots__ = ("_device", "_keep", "_value")
+
+    def __init__(self, value: Any, device: Device = HOST, keep: Any = None) -> None:
+        self._value = value
+        self._device = device
+        self._keep = keep
+
+    @staticmethod
+    def ortvalue_from_numpy(
+        numpy_obj: Any, device_type: str = "cpu", device_id: int = 0, vendor_id: int = -1
+    ) -> OrtValue:
+        """Wrap an array on the host without copying, or copy it to a device."""
+        if not isinstance(numpy_obj, (np.ndarray, np.generic)):
+            raise RuntimeError(
+                f"expected a NumPy array, found {type(numpy_obj).__name__}; "
+                "use OrtValue.from_dlpack for other libraries' tensors"
+            )
+        device = device_of(device_type, device_id)
+        array = native(np.asarray(numpy_obj))
+        return OrtValue(transfer(HOST, device)(array), device)
+
+    @staticmethod
+    def ortvalue_from_numpy_with_onnx_type(data: Any, onnx_element_type: int) -> OrtValue:
+        """Reinterpret an array's bytes as another element type of the same size."""
+        target = numpy_dtype(int(onnx_element_type))
+        if target.itemsize != data.dtype.itemsize:
+            raise RuntimeError(
+                f"{data.dtype} has {data.dtype.itemsize} bytes an element, "
+                f"{target} has {target.itemsize}"
+            )
+        return OrtValue(data.view(target))
+
+    @staticmethod
+    def ortvalue_from_shape_and_type(
+        shape: Sequence[int],
+        element_type: Any,
+        device_type: str = "cpu",
+        device_id: int = 0,
+        vendor_id: int = -1,
+        memory_info: Any = None,
+    ) -> OrtValue:
+        """Allocate an uninitialised tensor."""
+        dtype = dtype_of(element_type)
+        device = device_of(device_type, device_id)
+        if device == HOST:
+            return OrtValue(np.empty(tuple(shape), dtype))
+        copy = transfer(HOST, device)
+        if hasattr(copy, "empty"):
+            return OrtValue(copy.empty(tuple(shape), dtype), device)
+        return OrtValue(copy(np.empty(tuple(shape), dtype)), device)
+
+    @staticmethod
+    def from_dlpack(obj: Any, is_bool_tensor: bool = False) -> OrtValue:
+        """Wrap any tensor that speaks DLPack, without copying where it is on the host."""
+        if not hasattr(obj, "__dlpack__"):
+            raise TypeError(f"{type(obj).__name__} does not speak DLPack")
+        return OrtValue(from_dlpack(obj), keep=obj)
+
+    def numpy(self) -> Any:
+        """Return the value on the host: the same memory there, else a copy."""
+        return transfer(self._device, HOST)(self._value)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(self, *, stream: Any = None, **keywords: Any) -> Any:
+        if stream is not None and self._device != HOST:
+            keywords["stream"] = stream
+        return self._value.__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        found = getattr(self._value, "__dlpack_device__", None)
+        return found() if found is not None else _DLPACK_CPU
+
+    def data_ptr(self) -> int:
+        """Return the address of the first element."""
+        return pointer(self._value)
+
+    def device_name(self) -> str:
+        """Return the kind of the device, e.g. ``cpu``."""
+        return self._device.kind
+
+    def device(self) -> OrtDevice:
+        """Return the device."""
+        return OrtDevice(self._device.kind, self._device.index)
+
+    def shape(self) -> list[int]:
+        """Return a tensor's shape."""
+        return [int(dim) for dim in self._value.shape]
+
+    def data_type(self) -> str:
+        """Return the type as ``tensor(float)``."""
+        if isinstance(self._value, list):
+            inner = OrtValue(self._value[0]).data_type() if self._value else "tensor"
+            return f"seq({inner})"
+        if isinstance(self._value, dict):
+            return "map"
+        return f"tensor({ELEMENT_TYPES[self.element_type()].name})"
+
+    def element_type(self) -> int:
+        """Return the ONNX number of the element type."""
+        return element_code(self._value.dtype)
+
+    def tensor_size_in_bytes(self) -> int:
+        """Return the bytes a tensor takes."""
+        return int(self._value.nbytes)
+
+    def has_value(self) -> bool:
+        """Whether there is anything."""
+        return self._value is not None
+
+    def is_tensor(self) -> bool:
+        """Whether it is a dense tensor."""
+        return hasattr(self._value, "dtype")
+
+    def is_sparse_tensor(self) -> bool:
+        """Whether it is a sparse tensor."""
+        return False
+
+    def is_tensor_sequence(self) -> bool:
+        """Whether it is a sequence of tensors."""
+        return isinstance(self._value, list)
+
+    def update_inplace(self, np_arr: Any) -> None:
+        """Overwrite the tensor with one of the same shape and element type."""
+        source = np_arr._value if isinstance(np_arr, OrtValue) else np.asarray(np_arr)
+        if tuple(source.shape) != tuple(self._value.shape) or (
+            source.dtype != self._value.dtype
+        ):
+            raise ValueError(
+                f"the value is {self._value.dtype}{list(self._value.shape)}, "
+                f"the update {source.dtype}{list(source.shape)}; they must be the same"
+            )
+        if self._device == HOST:
+            np.copyto(self._value, np.asarray(source))
+            return
+        copy = transfer(HOST, self._device)
+        if not hasattr(copy, "copy"):
+            raise RuntimeError(f"{self._device} has no copy into existing memory")
+        copy.copy(source, self._value)
+
+
+def dtype_of(element_type: Any) -> np.dtype[Any]:
+    """Return the NumPy dtype of a dtype or an ONNX number."""
+    if isinstance(element_type, int) and not isinstance(element_type, bool):
+        return numpy_dtype(element_type)
+    return np.dtype(element_type)
+
+
+def native(array: Any) -> Any:
+    """Return an array in the machine's byte order, C-ordered; a copy only where needed."""
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def from_dlpack(obj: Any) -> Any:
+    """Return a host array over any DLPack tensor; others' devices are copied down."""
+    kind, _ = obj.__dlpack_device__()
+    if kind != 1 and hasattr(obj, "cpu"):
+        obj = obj.cpu()
+    if hasattr(obj, "detach"):
+        obj = obj.detach()
+    if hasattr(obj, "is_contiguous") and not obj.is_contiguous():
+        obj = obj.contiguous()
+    try:
+        return native(np.from_dlpack(obj))
+    except (BufferError, RuntimeError, TypeError):
+        return _reinterpreted(obj)
+
+
+def _reinterpreted(obj: Any) -> Any:
+    """Return types NumPy's DLPack lacks (bfloat16, 8-bit floats) by their bytes."""
+    name = str(getattr(obj, "dtype", "")).rpartition(".")[2]
+    import ml_dtypes
+
+    target = getattr(ml_dtypes, name, None)
+    if target is None or not hasattr(obj, "view"):
+        raise TypeError(f"tensors of type {name or type(obj).__name__} cannot be read")
+    import importlib
+
+    library = importlib.import_module(type(obj).__module__.partition(".")[0])
+    bits = np.dtype(target).itemsize * 8
+    return np.from_dlpack(obj.view(getattr(library, f"int{bits}"))).view(target)
+
+
+def pointer(value: Any) -> int:
+    """Return the address of an array's first element, on whatever device."""
+    for name in ("__array_interface__", "__cuda_array_interface__"):
+        interface = getattr(value, name, None)
+        if interface is not None:
+            return int(interface["data"][0])
+    address = getattr(value, "pointer", None)
+    if address is None:
+        raise TypeError(f"{type(value).__name__} has no address")
+    return int(address)
+
+
+def at_pointer(address: int, shape: Sequence[int], dtype: Any, device: Device) -> Any:
+    """Return a view of foreign memory on a device."""
+    dtype = np.dtype(dtype)
+    if device != HOST:
+        wrap = getattr(transfer(HOST, device), "wrap", None)
+        if wrap is None:
+            raise RuntimeError(f"the provider of {device} cannot use foreign memory")
+        return wrap(address, tuple(shape), dtype)
+    count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if count == 0:
+        return np.empty(tuple(shape), dtype)
+    block = (ctypes.c_uint8 * count).from_address(address)
+    return np.frombuffer(block, dtype).reshape(tuple(shape))

@@ -1,0 +1,1 @@
+"""Where onnxruntime's clients import exceptions from."""

@@ -1,0 +1,200 @@
+"""Arithmetic on dims: integers, symbols and canonical expressions like ``2*seq + 1``."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+Element = int | str
+"""An integer known exactly, or the canonical spelling of an expression over symbols."""
+
+_Poly = dict[tuple[str, ...], int]
+_LIMIT = 8
+_SIGNS = re.compile(r" ([-+]) ")
+_FACTOR = re.compile(r"\d+|[A-Za-z_][\w.]*|Min\([^()]*\)")
+_MINIMUM = re.compile(r"Min\(([^(),]+), ([^(),]+)\)")
+
+
+def canonical(dim: Element | None) -> Element | None:
+    """Return the one spelling of a dim under which equal expressions are equal."""
+    return dim if dim is None or isinstance(dim, int) else _canonical(dim)
+
+
+@lru_cache(4096)
+def _canonical(dim: str) -> Element:
+    return _format(_parse(dim))
+
+
+@lru_cache(8192)
+def add(a: Element | None, b: Element | None) -> Element | None:
+    """Return ``a + b``; ``None`` stands for an unknown number here and below."""
+    if a is None or b is None:
+        return None
+    if isinstance(a, int) and isinstance(b, int):
+        return a + b
+    return _bounded(_sum(_terms(a), _terms(b)))
+
+
+@lru_cache(8192)
+def subtract(a: Element | None, b: Element | None) -> Element | None:
+    """Return ``a - b``."""
+    if a is None or b is None:
+        return None
+    if isinstance(a, int) and isinstance(b, int):
+        return a - b
+    return _bounded(_sum(_terms(a), {key: -n for key, n in _terms(b).items()}))
+
+
+@lru_cache(8192)
+def multiply(a: Element | None, b: Element | None) -> Element | None:
+    """Return ``a * b``."""
+    if a is None or b is None:
+        return None
+    if isinstance(a, int) and isinstance(b, int):
+        return a * b
+    result: _Poly = {}
+    for left, n in _terms(a).items():
+        for right, m in _terms(b).items():
+            key = tuple(sorted(left + right))
+            result[key] = result.get(key, 0) + n * m
+    return _bounded(result)
+
+
+@lru_cache(8192)
+def divide(a: Element | None, b: Element | None) -> Element | None:
+    """Return ``a / b`` where that is exact, rounded down where both are integers."""
+    if a is None or b is None or b == 0:
+        return None
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b
+    above, below = _terms(a), _terms(b)
+    if not below:
+        return None
+    (factors, n), (parts, m) = _leading(above), _leading(below)
+    rest = _without(factors, parts)
+    if rest is None or n % m:
+        return None
+    quotient = {rest: n // m}
+    if len(below) == 1:
+        quotient = {}
+        for key, count in above.items():
+            rest = _without(key, parts)
+            if rest is None or count % m:
+                return None
+            quotient[rest] = count // m
+        return _bounded(quotient)
+    result = _bounded(quotient)
+    return result if multiply(result, b) == canonical(a) else None
+
+
+def product(dims: tuple[Element | None, ...]) -> Element | None:
+    """Return the product of all dims."""
+    total: Element | None = 1
+    for dim in dims:
+        total = multiply(total, dim)
+    return total
+
+
+@lru_cache(8192)
+def minimum(a: Element | None, b: Element | None) -> Element | None:
+    """Return the smaller of two sizes, as ``Min(a, b)`` where that is open."""
+    if a is None or b is None:
+        return None
+    if at_most(a, b):
+        return a
+    if at_most(b, a):
+        return b
+    low, high = sorted((a, b), key=lambda dim: (isinstance(dim, str), str(dim)))
+    return f"Min({low}, {high})"
+
+
+def at_most(a: Element | None, b: Element | None) -> bool:
+    """Whether ``a <= b`` whatever sizes the symbols stand for."""
+    return not_negative(subtract(b, a))
+
+
+def not_negative(a: Element | None) -> bool:
+    """Whether an expression cannot be negative, since no symbol is."""
+    if isinstance(a, str):
+        return all(count > 0 for count in _terms(a).values())
+    return a is not None and a >= 0
+
+
+def bounded_by(a: Element | None, b: Element | None) -> bool:
+    """Whether ``a`` is a minimum of ``b`` and something else, not itself 1."""
+    if not isinstance(a, str) or b is None:
+        return False
+    match = _MINIMUM.fullmatch(a)
+    if match is None:
+        return False
+    parts = [canonical(int(p) if p.isdigit() else p) for p in match.groups()]
+    return b in parts and 1 not in parts
+
+
+def _bounded(terms: _Poly) -> Element | None:
+    terms = {key: count for key, count in terms.items() if count}
+    return _format(terms) if len(terms) <= _LIMIT else None
+
+
+def _terms(dim: Element) -> _Poly:
+    if isinstance(dim, int):
+        return {(): dim} if dim else {}
+    return _parse(dim)
+
+
+def _sum(a: _Poly, b: _Poly) -> _Poly:
+    result = dict(a)
+    for key, count in b.items():
+        result[key] = result.get(key, 0) + count
+    return result
+
+
+def _leading(terms: _Poly) -> tuple[tuple[str, ...], int]:
+    return max(terms.items(), key=lambda item: (len(item[0]), item[0]), default=((), 0))
+
+
+def _without(factors: tuple[str, ...], parts: tuple[str, ...]) -> tuple[str, ...] | None:
+    rest = list(factors)
+    for part in parts:
+        if part not in rest:
+            return None
+        rest.remove(part)
+    return tuple(rest)
+
+
+def _format(terms: _Poly) -> Element:
+    if not any(terms):
+        return terms.get((), 0)
+    if len(terms) == 1:
+        ((key, count),) = terms.items()
+        if count == 1 and len(key) == 1:
+            return key[0]
+    order = sorted(terms, key=lambda key: (terms[key] < 0, not key, key))
+    text = ""
+    for key in order:
+        count = abs(terms[key])
+        words = ([str(count)] if count != 1 or not key else []) + list(key)
+        sign = ("-" if not text else " - ") if terms[key] < 0 else " + " if text else ""
+        text += sign + "*".join(words)
+    return text
+
+
+@lru_cache(4096)
+def _parse(text: str) -> _Poly:
+    """Read a sum of products; whatever is none is a symbol as a whole."""
+    first, *rest = _SIGNS.split(text)
+    result: _Poly = {}
+    for sign, term in zip(["+", *rest[::2]], [first, *rest[1::2]], strict=True):
+        negative = (sign == "-") != term.startswith("-")
+        count, factors = -1 if negative else 1, list[str]()
+        for factor in term.removeprefix("-").split("*"):
+            factor = factor.strip()
+            if _FACTOR.fullmatch(factor) is None:
+                return {(text,): 1}
+            if factor.isdigit():
+                count *= int(factor)
+            else:
+                factors.append(factor)
+        key = tuple(sorted(factors))
+        result[key] = result.get(key, 0) + count
+    return {key: count for key, count in result.items() if count}

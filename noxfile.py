@@ -1,0 +1,117 @@
+"""Every check of this repository by name; `nox -l` lists them with their cost."""
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = [
+    line.rsplit(" ", 1)[1]
+    for line in PROJECT["project"]["classifiers"]
+    if line.startswith("Programming Language :: Python :: 3.")
+]
+OURS = ["-e", ".", "-e", "plugins/ep-cpu"]
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install our distributions and some third-party dependency groups."""
+    wanted = [
+        requirement
+        for group in groups
+        for requirement in nox.project.dependency_groups(PROJECT, group)
+    ]
+    session.install(*OURS, *wanted)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Unit, contract, property (few examples) and node tests. 5 min, 120 MB."""
+    install(session, "test", "peers")
+    session.run("pytest", "-n", "auto", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and import contracts. 10 s, 15 MB."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict on the engine, the façade and the plugin-facing modules. 20 s."""
+    install(session, "types")
+    session.run("mypy", "core/runtime")
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Every ONNX node case through sessions, native and NumPy kernels. 2 min, 120 MB."""
+    install(session, "test")
+    session.run("pytest", "tests/conformance", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """3,000 random graphs, 20,000-run memory slope, 2,000 mutants, 3 GB file. 8 min."""
+    install(session, "test", "peers")
+    session.run("pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def packaging(session: nox.Session) -> None:
+    """Wheels, extras, uv and a third-party plugin in fresh environments. 5 min, 300 MB."""
+    install(session, "test")
+    session.install("build", "uv")
+    session.run("pytest", "tests/packaging", "-m", "packaging", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every snippet of the documentation; check the generated pages. 1 min."""
+    install(session, "test")
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def models(session: nox.Session) -> None:
+    """Models exported by both torch exporters, against torch. 6 min, 700 MB (torch)."""
+    install(session, "test", "peers")
+    session.install("torch", "onnxscript")
+    session.run("pytest", "tests/models", *session.posargs)
+
+
+@nox.session
+def pools(session: nox.Session) -> None:
+    """A Predictor in a process pool and in Ray Data. 3 min, 250 MB (ray)."""
+    install(session, "test")
+    session.install("ray[data]")
+    session.run("pytest", "tests/pools", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The zoo against its peers in one run; writes benchmarks/results. 15 min, 120 MB."""
+    install(session, "peers")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def operators(session: nox.Session) -> None:
+    """Write docs/reference/operators.md anew. 5 s."""
+    install(session)
+    session.run("python", "docs/generate.py")
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """Everything, with many property examples. 60 min."""
+    session.env["HYPOTHESIS_PROFILE"] = "nightly"
+    for name in (
+        "lint", "types", "tests", "conformance", "slow", "packaging", "docs", "models",
+        "pools", "bench",
+    ):  # fmt: skip
+        session.notify(name)

@@ -1,0 +1,199 @@
+"""Scan, and how the outputs of a body's runs become one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from runtime.graph import Value
+from runtime.kernels import Call, KernelTable
+from runtime.valuetypes import numpy_dtype
+
+from runtime_ep_cpu.namespace import namespace_of
+from runtime_ep_cpu.ops._axes import axis_of, ints
+
+table = KernelTable()
+Body = Callable[..., Sequence[Any]]
+
+
+def stacked(elements: list[Any], axis: int) -> Any:
+    """Return what the runs of a body gave for one output, along a new axis."""
+    first = elements[0]
+    for element in elements:
+        if element.shape != first.shape or element.dtype != first.dtype:
+            raise ValueError(
+                "a scan output changes from one run of the body to another: "
+                f"{first.dtype}{list(first.shape)}, {element.dtype}"
+                f"{list(element.shape)}"
+            )
+    return namespace_of(first).stack(elements, axis=axis_of(axis, first.ndim + 1))
+
+
+def nothing_yet(value: Value, axis: int, lead: tuple[int, ...] = ()) -> np.ndarray:
+    """Return the scan output of a body that never ran, from its declared type.
+
+    Unknown dims are 0; ``lead`` are dims to put in front.
+    """
+    if not value.dtype:
+        raise ValueError(
+            f"the body never ran, and the type of its output {value.name!r} is unknown"
+        )
+    dims = [dim if isinstance(dim, int) else 0 for dim in value.shape or ()]
+    dims.insert(axis_of(axis, len(dims) + 1), 0)
+    dtype = numpy_dtype(value.dtype)
+    return np.full((*lead, *dims), "" if dtype == object else 0, dtype)
+
+
+@table("Scan", since=8, traits=("moves",))
+def scan_8(
+    sequence_lens,
+    /,
+    *initial_state_and_scan_inputs,
+    body,
+    num_scan_inputs,
+    directions=None,
+    call: Call,
+):
+    """Scan of opset 8: axis 0 is the batch, axis 1 the sequence.
+
+    What lies beyond a shorter sequence's length in a scan output is zero.
+    """
+    values = initial_state_and_scan_inputs
+    states, scans = _parted(values, num_scan_inputs)
+    if len({scan.shape[:2] for scan in scans}) > 1:
+        raise ValueError("the scan inputs differ in batch or sequence length")
+    batch, longest = scans[0].shape[:2]
+    lengths = [longest] * batch if sequence_lens is None else ints(sequence_lens)
+    if len(lengths) != batch or not all(0 <= n <= longest for n in lengths):
+        raise ValueError(
+            f"sequence_lens {lengths} do not fit a batch of {batch} sequences of "
+            f"at most {longest}"
+        )
+    backward = _flags(directions, len(scans))
+    declared = call.node.bodies[0][1].outputs
+    if batch == 0:
+        return tuple(
+            nothing_yet(v, 0) if i < len(states) else _unscanned(v, 0, longest)
+            for i, v in enumerate(declared)
+        )
+    results = []
+    for index, length in enumerate(lengths):
+        sliced = [
+            _ordered(scan[index, :length], 0, back)
+            for scan, back in zip(scans, backward, strict=True)
+        ]
+        last, rows = _run(body, [state[index, ...] for state in states], sliced)
+        columns = [
+            _padded(stacked(list(column), 0), longest)
+            for column in zip(*rows, strict=True)
+        ]
+        results.append(last + (columns if rows else [None] * len(declared[len(last) :])))
+    return tuple(
+        _batched(column, declared[i], longest)
+        for i, column in enumerate(zip(*results, strict=True))
+    )
+
+
+def _unscanned(value: Value, batch: int, longest: int) -> np.ndarray:
+    """Return a scan output of opset 8 to which the body gave nothing: zeros."""
+    single = nothing_yet(value, 0)
+    return np.zeros((batch, longest, *single.shape[1:]), single.dtype)
+
+
+def _padded(result: Any, length: int) -> Any:
+    """Lengthen the first axis with zeros, or empty strings."""
+    missing = length - result.shape[0]
+    if not missing:
+        return result
+    xp = namespace_of(result)
+    empty = "" if result.dtype == object else 0
+    rest = xp.full((missing, *result.shape[1:]), empty, result.dtype)
+    return xp.concatenate([result, rest])
+
+
+def _batched(column: Sequence[Any], declared: Value, longest: int) -> Any:
+    """Join one output's results over the batch; ``None`` where the body never ran."""
+    known = next((part for part in column if part is not None), None)
+    if known is None:
+        return _unscanned(declared, len(column), longest)
+    xp = namespace_of(known)
+    return stacked([xp.zeros_like(known) if p is None else p for p in column], 0)
+
+
+@table("Scan", since=9, traits=("moves",))
+def scan(
+    *initial_state_and_scan_inputs,
+    body,
+    num_scan_inputs,
+    scan_input_axes=None,
+    scan_input_directions=None,
+    scan_output_axes=None,
+    scan_output_directions=None,
+    call: Call,
+):
+    """Scan: slices of the scan inputs go through the body, along with the states.
+
+    Negative axes came in opset 11.
+    """
+    states, scans = _parted(initial_state_and_scan_inputs, num_scan_inputs)
+    axes = _numbers(scan_input_axes, len(scans), "scan_input_axes")
+    axes = [axis_of(axis, s.ndim) for axis, s in zip(axes, scans, strict=True)]
+    if len({s.shape[axis] for axis, s in zip(axes, scans, strict=True)}) > 1:
+        raise ValueError("the scan inputs differ in length along their scan axes")
+    backward = _flags(scan_input_directions, len(scans))
+    sliced = [
+        _ordered(*scanned) for scanned in zip(scans, axes, backward, strict=True)
+    ]
+    last, rows = _run(body, states, sliced)
+    declared = call.node.bodies[0][1].outputs[len(states) :]
+    out_axes = _numbers(scan_output_axes, len(declared), "scan_output_axes")
+    prepend = _flags(scan_output_directions, len(declared))
+    if not rows:
+        empty = (nothing_yet(v, a) for v, a in zip(declared, out_axes, strict=True))
+        return (*last, *empty)
+    columns = zip(zip(*rows, strict=True), out_axes, prepend, strict=True)
+    outputs = (
+        stacked(list(reversed(column) if back else column), axis)
+        for column, axis, back in columns
+    )
+    return (*last, *outputs)
+
+
+def _run(
+    body: Body, states: list[Any], scans: list[Any]
+) -> tuple[list[Any], list[list[Any]]]:
+    """Return the last states and, for each step, the scan output elements."""
+    rows = []
+    for step in range(scans[0].shape[0]):
+        results = list(body(*states, *(scan[step, ...] for scan in scans)))
+        states, elements = results[: len(states)], results[len(states) :]
+        rows.append(elements)
+    return states, rows
+
+
+def _parted(values: Sequence[Any], scans: int) -> tuple[list[Any], list[Any]]:
+    if not 1 <= scans <= len(values):
+        raise ValueError(f"{scans} of {len(values)} inputs cannot be scanned")
+    split = len(values) - scans
+    return list(values[:split]), list(values[split:])
+
+
+def _ordered(scan: Any, axis: int, backward: bool) -> Any:
+    """Return a scan input as a view with the scan axis first, in scan order."""
+    first = namespace_of(scan).moveaxis(scan, axis, 0)
+    return first[::-1] if backward else first
+
+
+def _numbers(given: Sequence[int] | None, expected: int, name: str) -> list[int]:
+    numbers = [0] * expected if given is None else list(given)
+    if len(numbers) != expected:
+        raise ValueError(f"{name} has {len(numbers)} elements for {expected} tensors")
+    return numbers
+
+
+def _flags(given: Sequence[int] | None, expected: int) -> list[bool]:
+    numbers = _numbers(given, expected, "the list of directions")
+    if not set(numbers) <= {0, 1}:
+        raise ValueError(f"the directions {numbers} are not all 0 or 1")
+    return [bool(number) for number in numbers]
