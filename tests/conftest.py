@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from runtime.explain import forget_warnings
 from runtime.providers import registry
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 settings.register_profile(
     "default",
@@ -41,3 +41,15 @@ def registered():
     yield register
     for name in added:
         registry.unregister(name)
+
+
+@pytest.fixture(scope="session")
+def node_cases():
+    """Return ONNX's own node cases, generated once."""
+    import warnings
+
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return collect_testcases(None)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .build import Builder
-from .nodes import FLOAT, INT64, MINIMUM
+from .nodes import FLOAT, INT64, MINIMUM, Dim
 
 
 def split_heads(
@@ -16,14 +16,14 @@ def split_heads(
     heads: int,
     size: int,
     perm: tuple[int, ...] = (0, 2, 1, 3),
-    symbol: str = "sequence",
+    symbol: Dim = "sequence",
 ) -> str:
     """View (batch, sequence, channels) as heads and permute them."""
     y = b.view(x, b.dim(x, 0, "batch"), b.dim(x, 1, symbol), heads, size)
     return b.transpose(y, *perm)
 
 
-def merge_heads(b: Builder, x: str, width: int, symbol: str = "sequence") -> str:
+def merge_heads(b: Builder, x: str, width: int, symbol: Dim = "sequence") -> str:
     """Undo `split_heads`."""
     y = b.transpose(x, 0, 2, 1, 3)
     return b.view(y, b.dim(y, 0, "batch"), b.dim(y, 1, symbol), width)
@@ -65,7 +65,7 @@ def positions(b: Builder, past: str, ids: str) -> tuple[str, str, str]:
 
 
 def causal_mask(b: Builder, where: str, total: str) -> str:
-    """Return (1, 1, queries, keys): 0 where a key may be seen, else the lowest float."""
+    """Return (1, 1, queries, keys): 0 for a visible key, else the lowest float."""
     keys = b.arange(b.constant(0, INT64), total)
     later = b.op("Greater", keys, b.view(where, -1, 1))
     mask = b.op("Mul", b.cast(later, FLOAT), b.constant(MINIMUM))

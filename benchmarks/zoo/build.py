@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import numpy as np
 
 from .nodes import LAST, Nodes
@@ -10,6 +11,9 @@ from .nodes import LAST, Nodes
 
 class Builder(Nodes):
     """Layers, spelled as torch's TorchScript exporter decomposes them."""
+
+    scatters = True
+    """Whether assignment to a slice becomes ScatterND."""
 
     def embedding(self, name: str, count: int, width: int, ids: str) -> str:
         """Look rows up."""
@@ -62,14 +66,15 @@ class Builder(Nodes):
         rank: int = 2,
         pad: int | None = None,
         bias: bool = True,
+        level: float = 0.0,
     ) -> str:
-        """Convolve; the padding keeps the size unless given."""
+        """Convolve; the padding keeps the size unless given; ``level`` shifts the bias."""
         fan = inputs // groups * kernel**rank
         pad = kernel // 2 if pad is None else pad
         with self.scope(name):
             shape = (outputs, inputs // groups, *[kernel] * rank)
             parameters = [self.weight("weight", *shape, std=gain / math.sqrt(fan))]
-            parameters += [self.weight("bias", outputs, std=0.1)] if bias else []
+            parameters += [self.weight("bias", outputs, std=0.1, mean=level)] * bias
             return self.op(
                 "Conv",
                 x,
@@ -196,12 +201,34 @@ class Builder(Nodes):
             nearest_mode="floor",
         )
 
+    def root_of_size(self, x: str, axis: int, size: int) -> str:
+        """The square root of a static size, computed from the shape all the same."""
+        length = self.cast(self.size(x, axis, size), np.float32)
+        return self.op("Pow", length, self.constant(0.5))
+
     def halves(self, x: str, size: int) -> tuple[str, str]:
         """Cut the last of four axes into halves, the middle computed as in the file."""
         middle = self.op("Div", self.size(x, 3), self.constant(2, np.int64))
         middle = self.cast(self.cast(middle, np.int64), np.int64)
         first = self.slice(x, 3, 0, self.as_dim(middle))
         return first, self.slice(x, 3, self.as_dim(middle), LAST)
+
+    def unbind(self, x: str, count: int) -> list[str]:
+        """Take the first axis apart."""
+        split = self.constant([1] * count, np.int64)
+        parts = self.op("Split", x, split, outputs=count, axis=0)
+        return [self.op("Squeeze", part, self.ints(0)) for part in parts]
+
+    def chunk(self, x: str, width: int) -> tuple[str, str]:
+        """Cut the last axis into halves, bounds computed as torch.chunk's are."""
+        axis = self.ints(-1)
+        size = self.op("Gather", self.op("Shape", x), axis, axis=0)
+        half = self.op("Add", size, self.ints(1))
+        half = self.op("Div", half, self.ints(2))
+        stop = self.op("Mul", half, self.ints(1))
+        end = self.op("Mul", half, self.ints(2))
+        first = self.op("Slice", x, self.ints(0), stop, axis)
+        return first, self.op("Slice", x, stop, end, axis)
 
     def sdpa(self, q: str, k: str, v: str, size: int, mask: str = "") -> str:
         """What scaled_dot_product_attention becomes."""

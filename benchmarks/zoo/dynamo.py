@@ -16,6 +16,7 @@ class Dynamo(Builder):
 
     producer = ("pytorch", "2.13.0+cpu")
     ir_version = 10
+    scatters = False
 
     def __init__(self, name: str, opset: int, seed: int = 0) -> None:
         super().__init__(name, opset, seed)
@@ -64,8 +65,10 @@ class Dynamo(Builder):
 
     # shapes
 
-    def dim(self, x: str, axis: int, symbol: str = "") -> str:
+    def dim(self, x: str, axis: int, symbol: Dim = "") -> Dim:
         """Return the size of one axis as a 1-D value, read off a graph input."""
+        if isinstance(symbol, int):
+            return symbol
         if symbol in self._made:
             return self._once((symbol, 1), lambda: self.as_dim(self._made[symbol]))
         x, axis = self._symbols.get(symbol, (x, axis))
@@ -73,8 +76,10 @@ class Dynamo(Builder):
             (x, axis), lambda: self.op("Shape", x, start=axis, end=axis + 1)
         )
 
-    def size(self, x: str, axis: int, symbol: str = "") -> str:
+    def size(self, x: str, axis: int, symbol: Dim = "") -> str:
         """Return the size of one axis, a scalar."""
+        if isinstance(symbol, int):
+            return self.constant(symbol, INT64)
         if symbol in self._made:
             return self._made[symbol]
         x, axis = self._symbols.get(symbol, (x, axis))
@@ -184,10 +189,28 @@ class Dynamo(Builder):
         y = self.op("ReduceMean", x, axes, keepdims=1, noop_with_empty_axes=0)
         return self.view(y, -1, width)
 
+    def root_of_size(self, x: str, axis: int, size: int) -> str:
+        """The square root of a static size, a constant."""
+        return self.constant(math.sqrt(size))
+
     def halves(self, x: str, size: int) -> tuple[str, str]:
         """Cut the last of four axes into halves."""
         middle = size // 2
         return self.slice(x, 3, 0, middle), self.slice(x, 3, middle, LAST)
+
+    def unbind(self, x: str, count: int) -> list[str]:
+        """Take the first axis apart."""
+        axes = self.ints(0)
+        parts = [
+            self.op("Slice", x, self.ints(i), self.ints(i + 1), axes)
+            for i in range(count)
+        ]
+        return [self.op("Squeeze", part, axes) for part in parts]
+
+    def chunk(self, x: str, width: int) -> tuple[str, str]:
+        """Cut the last axis into halves."""
+        first, second = self.op("Split", x, outputs=2, axis=-1, num_outputs=2)
+        return first, second
 
     def sdpa(self, q: str, k: str, v: str, size: int, mask: str = "") -> str:
         """What scaled_dot_product_attention becomes; one node from opset 23."""

@@ -46,7 +46,7 @@ class Nodes:
         return name
 
     def output(self, value: str, name: str, *shape: Dim, dtype: type = FLOAT) -> str:
-        """Make a node's output a graph output and return the name it has from now on."""
+        """Make a node's output a graph output; return the name it has from now on."""
         for node in reversed(self._nodes):
             _rename(node.input, value, name)
             if _rename(node.output, value, name):
@@ -64,7 +64,7 @@ class Nodes:
     def op(
         self, op_type: str, *inputs: str, outputs: int = 1, **attributes: Any
     ) -> Any:
-        """Append a node; return the name of its output, a tuple if there are several."""
+        """Append a node; return its output's name, a tuple if there are several."""
         name, names = self._names(op_type, outputs)
         node = onnx.NodeProto(op_type=op_type, name=name, input=inputs, output=names)
         node.attribute.extend(
@@ -116,8 +116,9 @@ class Nodes:
         return array
 
     def _initializer(self, name: str, array: np.ndarray) -> str:
-        if name not in self._weights:
-            self._weights[name] = numpy_helper.from_array(array, name)
+        if name in self._weights:
+            raise ValueError(f"two parameters are named {name}")
+        self._weights[name] = numpy_helper.from_array(array, name)
         return name
 
     def _anonymous(self, op_type: str, array: np.ndarray) -> str:
@@ -136,14 +137,23 @@ class Nodes:
 
     # shapes
 
-    def size(self, x: str, axis: int, symbol: str = "") -> str:
-        """Return the size of one axis, a scalar; ``symbol`` is the dim's name."""
+    def size(self, x: str, axis: int, symbol: Dim = "") -> str:
+        """Return the size of one axis, a scalar.
+
+        ``symbol`` is the dim's name, or its value where it is static. TorchScript reads
+        it off the value, the dynamo exporter off a graph input, or knows it.
+        """
         return self.op(
             "Gather", self.op("Shape", x), self.constant(axis, INT64), axis=0
         )
 
-    def dim(self, x: str, axis: int, symbol: str = "") -> str:
-        """Return the size of one axis as a 1-D value, for `view` and `expand`."""
+    def dim(self, x: str, axis: int, symbol: Dim = "") -> Dim:
+        """Return the size of one axis as a 1-D value, for `view` and `expand`.
+
+        Where torch is given -1 for an unknown axis, so is this, as the ``symbol``.
+        """
+        if symbol == -1:
+            return -1
         return self.as_dim(self.size(x, axis, symbol))
 
     def as_dim(self, size: str) -> str:

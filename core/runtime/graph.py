@@ -272,6 +272,13 @@ class Node:
             value._uses[self, len(self._inputs)] = None
         self._inputs.append(value)
 
+    def resize_inputs(self, count: int) -> None:
+        """Drop inputs beyond ``count`` or append absent ones."""
+        while len(self._inputs) > count:
+            self.set_input(len(self._inputs) - 1, None)
+            self._inputs.pop()
+        self._inputs += [None] * (count - len(self._inputs))
+
     def resize_outputs(self, count: int) -> None:
         """Drop outputs beyond ``count`` or append unnamed ones."""
         extra = tuple(Value() for _ in range(count - len(self._outputs)))

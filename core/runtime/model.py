@@ -22,7 +22,7 @@ from runtime.graph import (
     Tensor,
     Value,
 )
-from runtime.schema import domains, operators, schema
+from runtime.schema import domains, operators, schema, versions
 from runtime.settings import Settings
 from runtime.valuetypes import (
     ELEMENT_TYPES,
@@ -536,7 +536,7 @@ def _validate_attributes(node: Node, known: Mapping[str, Any]) -> None:
 
 
 def _since(node: Node) -> str:
-    newest = schema(node.domain, node.op_type, 10_000)
-    if newest is None:
+    later = versions(node.domain, node.op_type)
+    if not later:
         return errors.near(node.op_type, operators(node.domain))
-    return f"; it exists from opset {newest.since_version}"
+    return f"; it exists from opset {later[0]}"

@@ -27,3 +27,10 @@ def domains() -> frozenset[str]:
 def operators(domain: str) -> frozenset[str]:
     """Return the names of a domain's operators."""
     return frozenset(s.name for s in onnx.defs.get_all_schemas() if s.domain == domain)
+
+
+def versions(domain: str, op_type: str) -> list[int]:
+    """Return the opset versions at which an operator was introduced or changed."""
+    history = onnx.defs.get_all_schemas_with_history()
+    found = [s.since_version for s in history if (s.domain, s.name) == (domain, op_type)]
+    return sorted(found)

@@ -160,11 +160,30 @@ def test_mistakes_are_named():
         binding.bind_cpu_input("nope", X)
     with pytest.raises(RuntimeError, match="name: nope"):
         binding.bind_output("nope")
-    with pytest.raises(RuntimeError, match=r"no usable provider.*cuda"):
-        ort.OrtValue.ortvalue_from_numpy(X, "cuda")
     with pytest.raises(ValueError, match="the session that created it"):
         ort.InferenceSession(dense()).run_with_iobinding(binding)
-    binding.bind_output("y", "cuda")
-    binding.bind_cpu_input("x", X)
-    with pytest.raises(RuntimeError, match="cuda"):
-        session.run_with_iobinding(binding)
+    with pytest.raises(ValueError, match="Unsupported device type: foo"):
+        binding.bind_output("y", "foo")
+
+
+def test_a_device_nobody_owns_is_the_host_loudly_and_an_error_when_strict(
+    registered, monkeypatch
+):
+    registered()
+    session = ort.InferenceSession(dense())
+    binding = session.io_binding()
+    with pytest.warns(ort.FallbackWarning, match="device cuda:0.*on the host"):
+        value = ort.OrtValue.ortvalue_from_numpy(X, "cuda")
+    with pytest.warns(ort.FallbackWarning, match="device cuda:0.*on the host"):
+        binding.bind_output("y", "cuda")
+    binding.bind_ortvalue_input("x", value)
+    session.run_with_iobinding(binding)
+    (result,) = binding.get_outputs()
+    assert result.device_name() == "cpu"
+    np.testing.assert_allclose(result.numpy(), dense_reference(X), rtol=1e-5)
+    strict = ort.InferenceSession(dense(), strict=True).io_binding()
+    with pytest.raises(RuntimeError, match="copies"):
+        strict.bind_output("y", "cuda")
+    monkeypatch.setenv("RUNTIME_STRICT", "1")
+    with pytest.raises(RuntimeError, match=r"no usable provider.*cuda"):
+        ort.OrtValue.ortvalue_from_numpy(X, "cuda")

@@ -49,8 +49,19 @@ def run_model(model: onnx.ModelProto, inputs: list[Any]) -> list[Any]:
 
 
 def run_graph(graph: Graph, inputs: list[Any]) -> list[Any]:
-    """Return a graph's outputs, every node run by the kernel table."""
-    return _compiled(graph, ())(inputs)
+    """Return a graph's outputs, every node run by the kernel table.
+
+    Array inputs are handed on read-only: a kernel that writes into one fails.
+    """
+    return _compiled(graph, ())([_read_only(value) for value in inputs])
+
+
+def _read_only(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    view = value.view()
+    view.flags.writeable = False
+    return view
 
 
 def _compiled(graph: Graph, captures: tuple[Any, ...]) -> Any:

@@ -9,11 +9,11 @@ import numpy as np
 
 from runtime.abilities import Context
 from runtime.api.call import context_of
-from runtime.api.devices import device_of
+from runtime.api.devices import device_of, missing
 from runtime.api.feeds import Fault, converter
 from runtime.api.options import RunOptions
 from runtime.api.values import OrtValue, at_pointer, dtype_of, native
-from runtime.errors import EngineError, FeedError, near
+from runtime.errors import EngineError, FeedError, TransferUnavailable, near
 from runtime.plugin import HOST, Device
 from runtime.valuetypes import TensorType, Type
 
@@ -83,7 +83,21 @@ class IOBinding:
                 raise ValueError("a buffer needs element_type and shape")
             array = at_pointer(buffer_ptr, shape, dtype_of(element_type), device)
             target = OrtValue(array, device)
+        else:
+            device = self._reachable(device)
         self._targets[name] = (device, target)
+
+    def _reachable(self, device: Device) -> Device:
+        """Return the device, or loudly the host where this session has nobody for it."""
+        runnable = self._session._runnable
+        try:
+            runnable.providers.transfer(HOST, device)
+        except TransferUnavailable as error:
+            if runnable.settings.fallback == "error":
+                raise RuntimeError(f"Error in execution: {error}") from error
+            missing(device, str(error))
+            return HOST
+        return device
 
     def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None:
         """Have an output written into an OrtValue's memory."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from runtime.errors import TransferUnavailable
-from runtime.explain import Report
+from runtime.explain import Event, Report, warn_once
 from runtime.plugin import HOST, Device
 from runtime.providers import Providers, Request, registry
 from runtime.settings import Settings
@@ -77,6 +78,31 @@ def transfer(source: Device, target: Device) -> Callable[[Any], Any]:
             f"no usable provider here owns the device {foreign}; "
             "runtime doctor tells what is installed and what it lacks"
         ) from error
+
+
+def reachable(device: Device) -> Device:
+    """Return a device that can be used from here: itself, or loudly the host.
+
+    Raises ``RuntimeError`` instead where ``RUNTIME_STRICT`` is set.
+    """
+    try:
+        transfer(HOST, device)
+    except RuntimeError as error:
+        if is_strict():
+            raise
+        missing(device, str(error))
+        return HOST
+    return device
+
+
+def missing(device: Device, reason: str) -> None:
+    """Warn that values asked for on a device are on the host instead."""
+    warn_once(Event(f"device {device}", "request", reason, "values are on the host"))
+
+
+def is_strict() -> bool:
+    """Whether the environment forbids falling back."""
+    return os.environ.get("RUNTIME_STRICT", "") not in ("", "0")
 
 
 @cache

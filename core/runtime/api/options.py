@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from runtime.api.devices import is_strict
 from runtime.api.enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel
 from runtime.api.exceptions import Fail, InvalidArgument
 from runtime.api.keys import RUN_KEYS, SESSION_KEYS, Accepted, Acts, Refused
@@ -199,7 +200,7 @@ def settings_of(options: SessionOptions, strict: bool | None = None) -> Settings
         "name": options.logid,
         "extra": dict(options._entries),
     }
-    if os.environ.get("RUNTIME_STRICT", "") not in ("", "0"):
+    if is_strict():
         fields["fallback"] = "error"
     for key, value in options._entries.items():
         row = SESSION_KEYS.get(key)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.api.devices import OrtDevice, device_of, transfer
+from runtime.api.devices import OrtDevice, device_of, reachable, transfer
 from runtime.plugin import HOST, Device
 from runtime.valuetypes import ELEMENT_TYPES, element_code, numpy_dtype
 
@@ -35,7 +35,7 @@ class OrtValue:
                 f"expected a NumPy array, found {type(numpy_obj).__name__}; "
                 "use OrtValue.from_dlpack for other libraries' tensors"
             )
-        device = device_of(device_type, device_id)
+        device = reachable(device_of(device_type, device_id))
         array = native(np.asarray(numpy_obj))
         return OrtValue(transfer(HOST, device)(array), device)
 
@@ -61,7 +61,7 @@ class OrtValue:
     ) -> OrtValue:
         """Allocate an uninitialised tensor."""
         dtype = dtype_of(element_type)
-        device = device_of(device_type, device_id)
+        device = reachable(device_of(device_type, device_id))
         if device == HOST:
             return OrtValue(np.empty(tuple(shape), dtype))
         copy = transfer(HOST, device)

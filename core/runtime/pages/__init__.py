@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: one file, no network, safe whatever a model's names are."""
+"""Self-contained HTML pages: one file, no network, and safe names of any kind."""
 
 from __future__ import annotations
 

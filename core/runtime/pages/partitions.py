@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -240,7 +241,7 @@ def _edge(
     )
 
 
-def curve(points: list[tuple[float, float]]) -> str:
+def curve(points: Sequence[tuple[float, float]]) -> str:
     """Return an SVG path that leaves and enters every point vertically."""
     parts = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
     for (x, y), (to_x, to_y) in pairwise(points):

@@ -1,12 +1,19 @@
-"""Arithmetic on dims: integers, symbols and canonical expressions like ``2*seq + 1``."""
+"""Arithmetic on dims: integers, symbols and expressions such as ``2*seq + 1``."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 Element = int | str
 """An integer known exactly, or the canonical spelling of an expression over symbols."""
+
+Dims = tuple[Element | None, ...]
+"""A shape, or the elements of an integer tensor that shapes are made of."""
+
+END = 2**31 - 1
+"""Ends of slices from here on mean "to the last element"."""
 
 _Poly = dict[tuple[str, ...], int]
 _LIMIT = 8
@@ -87,7 +94,7 @@ def divide(a: Element | None, b: Element | None) -> Element | None:
     return result if multiply(result, b) == canonical(a) else None
 
 
-def product(dims: tuple[Element | None, ...]) -> Element | None:
+def product(dims: Dims) -> Element | None:
     """Return the product of all dims."""
     total: Element | None = 1
     for dim in dims:
@@ -131,6 +138,63 @@ def bounded_by(a: Element | None, b: Element | None) -> bool:
     return b in parts and 1 not in parts
 
 
+def broadcast(shapes: Sequence[Dims | None]) -> Dims | None:
+    """Return the shape that shapes broadcast to, ``None`` where a rank is unknown."""
+    first = shapes[0]
+    if all(shape == first for shape in shapes):
+        return first
+    known = [shape for shape in shapes if shape is not None]
+    if len(known) < len(shapes):
+        return None
+    rank = max(map(len, known))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in known]
+    result = padded[0]
+    for other in padded[1:]:
+        result = tuple(joined(a, b) for a, b in zip(result, other, strict=True))
+    return result
+
+
+def joined(a: Element | None, b: Element | None) -> Element | None:
+    """Return the dim that two dims broadcast to."""
+    if a == b or b == 1:
+        return a
+    if a == 1:
+        return b
+    if isinstance(a, int) or bounded_by(b, a):
+        return a
+    if isinstance(b, int) or bounded_by(a, b):
+        return b
+    return None
+
+
+def agreed(column: Iterable[Element | None]) -> Element | None:
+    """Return the most certain of dims that must be equal."""
+    best: Element | None = None
+    for dim in column:
+        if isinstance(dim, int):
+            return dim
+        best = best or dim
+    return best
+
+
+def sliced(
+    size: Element | None, start: Element | None, end: Element | None, step: int
+) -> Element | None:
+    """Return how many elements a slice of a dim has, in symbols."""
+    if isinstance(start, int) and isinstance(end, int) and isinstance(size, int):
+        return len(range(size)[start:end:step]) if step else None
+    if step != 1 or size is None or start is None or end is None:
+        return None
+    if isinstance(end, int):
+        end = size if end >= END else add(size, end) if end < 0 else end
+    if isinstance(start, int) and start < 0:
+        return minimum(-start, size) if end == size else None
+    length = subtract(end, start)
+    if not not_negative(length) or not not_negative(start):
+        return None
+    return minimum(length, subtract(size, start))
+
+
 def _bounded(terms: _Poly) -> Element | None:
     terms = {key: count for key, count in terms.items() if count}
     return _format(terms) if len(terms) <= _LIMIT else None
@@ -153,7 +217,9 @@ def _leading(terms: _Poly) -> tuple[tuple[str, ...], int]:
     return max(terms.items(), key=lambda item: (len(item[0]), item[0]), default=((), 0))
 
 
-def _without(factors: tuple[str, ...], parts: tuple[str, ...]) -> tuple[str, ...] | None:
+def _without(
+    factors: tuple[str, ...], parts: tuple[str, ...]
+) -> tuple[str, ...] | None:
     rest = list(factors)
     for part in parts:
         if part not in rest:

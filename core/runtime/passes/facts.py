@@ -1,4 +1,4 @@
-"""What is known of values: their shapes in symbols, and the integers shapes are made of."""
+"""What is known of values: shapes in symbols, and the integers shapes are made of."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ INTEGERS = frozenset((6, 7, 9))
 
 
 class Facts:
-    """Shapes and contents by value; a declared type counts until something better is known.
+    """Shapes and contents by value; declared types count until more is known.
 
-    Symbols mean the same size wherever they stand, which holds within one run of the main
-    graph; the inputs of bodies, which may change from one iteration to the next, have no
-    known symbols.
+    Symbols mean the same size wherever they stand, which holds within one run of the
+    main graph; the inputs of bodies, which may change from one iteration to the next,
+    have no known symbols.
     """
 
     __slots__ = ("_contents", "_shapes")
@@ -42,7 +42,7 @@ class Facts:
         return found
 
     def learn(self, value: Value, shape: Shape | None) -> None:
-        """Note an inferred shape; what it leaves open is filled in from the declared one."""
+        """Note an inferred shape; the declared one fills in what it leaves open."""
         declared = _declared(value)
         if shape is None:
             shape = declared

@@ -30,10 +30,10 @@ def stacked(elements: list[Any], axis: int) -> Any:
     return namespace_of(first).stack(elements, axis=axis_of(axis, first.ndim + 1))
 
 
-def nothing_yet(value: Value, axis: int, lead: tuple[int, ...] = ()) -> np.ndarray:
+def nothing_yet(value: Value, axis: int) -> np.ndarray:
     """Return the scan output of a body that never ran, from its declared type.
 
-    Unknown dims are 0; ``lead`` are dims to put in front.
+    Unknown dims are 0.
     """
     if not value.dtype:
         raise ValueError(
@@ -42,7 +42,7 @@ def nothing_yet(value: Value, axis: int, lead: tuple[int, ...] = ()) -> np.ndarr
     dims = [dim if isinstance(dim, int) else 0 for dim in value.shape or ()]
     dims.insert(axis_of(axis, len(dims) + 1), 0)
     dtype = numpy_dtype(value.dtype)
-    return np.full((*lead, *dims), "" if dtype == object else 0, dtype)
+    return np.full(dims, "" if dtype.kind == "O" else 0, dtype)
 
 
 @table("Scan", since=8, traits=("moves",))
@@ -57,68 +57,48 @@ def scan_8(
 ):
     """Scan of opset 8: axis 0 is the batch, axis 1 the sequence.
 
-    What lies beyond a shorter sequence's length in a scan output is zero.
+    Beyond the length of a shorter sequence a scan output is zero.
     """
-    values = initial_state_and_scan_inputs
-    states, scans = _parted(values, num_scan_inputs)
-    if len({scan.shape[:2] for scan in scans}) > 1:
-        raise ValueError("the scan inputs differ in batch or sequence length")
+    states, scans = _parted(initial_state_and_scan_inputs, num_scan_inputs)
     batch, longest = scans[0].shape[:2]
+    if any(scan.shape[:2] != (batch, longest) for scan in scans):
+        raise ValueError("the scan inputs differ in batch or sequence length")
     lengths = [longest] * batch if sequence_lens is None else ints(sequence_lens)
     if len(lengths) != batch or not all(0 <= n <= longest for n in lengths):
         raise ValueError(
-            f"sequence_lens {lengths} do not fit a batch of {batch} sequences of "
-            f"at most {longest}"
+            f"sequence_lens {lengths} do not fit {batch} sequences of {longest} steps"
         )
-    backward = _flags(directions, len(scans))
-    declared = call.node.bodies[0][1].outputs
-    if batch == 0:
-        return tuple(
-            nothing_yet(v, 0) if i < len(states) else _unscanned(v, 0, longest)
-            for i, v in enumerate(declared)
+    results = [
+        scan(
+            *(state[index, ...] for state in states),
+            *(scanned[index, :length] for scanned in scans),
+            body=body,
+            num_scan_inputs=num_scan_inputs,
+            scan_input_directions=directions,
+            call=call,
         )
-    results = []
-    for index, length in enumerate(lengths):
-        sliced = [
-            _ordered(scan[index, :length], 0, back)
-            for scan, back in zip(scans, backward, strict=True)
-        ]
-        last, rows = _run(body, [state[index, ...] for state in states], sliced)
-        columns = [
-            _padded(stacked(list(column), 0), longest)
-            for column in zip(*rows, strict=True)
-        ]
-        results.append(last + (columns if rows else [None] * len(declared[len(last) :])))
-    return tuple(
-        _batched(column, declared[i], longest)
-        for i, column in enumerate(zip(*results, strict=True))
-    )
+        for index, length in enumerate(lengths)
+    ]
+    if not results:
+        declared = call.node.bodies[0][1].outputs[len(states) :]
+        empty = [nothing_yet(value, 0) for value in declared]
+        return (*states, *(_padded([part], longest)[:0] for part in empty))
+    columns = list(zip(*results, strict=True))
+    last = (stacked(list(column), 0) for column in columns[: len(states)])
+    return (*last, *(_padded(column, longest) for column in columns[len(states) :]))
 
 
-def _unscanned(value: Value, batch: int, longest: int) -> np.ndarray:
-    """Return a scan output of opset 8 to which the body gave nothing: zeros."""
-    single = nothing_yet(value, 0)
-    return np.zeros((batch, longest, *single.shape[1:]), single.dtype)
-
-
-def _padded(result: Any, length: int) -> Any:
-    """Lengthen the first axis with zeros, or empty strings."""
-    missing = length - result.shape[0]
-    if not missing:
-        return result
-    xp = namespace_of(result)
-    empty = "" if result.dtype == object else 0
-    rest = xp.full((missing, *result.shape[1:]), empty, result.dtype)
-    return xp.concatenate([result, rest])
-
-
-def _batched(column: Sequence[Any], declared: Value, longest: int) -> Any:
-    """Join one output's results over the batch; ``None`` where the body never ran."""
-    known = next((part for part in column if part is not None), None)
-    if known is None:
-        return _unscanned(declared, len(column), longest)
-    xp = namespace_of(known)
-    return stacked([xp.zeros_like(known) if p is None else p for p in column], 0)
+def _padded(parts: Sequence[Any], longest: int) -> Any:
+    """Join sequences (steps, …) of a batch, zeros behind the shorter ones."""
+    model = max(parts, key=len)
+    xp = namespace_of(model)
+    empty = "" if model.dtype == object else 0
+    shape = (len(parts), longest, *model.shape[1:])
+    result = xp.full(shape, empty, model.dtype)
+    for index, part in enumerate(parts):
+        if len(part):
+            result[index, : len(part)] = part
+    return result
 
 
 @table("Scan", since=9, traits=("moves",))
@@ -142,9 +122,7 @@ def scan(
     if len({s.shape[axis] for axis, s in zip(axes, scans, strict=True)}) > 1:
         raise ValueError("the scan inputs differ in length along their scan axes")
     backward = _flags(scan_input_directions, len(scans))
-    sliced = [
-        _ordered(*scanned) for scanned in zip(scans, axes, backward, strict=True)
-    ]
+    sliced = [_ordered(*scanned) for scanned in zip(scans, axes, backward, strict=True)]
     last, rows = _run(body, states, sliced)
     declared = call.node.bodies[0][1].outputs[len(states) :]
     out_axes = _numbers(scan_output_axes, len(declared), "scan_output_axes")

@@ -165,11 +165,18 @@ def taps(windows: Windows, axis: int, size: int) -> Iterator[tuple[slice, slice,
 def reduce_windows(
     xp: Any, x: Any, windows: Windows, combine: Any, neutral: Any
 ) -> Any:
-    """Combine each window's elements by a ufunc, axis after axis, without padding."""
+    """Combine each window's elements by a ufunc, axis after axis, into a new array."""
     lead = x.ndim - len(windows)
-    for axis in range(len(windows)):
+    moving = [axis for axis in range(len(windows)) if not _still(windows, axis)]
+    for axis in moving or [0]:
         x = _reduce_axis(xp, x, windows, axis, lead, combine, neutral)
     return x
+
+
+def _still(windows: Windows, axis: int) -> bool:
+    """Whether along an axis every element is a window of its own."""
+    begin, end = windows.begin[axis], windows.end[axis]
+    return windows.kernel[axis] == windows.strides[axis] == 1 and begin == end == 0
 
 
 def _reduce_axis(

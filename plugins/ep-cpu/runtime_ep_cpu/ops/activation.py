@@ -107,7 +107,7 @@ def _checked(axis: int, rank: int) -> int:
 
 
 def softmax(x: Any, axis: int) -> Any:
-    """Exponentials along an axis over their sum, relative to the largest."""
+    """Exponentials along an axis (not negative) over their sum."""
     if not x.size:
         return x
     xp = namespace_of(x)
@@ -162,7 +162,7 @@ def _coerced(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 for _op, _function in {
     "Softmax": softmax,
-    "LogSoftmax": logsoftmax,
+    "LogSoftmax": log_softmax,
     "Hardmax": hardmax,
 }.items():
     table(_op, since=1)(_coerced(_function, _op))

@@ -43,7 +43,8 @@ def loop(trips=None, cond=None, /, *v_initial, body, call: Call):
         more, *results = body(np.array(trip, np.int64), np.array(going), *carried)
         going = bool(scalar(more, "the body's condition")) or not obeyed
         carried, elements = results[: len(carried)], results[len(carried) :]
-        rows.append(elements)
+        if elements:
+            rows.append(elements)
     declared = call.node.bodies[0][1].outputs[1 + len(carried) :]
     scans = _columns(rows) if rows else [nothing_yet(v, 0) for v in declared]
     return (*carried, *scans)

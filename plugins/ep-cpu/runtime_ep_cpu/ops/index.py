@@ -139,8 +139,7 @@ def scatter_nd(data, indices, updates, /, *, reduction="none"):
     expected = indices.shape[:-1] + data.shape[depth:]
     if updates.shape != expected:
         raise ValueError(
-            f"updates must have the shape {list(expected)}, found "
-            f"{list(updates.shape)}"
+            f"updates must have the shape {list(expected)}, found {list(updates.shape)}"
         )
     indices = namespace_of(data).asarray(indices)
     place = tuple_offsets(indices, data.shape[:depth]).reshape(-1)

@@ -169,8 +169,9 @@ def _training(
     """Return the result, the running mean and variance, and the batch's own."""
     axes = tuple(axis for axis in range(x.ndim) if axis != 1) if spatial else (0,)
     with np.errstate(all="ignore"):
-        own_mean = x.mean(axis=axes).reshape(mean.shape)
-        own_var = x.var(axis=axes).reshape(var.shape)
+        own_mean = _mean(x, axes)
+        own_var = _mean((x - own_mean) ** 2, axes).reshape(var.shape)
+        own_mean = own_mean.reshape(mean.shape)
         y = _by_statistics(x, scale, b, own_mean, own_var, epsilon, spatial)
         keep, take = x.dtype.type(momentum), x.dtype.type(1 - momentum)
         running_mean = mean * keep + own_mean * take
@@ -213,6 +214,12 @@ def group_normalization(
     return rounded(y, x.dtype)
 
 
+def _mean(x: Any, axes: tuple[int, ...]) -> Any:
+    """Return the mean over some axes, which stay with size 1; of nothing it is NaN."""
+    count = prod(x.shape[axis] for axis in axes)
+    return x.sum(axis=axes, keepdims=True) / x.dtype.type(count)
+
+
 def _by_groups(x: Any, scale: Any, b: Any, groups: int, epsilon: float) -> Any:
     if x.ndim < 2 or groups < 1 or x.shape[1] % groups:
         raise ValueError(
@@ -236,7 +243,7 @@ def _standardized(rows: Any, epsilon: float, centre: bool = True) -> tuple[Any, 
     xp = namespace_of(rows)
     count = rows.shape[-1]
     with np.errstate(all="ignore"):
-        mean = rows.mean(axis=-1, keepdims=True) if centre else None
+        mean = _mean(rows, (-1,)) if centre else None
         y = rows - mean if centre else rows
         squares = xp.matmul(y[..., None, :], y[..., None])[..., 0]
         inverse = 1 / xp.sqrt(squares / count + rows.dtype.type(epsilon))
@@ -318,13 +325,14 @@ def lrn(x, /, *, alpha=9.999999747378752e-05, beta=0.75, bias=1.0, size):
             f"{size} channels cannot be summed in an input of shape {list(x.shape)}"
         )
     xp = namespace_of(x)
+    channels, inner = x.shape[1], prod(x.shape[2:])
     before, after = (size - 1) // 2, size // 2
-    around = Windows((size,), (1,), (1,), (before,), (after,), x.shape[1:2])
-    flat = x.reshape(x.shape[0], 1, x.shape[1], -1) if x.size else x[:, None, :, None]
+    out = (channels, inner)
+    around = Windows((size, 1), (1, 1), (1, 1), (before, 0), (after, 0), out)
     with np.errstate(all="ignore"):
-        squares = xp.moveaxis(flat * flat, 2, -1)
-        y = xp.moveaxis(reduce_windows(xp, squares, around, xp.add, 0), -1, 2)
-        y = y.reshape(x.shape) * x.dtype.type(alpha / size)
+        squares = (x * x).reshape(x.shape[0], channels, inner)
+        y = reduce_windows(xp, squares, around, xp.add, 0).reshape(x.shape)
+        y *= x.dtype.type(alpha / size)
         y += x.dtype.type(bias)
         y **= x.dtype.type(-beta)
         y *= x
@@ -355,7 +363,7 @@ def mean_variance_normalization(x, /, *, axes=(0, 2, 3)):
         raise ValueError(f"axes {list(axes)} are outside an input of rank {x.ndim}")
     axes = tuple(axis % x.ndim for axis in axes)
     with np.errstate(all="ignore"):
-        y = x - x.mean(axis=axes, keepdims=True)
-        deviation = xp.sqrt((y * y).mean(axis=axes, keepdims=True))
+        y = x - _mean(x, axes)
+        deviation = xp.sqrt(_mean(y * y, axes))
         y /= deviation + x.dtype.type(1e-9)
     return y

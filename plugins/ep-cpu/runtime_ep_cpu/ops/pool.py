@@ -266,7 +266,7 @@ def _spatial(x: Any) -> tuple[int, ...]:
 def global_average_pool(x, /):
     """GlobalAveragePool: the mean of each channel's image."""
     with np.errstate(all="ignore"):
-        return x.mean(axis=_spatial(x), keepdims=True)
+        return x.sum(axis=_spatial(x), keepdims=True) / x.dtype.type(prod(x.shape[2:]))
 
 
 @table("GlobalMaxPool", since=1)
@@ -353,8 +353,7 @@ def max_roi_pool(x, rois, /, *, pooled_shape, spatial_scale=1.0):
     shape = (rois.shape[0], x.shape[1], *pooled_shape)
     check_size(shape, x.dtype)
     y = xp.zeros(shape, x.dtype)
-    regions = rois.get() if hasattr(rois, "get") else rois
-    for number, (image, *corners) in enumerate(regions.tolist()):
+    for number, (image, *corners) in enumerate(rois.tolist()):
         if not 0 <= image < x.shape[0]:
             raise ValueError(f"region {number} is of image {image} of {x.shape[0]}")
         x1, y1, x2, y2 = (_away_from_zero(c * spatial_scale) for c in corners)

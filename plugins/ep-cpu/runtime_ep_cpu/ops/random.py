@@ -36,10 +36,9 @@ def _source(seed: float | None) -> Source:
     """
     if seed is None or np.isnan(seed):
         return _shared
-    whole = float(seed).is_integer() and 0 <= seed < 1 << 32
-    return np.random.RandomState(
-        int(seed) if whole else int(np.float32(seed).view(np.uint32))
-    )
+    if float(seed).is_integer():
+        return np.random.RandomState(int(seed) % (1 << 32))
+    return np.random.RandomState(int(np.float32(seed).view(np.uint32)))
 
 
 def _dtype(code: int) -> np.dtype[Any]:
@@ -177,13 +176,13 @@ def dropout(
     return _dropped(x, share, seed, bool, call.outputs > 1)
 
 
-@table("Dropout", since=10)
+@table("Dropout", since=10, traits=("moves",))
 def dropout_10(x: Any, /, *, ratio: float = 0.5) -> Any:
     """Dropout of opset 10, for inference only: a copy and a mask of ones."""
     return x, namespace_of(x).ones(x.shape, bool)
 
 
-@table("Dropout", since=7)
+@table("Dropout", since=7, traits=("moves",))
 def dropout_7(x: Any, /, *, ratio: float = 0.5) -> Any:
     """Dropout of opset 7, for inference only: the mask has the data's type."""
     return x, namespace_of(x).ones_like(x)

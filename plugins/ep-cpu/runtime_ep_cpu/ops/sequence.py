@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -82,10 +83,7 @@ def split_to_sequence(x, split=None, /, *, axis=0, keepdims=1):
         if min(lengths, default=0) < 0 or sum(lengths) != whole:
             raise ValueError(f"the lengths {lengths} do not add up to {whole}")
         cuts = [0, *np.cumsum(lengths, dtype=np.int64).tolist()]
-    return [
-        x[(*before, slice(start, end))]
-        for start, end in zip(cuts[:-1], cuts[1:], strict=True)
-    ]
+    return [x[(*before, slice(*ends))] for ends in pairwise(cuts)]
 
 
 @table("ConcatFromSequence", since=11, traits=("moves",))

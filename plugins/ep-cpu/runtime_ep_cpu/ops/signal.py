@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from runtime.kernels import KernelTable
-from runtime.valuetypes import ELEMENT_TYPES
+from runtime.valuetypes import numpy_dtype
 
 from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
@@ -75,7 +75,10 @@ def _split(spectrum: Any, dtype: Any) -> Any:
 
 @table("STFT", since=17)
 def stft(signal, frame_step, window=None, frame_length=None, /, *, onesided=1):
-    """STFT-17: [batch, length, 1 or 2] to [batch, frames, bins, 2]."""
+    """STFT-17: [batch, length, 1 or 2] to [batch, frames, bins, 2].
+
+    One-sided, a complex signal gives the first half of its spectrum, as elsewhere.
+    """
     xp = namespace_of(signal)
     if signal.ndim == 2:
         signal = signal[..., None]
@@ -89,15 +92,15 @@ def stft(signal, frame_step, window=None, frame_length=None, /, *, onesided=1):
     elif window is not None:
         size = window.shape[0]
     _check_frames(signal, step, size, window)
-    if onesided and signal.shape[2] == 2:
-        raise ValueError("a one-sided transform needs a real signal")
     frames = (signal.shape[1] - size) // step + 1
     check_size((signal.shape[0], frames, size, 2), signal.dtype)
     starts = xp.arange(frames)[:, None] * step + xp.arange(size)
     framed = signal[:, starts]
     if window is not None:
         framed = framed * window.astype(signal.dtype, copy=False)[:, None]
-    return _transformed(framed, None, 2, False, bool(onesided))
+    half = bool(onesided) and signal.shape[2] == 1
+    spectrum = _transformed(framed, None, 2, False, half)
+    return spectrum[:, :, : size // 2 + 1] if onesided else spectrum
 
 
 def _check_frames(signal: Any, step: int, size: int, window: Any) -> None:
@@ -143,9 +146,10 @@ def _cosines(size: Any, weights: tuple[float, ...], code: int, periodic: int) ->
 
 
 def _numpy_type(code: int) -> Any:
-    if code not in ELEMENT_TYPES:
-        raise ValueError(f"{code} is no element type")
-    return ELEMENT_TYPES[code].dtype
+    try:
+        return numpy_dtype(code)
+    except KeyError:
+        raise ValueError(f"{code} is no element type") from None
 
 
 @table("MelWeightMatrix", since=17, traits=("typed",))

@@ -1,0 +1,326 @@
+"""Loading: weights stay where they are, and every way to be wrong has a clear error."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from models import FLOAT, INT64, dense, model, node
+from onnx import helper, numpy_helper
+from runtime import errors
+from runtime.model import from_proto, load
+
+BIG = np.arange(4096, dtype=np.float32).reshape(64, 64)
+
+
+def big_model():
+    return model(
+        [node("MatMul", ["x", "w"], ["y"])],
+        {"x": (FLOAT, ["n", 64])},
+        {"y": (FLOAT, ["n", 64])},
+        {"w": BIG},
+    )
+
+
+def external_model(folder, location="weights.bin", offset=0, length=None, data=None):
+    proto = big_model()
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entries = {"location": location, "offset": str(offset)}
+    entries["length"] = str(BIG.nbytes if length is None else length)
+    for key, value in entries.items():
+        tensor.external_data.add(key=key, value=value)
+    payload = b"\0" * offset + BIG.tobytes() if data is None else data
+    (folder / "weights.bin").write_bytes(payload)
+    path = folder / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def test_embedded_weights_are_views_of_the_mapped_file(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(big_model().SerializeToString())
+    first = load(path).graph.initializers["w"].const.numpy()
+    second = load(path).graph.initializers["w"].const.numpy()
+    np.testing.assert_array_equal(first, BIG)
+    assert not first.flags.writeable
+    assert first is second
+
+
+def test_embedded_weights_are_views_of_the_given_bytes():
+    data = big_model().SerializeToString()
+    array = load(data).graph.initializers["w"].const.numpy()
+    whole = np.frombuffer(data, np.uint8)
+    assert np.shares_memory(array, whole)
+
+
+@pytest.mark.parametrize("offset", [0, 4096, 12])
+def test_external_weights_are_views_of_their_file(tmp_path, offset):
+    path = external_model(tmp_path, offset=offset)
+    array = load(path).graph.initializers["w"].const.numpy()
+    np.testing.assert_array_equal(array, BIG)
+
+
+def escaping(tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    outside = tmp_path / "secret.bin"
+    outside.write_bytes(BIG.tobytes())
+    (inner / "link.bin").symlink_to(outside)
+    return inner, outside
+
+
+@pytest.mark.parametrize("kind", ["..", "absolute", "symlink", "empty"])
+def test_external_data_outside_the_models_folder_is_refused(tmp_path, kind):
+    inner, outside = escaping(tmp_path)
+    location = {
+        "..": "../secret.bin",
+        "absolute": str(outside),
+        "symlink": "link.bin",
+        "empty": "",
+    }[kind]
+    path = external_model(inner, location)
+    with pytest.raises(errors.ExternalDataError, match="outside the model's folder"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"location": "missing.bin"}, "'missing.bin' is missing"),
+        ({"data": BIG.tobytes()[:-1]}, "cut short"),
+        ({"length": 12}, "declares 12"),
+        ({"offset": 8, "data": BIG.tobytes()}, "cut short"),
+    ],
+)
+def test_broken_external_data_is_refused(tmp_path, changes, match):
+    path = external_model(tmp_path, **changes)
+    with pytest.raises(errors.ExternalDataError, match=match):
+        load(path)
+
+
+def cyclic():
+    return model(
+        [node("Add", ["x", "b"], ["a"]), node("Relu", ["a"], ["b"])],
+        {"x": (FLOAT, [2])},
+        {"b": (FLOAT, [2])},
+    )
+
+
+def nodes(*made, opset=17, **fields):
+    inputs, outputs = {"x": (FLOAT, [2])}, {"y": (FLOAT, None)}
+    return model(list(made), inputs, outputs, opset=opset, **fields)
+
+
+@pytest.mark.parametrize(
+    ("proto", "error", "match"),
+    [
+        (cyclic(), errors.ModelInvalid, "acyclic"),
+        (nodes(node("Foo", ["x"], ["y"])), errors.UnknownOperator, "Foo"),
+        (nodes(node("Rellu", ["x"], ["y"])), errors.UnknownOperator, "'Relu'"),
+        (nodes(node("Mish", ["x"], ["y"])), errors.UnknownOperator, "from opset 18"),
+        (nodes(node("Relu", ["q"], ["y"])), errors.UndefinedValue, "'q'"),
+        (nodes(node("Relu", ["x", "x"], ["y"])), errors.ModelInvalid, "2 inputs"),
+        (nodes(node("Relu", ["x"], ["x"])), errors.ModelInvalid, "already defined"),
+        (
+            nodes(node("Softmax", ["x"], ["y"], axes=1)),
+            errors.ModelInvalid,
+            "did you mean 'axis'",
+        ),
+        (
+            nodes(node("Softmax", ["x"], ["y"], axis=1.5)),
+            errors.ModelInvalid,
+            "is a FLOAT, expected INT",
+        ),
+        (
+            nodes(node("Concat", ["x"], ["y"])),
+            errors.ModelInvalid,
+            "lacks the attribute 'axis'",
+        ),
+        (nodes(node("Relu", ["x"], ["z"])), errors.UndefinedValue, "output 'y'"),
+        (
+            nodes(node("Relu", ["x"], ["y"]), opset=999),
+            errors.UnsupportedVersion,
+            "opset 999",
+        ),
+        (
+            nodes(node("Relu", ["x"], ["y"]), ir_version=99),
+            errors.UnsupportedVersion,
+            "IR version: 99",
+        ),
+    ],
+)
+def test_an_invalid_model_says_what_is_wrong(proto, error, match):
+    with pytest.raises(error, match=match):
+        load(proto.SerializeToString())
+
+
+def test_files_that_are_no_models(tmp_path):
+    with pytest.raises(errors.ModelNotFound, match="doesn't exist"):
+        load(tmp_path / "no.onnx")
+    with pytest.raises(errors.ModelUnreadable, match="not a file"):
+        load(tmp_path)
+    empty = tmp_path / "empty.onnx"
+    empty.touch()
+    with pytest.raises(errors.ModelEmpty):
+        load(empty)
+    with pytest.raises(errors.ModelUnreadable, match="protobuf"):
+        load(b"garbage \xff\xff\xff\xff")
+    with pytest.raises(errors.EngineError):
+        load(big_model().SerializeToString()[:-500])
+
+
+def test_nodes_in_any_order_are_sorted():
+    proto = model(
+        [node("Relu", ["a"], ["y"]), node("Neg", ["x"], ["a"])],
+        {"x": (FLOAT, [2])},
+        {"y": (FLOAT, [2])},
+    )
+    assert [n.op_type for n in from_proto(proto).graph] == ["Neg", "Relu"]
+
+
+def test_old_models_list_initializers_as_inputs_and_mean_constants():
+    old = model(
+        [node("Mul", ["x", "s"], ["y"])],
+        {"x": (FLOAT, [2]), "s": (FLOAT, [1])},
+        {"y": (FLOAT, [2])},
+        {"s": np.ones(1, np.float32)},
+        opset=8,
+        ir_version=3,
+    )
+    graph = from_proto(old).graph
+    assert [value.name for value in graph.feeds] == ["x"]
+    assert graph.initializers["s"].is_constant
+
+
+def test_a_sparse_initializer_is_a_dense_constant():
+    values = numpy_helper.from_array(np.array([5, 7], np.float32), "s")
+    indices = numpy_helper.from_array(np.array([[0, 1], [1, 0]]), "i")
+    proto = model(
+        [node("Add", ["x", "s"], ["y"])],
+        {"x": (FLOAT, [2, 2])},
+        {"y": (FLOAT, [2, 2])},
+    )
+    proto.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(values, indices, [2, 2])
+    )
+    const = from_proto(proto).graph.initializers["s"].constant()
+    np.testing.assert_array_equal(const, [[0, 5], [7, 0]])
+    proto.graph.sparse_initializer[0].indices.CopyFrom(
+        numpy_helper.from_array(np.array([[0, 1], [2, 0]]), "i")
+    )
+    with pytest.raises(errors.ModelInvalid, match="outside its shape"):
+        from_proto(proto)
+
+
+@pytest.mark.parametrize("bits", ["INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2"])
+def test_small_types_are_unpacked_as_the_reference_does(bits):
+    dtype = getattr(onnx.TensorProto, bits, None)
+    if dtype is None:
+        pytest.skip(f"this onnx package has no {bits}")
+    values = np.array([[0, 1, 1], [1, 0, 1]], np.float32)
+    tensor = helper.make_tensor("t", dtype, [2, 3], values.ravel())
+    proto = model([node("Cast", ["t"], ["y"], to=FLOAT)], {}, {"y": (FLOAT, [2, 3])})
+    proto.graph.initializer.append(tensor)
+    graph = from_proto(proto).graph
+    got = graph.initializers["t"].constant()
+    np.testing.assert_array_equal(got, numpy_helper.to_array(tensor))
+
+
+_SPARSE_FILE = """
+import os, resource, sys
+import numpy as np
+import runtime as ort
+warm = np.zeros(1)
+session = ort.InferenceSession(sys.argv[2])
+def resident():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+session.run(None, {"i": np.array([0])})
+before = resident()
+session = ort.InferenceSession(sys.argv[1])
+rows = np.arange(0, 180_000, 4)
+out = session.run(None, {"i": rows})[0]
+assert out.shape == (len(rows), 4096) and out[0, 0] == 7 and not out[1:].any()
+del out
+print(resident() - before, len(rows) * 4096 * 4)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
+def test_three_gigabytes_of_external_weights_cost_the_pages_touched(tmp_path):
+    rows, width = 190_000, 4096
+    big = tmp_path / "table.bin"
+    with open(big, "wb") as file:
+        file.write(np.array([7], np.float32).tobytes())
+        file.truncate(rows * width * 4)
+    assert big.stat().st_size > 3e9
+    proto = model(
+        [node("Gather", ["table", "i"], ["y"])],
+        {"i": (INT64, ["n"])},
+        {"y": (FLOAT, ["n", width])},
+    )
+    tensor = proto.graph.initializer.add(name="table", dims=[rows, width], data_type=1)
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="table.bin")
+    path = tmp_path / "big.onnx"
+    path.write_bytes(proto.SerializeToString())
+    small = model(
+        [node("Gather", ["table", "i"], ["y"])],
+        {"i": (INT64, ["n"])},
+        {"y": (FLOAT, ["n", 2])},
+        {"table": np.ones((3, 2), np.float32)},
+    )
+    warm = tmp_path / "small.onnx"
+    warm.write_bytes(small.SerializeToString())
+    done = subprocess.run(
+        [sys.executable, "-c", _SPARSE_FILE, str(path), str(warm)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    grown, touched = (int(word) for word in done.stdout.split())
+    assert grown < 1.3 * touched
+
+
+def test_a_dense_model_has_types_everywhere_after_inference():
+    from runtime.infer import infer
+    from runtime.settings import Settings
+
+    loaded = load(dense())
+    infer(loaded, Settings())
+    for item in loaded.graph:
+        assert item.outputs[0].dtype == FLOAT
+        assert item.outputs[0].shape == ("batch", 3)
+
+
+def test_contradicting_types_are_refused():
+    from runtime.infer import infer
+    from runtime.settings import Settings
+
+    clash = model(
+        [node("Add", ["x", "i"], ["y"])],
+        {"x": (FLOAT, [2]), "i": (INT64, [2])},
+        {"y": (FLOAT, [2])},
+    )
+    with pytest.raises(errors.ModelInvalid, match="contradict"):
+        infer(from_proto(clash), Settings())
+
+
+def test_dims_given_by_symbol_or_denotation_are_fixed_everywhere():
+    from runtime.infer import infer
+    from runtime.settings import Settings
+
+    loaded = load(dense())
+    infer(loaded, Settings(dims={"batch": 8}))
+    assert loaded.graph.outputs[0].shape == (8, 3)
+    proto = onnx.ModelProto.FromString(dense(None))
+    proto.graph.input[0].type.tensor_type.shape.dim[0].denotation = "DATA_BATCH"
+    loaded = from_proto(proto)
+    infer(loaded, Settings(denoted_dims={"DATA_BATCH": 5}))
+    assert loaded.graph.inputs[0].shape == (5, 4)
