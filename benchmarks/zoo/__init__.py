@@ -1,7 +1,7 @@
 """Models written from scratch with the topology, and the spelling, of real exports.
 
-``ZOO[name].build("tiny")`` gives a small twin for tests, ``build("full")`` the real size
-for benchmarks, both with seeded random weights; nothing is downloaded. Most entries come
+``ZOO[name].build("tiny")`` gives a small twin for tests, ``build("full")`` the real
+size for benchmarks, both with seeded random weights; nothing is downloaded. Most come
 in two spellings, that of torch's TorchScript exporter and that of its dynamo exporter.
 """
 

@@ -68,13 +68,14 @@ class Builder(Nodes):
         bias: bool = True,
         level: float = 0.0,
     ) -> str:
-        """Convolve; the padding keeps the size unless given; ``level`` shifts the bias."""
+        """Convolve; padding keeps the size unless given, ``level`` shifts the bias."""
         fan = inputs // groups * kernel**rank
         pad = kernel // 2 if pad is None else pad
         with self.scope(name):
             shape = (outputs, inputs // groups, *[kernel] * rank)
             parameters = [self.weight("weight", *shape, std=gain / math.sqrt(fan))]
-            parameters += [self.weight("bias", outputs, std=0.1, mean=level)] * bias
+            if bias:
+                parameters.append(self.weight("bias", outputs, std=0.1, mean=level))
             return self.op(
                 "Conv",
                 x,

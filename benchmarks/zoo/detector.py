@@ -18,7 +18,7 @@ BINS = 16
 
 @dataclass(frozen=True)
 class Config:
-    """Width of the stem, blocks per stage, the class bias; full is YOLOv8n."""
+    """Widths, blocks per stage, thresholds, the class bias; full is YOLOv8n."""
 
     width: int
     depths: tuple[int, int, int, int]
@@ -27,12 +27,15 @@ class Config:
     most: int = 100
     overlap: float = 0.45
     score: float = 0.25
-    prior: float = -7.0
+    prior: float = -8.0
+    box_head: int = 64
+    class_head: int = 80
+    head_gain: float = 0.3
 
 
 SIZES = {
     "full": Config(16, (1, 2, 2, 1)),
-    "tiny": Config(4, (1, 1, 1, 1), 3, 64, 5, score=0.6, prior=0.0),
+    "tiny": Config(4, (1, 1, 1, 1), 3, 64, 5, 0.45, 0.6, 0.0, 16, 16, 4.0),
 }
 
 
@@ -73,7 +76,7 @@ def _conv(
     stride: int = 1,
 ) -> str:
     with b.scope(name):
-        return b.silu(b.conv("conv", x, inputs, outputs, kernel, stride, gain=1.6))
+        return b.silu(b.conv("conv", x, inputs, outputs, kernel, stride, gain=1.57))
 
 
 def _c2f(
@@ -134,16 +137,16 @@ def _neck(b: Builder, c: Config, p3: str, p4: str, p5: str) -> list[str]:
 def _head(b: Builder, c: Config, level: int, x: str) -> str:
     """Return box bins and class logits, side by side."""
     inputs = c.width * (4 << level)
-    boxes, classes = max(BINS, c.width), max(c.classes, 4 * c.width)
     with b.scope("model.22"):
         branches = []
         for name, width, outputs, bias in (
-            (f"cv2.{level}", boxes, 4 * BINS, 0.0),
-            (f"cv3.{level}", classes, c.classes, c.prior),
+            (f"cv2.{level}", c.box_head, 4 * BINS, 0.0),
+            (f"cv3.{level}", c.class_head, c.classes, c.prior),
         ):
             y = _conv(b, f"{name}.0", x, inputs, width)
             y = _conv(b, f"{name}.1", y, width, width)
-            branches.append(b.conv(f"{name}.2", y, width, outputs, level=bias))
+            y = b.conv(f"{name}.2", y, width, outputs, gain=c.head_gain, level=bias)
+            branches.append(y)
         return b.op("Concat", *branches, axis=1)
 
 

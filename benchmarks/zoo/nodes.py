@@ -177,6 +177,7 @@ class Nodes:
         return self.op("Reshape", x, shape, **self.allowzero(0))
 
     def allowzero(self, value: int) -> dict[str, int]:
+        """Return the attribute of that name where Reshape has it."""
         return {"allowzero": value} if self.opset >= 14 else {}
 
     def expand(self, x: str, *dims: Dim) -> str:

@@ -48,7 +48,7 @@ _HOME = {
 _WHERE = {name: home for home, names in _HOME.items() for name in names.split()}
 _MODULES = ("api", "capi", "errors", "plugin")
 
-__all__ = ["__version__", *_WHERE]  # noqa: PLE0604
+__all__ = ["__version__", *_WHERE]
 
 
 def __getattr__(name: str) -> Any:

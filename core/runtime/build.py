@@ -112,9 +112,7 @@ class Runnable:
         began = time.perf_counter()
         evaluate = _Evaluator(self.settings)
         for done in simplify(self.model, self.settings, evaluate):
-            self.report.placement.passes.append(
-                (done.name, done.changes, done.seconds)
-            )
+            self.report.placement.passes.append((done.name, done.changes, done.seconds))
         simplified = time.perf_counter()
         self._section = _Section(self.graph, (), self)
         self._section.divide()
@@ -155,9 +153,7 @@ class Runnable:
         """
         return self.section.run(inputs, outputs, context or Context(), devices)
 
-    def plan(
-        self, devices: Devices | None = None
-    ) -> Plan:
+    def plan(self, devices: Devices | None = None) -> Plan:
         """Return the plan for a placement, made on first use."""
         return self.section.plan(devices)
 
@@ -348,9 +344,7 @@ class _Section:
         below = [part for body in self.bodies.values() for part in body.sections()]
         return [self, *below]
 
-    def plan(
-        self, devices: Devices | None = None
-    ) -> Plan:
+    def plan(self, devices: Devices | None = None) -> Plan:
         """Return the plan for a placement, made on first use."""
         plan = self._plans.get(devices)
         if plan is None:
@@ -359,9 +353,7 @@ class _Section:
                 self._plans[devices] = plan
         return plan
 
-    def _make_plan(
-        self, devices: Devices | None
-    ) -> Plan:
+    def _make_plan(self, devices: Devices | None) -> Plan:
         sources, targets = devices or (
             (HOST,) * len(self.inputs),
             (HOST,) * len(self.graph.outputs),
@@ -393,7 +385,10 @@ class _Section:
     ) -> list[Any]:
         """Move the failed partition for good, if the next provider does better with it."""
         part, cause = failure.placed.partition, failure.cause
-        if not self.providers.after(part.provider) or self.owner.settings.fallback == "error":
+        if (
+            not self.providers.after(part.provider)
+            or self.owner.settings.fallback == "error"
+        ):
             raise self._failed(part, "run", cause) from cause
         with self._lock:
             before = self.placed
@@ -444,9 +439,7 @@ class _Evaluator:
         self._settings = settings
         self._providers: Providers | None = None
 
-    def __call__(
-        self, node: Node, inputs: Sequence[Any]
-    ) -> Sequence[Any] | None:
+    def __call__(self, node: Node, inputs: Sequence[Any]) -> Sequence[Any] | None:
         """Return a node's outputs, or ``None`` where the host cannot compute them."""
         providers = self._open()
         if not providers.names or node.graph is None or node.bodies:

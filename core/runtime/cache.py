@@ -59,7 +59,7 @@ def _node(node: Node, numbers: dict[Value, int], digest: Any) -> None:
     digest.update(f"{node.domain}:{node.op_type}:{node.version}(".encode())
     for value in node.inputs:
         known = "-" if value is None else numbers.get(value)
-        digest.update(f"{known}," .encode())
+        digest.update(f"{known},".encode())
     for name in sorted(node.attributes):
         entry = node.attributes[name]
         digest.update(f"{name}={int(entry.kind)}:".encode())

@@ -101,7 +101,7 @@ def components(graph: Graph, owners: Mapping[Node, Owner]) -> list[Component]:
         for value in node.reads:
             producer = value.producer
             if producer in parent and _same(owners, producer, node):
-                parent[root(node)] = root(producer)  # type: ignore[arg-type]
+                parent[root(node)] = root(producer)
     groups: dict[Node, list[Node]] = {}
     for node in graph:
         groups.setdefault(root(node), []).append(node)

@@ -223,7 +223,8 @@ class Report:
     def describe(self, node: Node) -> str:
         """Return a node's signature with every provider's reason, for error messages."""
         types = ", ".join(
-            describe(value.type) if value is not None else "none" for value in node.inputs
+            describe(value.type) if value is not None else "none"
+            for value in node.inputs
         )
         domain = node.domain or "ai.onnx"
         lines = [f"{node.label}: {domain}, opset {node.version}, inputs ({types})"]

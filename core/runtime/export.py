@@ -212,7 +212,7 @@ class _Writer:
     ) -> None:
         """Fill an AttributeProto."""
         proto.name = name
-        proto.type = int(entry.kind)  # type: ignore[assignment]
+        proto.type = int(entry.kind)
         _texts(proto, doc_string=entry.doc_string)
         if entry.reference:
             proto.ref_attr_name = entry.reference

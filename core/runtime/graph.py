@@ -498,9 +498,9 @@ class Graph:
                 for value in node.reads
                 if value.producer is not None and value.producer in position
             }
-            waits[node] = before  # type: ignore[assignment]
+            waits[node] = before
             for producer in before:
-                followers.setdefault(producer, []).append(node)  # type: ignore[arg-type]
+                followers.setdefault(producer, []).append(node)
         if all(position[p] < position[n] for n in nodes for p in waits[n]):
             return
         order = _kahn(nodes, position, waits, followers)

@@ -6,7 +6,7 @@ import logging
 
 import onnx
 
-from runtime.errors import ModelInvalid
+from runtime.errors import ModelInvalid, ModelUnreadable
 from runtime.export import to_proto
 from runtime.graph import Graph, Model
 from runtime.model import read_type
@@ -26,11 +26,18 @@ def infer(model: Model, settings: Settings) -> None:
     if settings.dims or settings.denoted_dims:
         for graph in model.graph.all_graphs():
             _override(graph, settings)
-    proto = to_proto(model, "types")
+    try:
+        proto = to_proto(model, "types")
+    except UnicodeError as error:
+        raise ModelUnreadable(
+            f"the model holds text that is not UTF-8: {error}"
+        ) from error
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, True, False, True)
     except onnx.shape_inference.InferenceError as error:
-        raise ModelInvalid(f"the model's types contradict each other: {error}") from error
+        raise ModelInvalid(
+            f"the model's types contradict each other: {error}"
+        ) from error
     except (RuntimeError, ValueError) as error:
         logger.info("shape inference gave up: %s", error)
         return
@@ -85,7 +92,7 @@ def _known(found: Type | None, declared: Type | None) -> Type | None:
     """Prefer what was inferred, but keep a declared shape that inference lost."""
     if found is None:
         return declared
-    lost = isinstance(found, TensorType) and found.shape is None
-    if lost and isinstance(declared, TensorType) and declared.dtype == found.dtype:
-        return declared
+    if isinstance(found, TensorType) and isinstance(declared, TensorType):
+        lost = found.shape is None and declared.dtype == found.dtype
+        return declared if lost else found
     return found

@@ -159,7 +159,8 @@ class KernelTable:
         """Return a function of the node's inputs with every attribute filled in.
 
         Graph attributes are left open: the caller gives them as keywords, each a
-        function of the body's inputs. Raises `Unsupported` where there is no kernel or it lacks an attribute.
+        function of the body's inputs. Raises `Unsupported` where there is no kernel or
+        it lacks an attribute.
         """
         kernel = self.find(node.domain, node.op_type, node.version)
         if kernel is None:
@@ -271,7 +272,9 @@ class TableExecutable:
             node,
             table.bind(node, settings, marks),
             bodies,
-            tuple(None if value is None else self._slot(value) for value in node.inputs),
+            tuple(
+                None if value is None else self._slot(value) for value in node.inputs
+            ),
             tuple(self._slot(value) for value in node.captures),
             tuple(
                 self._slot(value) if mark else None

@@ -156,6 +156,7 @@ class _Reader:
         graph.quantization = list(proto.quantization_annotation)
         scope: dict[str, Value] = {}
         for info in proto.input:
+            _check_text(info.name)
             value = scope[info.name] = Value(info.name, read_type(info.type))
             value.doc_string, value.metadata = _notes(info)
             graph.inputs.append(value)
@@ -179,6 +180,7 @@ class _Reader:
                 value = scope[name] = Value(name, kind)
             elif self._ir_version >= 4:
                 value.overridable = True
+            _check_text(name)
             if name in graph.initializers:
                 raise errors.ModelInvalid(f"initializer {name!r} is defined twice")
             value.const = const
@@ -203,6 +205,7 @@ class _Reader:
     ) -> None:
         """Create every node's outputs first: order in the file need not be topological."""
         for item in proto.node:
+            _check_text(item.name, item.op_type, item.domain, *item.output)
             for name in item.output:
                 if not name:
                     continue
@@ -239,7 +242,9 @@ class _Reader:
             value = scope.get(info.name)
             if value is None and info.name in outer:
                 node = Node(
-                    "Identity", [outer[info.name]], version=self._version("", "Identity")
+                    "Identity",
+                    [outer[info.name]],
+                    version=self._version("", "Identity"),
                 )
                 value = graph.append(node).outputs[0]
                 value.name = info.name
@@ -264,7 +269,10 @@ class _Reader:
         return 1
 
     def node(
-        self, item: onnx.NodeProto, scope: Mapping[str, Value], visible: dict[str, Value]
+        self,
+        item: onnx.NodeProto,
+        scope: Mapping[str, Value],
+        visible: dict[str, Value],
     ) -> Node:
         """Read one node whose outputs are already in scope."""
         domain = "" if item.domain == "ai.onnx" else item.domain
@@ -277,6 +285,7 @@ class _Reader:
                     "a previous node"
                 )
             inputs.append(visible[name] if name else None)
+        _check_text(*(entry.name for entry in item.attribute))
         attributes = {
             entry.name: self.attribute(entry, visible) for entry in item.attribute
         }
@@ -396,6 +405,15 @@ def _notes(info: onnx.ValueInfoProto) -> tuple[str, dict[str, str]]:
     return info.doc_string, _metadata(info.metadata_props)
 
 
+def _check_text(*names: str) -> None:
+    """Refuse names that are not UTF-8, which protobuf hands over as bytes."""
+    for name in names:
+        if not isinstance(name, str):
+            raise errors.ModelUnreadable(
+                f"the model holds a name that is not UTF-8: {name!r}; is the file damaged?"
+            )
+
+
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
@@ -461,6 +479,11 @@ def read_type(proto: onnx.TypeProto) -> Type | None:
 def _tensor_type(proto: Any, sparse: bool, denotation: str) -> TensorType | None:
     if not proto.elem_type and not proto.HasField("shape"):
         return None
+    if proto.elem_type and proto.elem_type not in ELEMENT_TYPES:
+        raise errors.ModelInvalid(
+            f"a value is declared with element type {proto.elem_type}, which ONNX does "
+            "not have"
+        )
     if not proto.HasField("shape"):
         return TensorType(proto.elem_type, None, sparse, (), denotation)
     dims, notes = [], []

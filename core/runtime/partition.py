@@ -232,7 +232,8 @@ def is_convex(nodes: Sequence[Node], graph: Graph) -> bool:
             if any(value.producer in outside for value in node.reads):
                 return False
         elif started and any(
-            value.producer in inside or value.producer in outside for value in node.reads
+            value.producer in inside or value.producer in outside
+            for value in node.reads
         ):
             outside.add(node)
     return True
@@ -240,10 +241,53 @@ def is_convex(nodes: Sequence[Node], graph: Graph) -> bool:
 
 _SHAPE_SOURCES = frozenset({"Shape", "Size"})
 _SHAPE_OPS = frozenset(
-    "Add Sub Mul Div Mod Min Max Neg Abs Cast Concat Gather Slice Squeeze Unsqueeze "
-    "Reshape Identity Where Equal Less Greater LessOrEqual GreaterOrEqual Not And Or "
-    "ReduceProd ReduceSum ReduceMin ReduceMax Range ConstantOfShape Expand Ceil Floor "
-    "Sqrt Split NonZero Flatten ScatterND ScatterElements GatherND Pow Clip Tile".split()
+    [
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Mod",
+        "Min",
+        "Max",
+        "Neg",
+        "Abs",
+        "Cast",
+        "Concat",
+        "Gather",
+        "Slice",
+        "Squeeze",
+        "Unsqueeze",
+        "Reshape",
+        "Identity",
+        "Where",
+        "Equal",
+        "Less",
+        "Greater",
+        "LessOrEqual",
+        "GreaterOrEqual",
+        "Not",
+        "And",
+        "Or",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceMin",
+        "ReduceMax",
+        "Range",
+        "ConstantOfShape",
+        "Expand",
+        "Ceil",
+        "Floor",
+        "Sqrt",
+        "Split",
+        "NonZero",
+        "Flatten",
+        "ScatterND",
+        "ScatterElements",
+        "GatherND",
+        "Pow",
+        "Clip",
+        "Tile",
+    ]
 )
 
 
@@ -259,7 +303,11 @@ def shape_arithmetic(graph: Graph) -> set[Node]:
             reads = [value for value in node.inputs if value is not None]
             fed = any(value.producer in found for value in reads)
             small = all(_is_small(value) for value in (*reads, *node.outputs))
-            if fed and small and all(v.producer in found or v.is_constant for v in reads):
+            if (
+                fed
+                and small
+                and all(v.producer in found or v.is_constant for v in reads)
+            ):
                 found.add(node)
     return found
 
@@ -289,7 +337,9 @@ def cut(
     readers = _readers(graph)
     order = sorted(groups, key=lambda key: key[0])
     return [
-        make_partition(provider, device, groups[stage, provider, device], graph, readers)
+        make_partition(
+            provider, device, groups[stage, provider, device], graph, readers
+        )
         for stage, provider, device in order
     ]
 
@@ -305,8 +355,8 @@ def _stages(
         links = before.setdefault(owner.claim, set())
         for value in node.reads:
             producer = value.producer
-            if producer in inside and owners[producer].claim != owner.claim:  # type: ignore[index]
-                links.add(owners[producer].claim)  # type: ignore[index]
+            if producer in inside and owners[producer].claim != owner.claim:
+                links.add(owners[producer].claim)
     stage: dict[int, int] = {}
     for claim in TopologicalSorter(before).static_order():
         stage[claim] = max(

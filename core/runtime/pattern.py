@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations
 from types import EllipsisType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runtime.attempt import Attempt, Then, say
 from runtime.graph import Node, Value
 
-if TYPE_CHECKING:
-    from runtime.match import State
-
-Then = Callable[[], bool]
 COMMUTATIVE = frozenset(
     ("Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min", "Sum", "Mean")
 )
@@ -26,12 +22,15 @@ class Pattern:
 
     __slots__ = ()
 
-    def matches(self, value: Value | None, state: State, then: Then) -> bool:
+    def matches(self, value: Value | None, attempt: Attempt, then: Then) -> bool:
         """Whether a value fits and so does ``then``, everything still to be matched."""
         raise NotImplementedError
 
     def operators(self) -> Iterator[tuple[tuple[str, ...], int]]:
-        """Yield the operators a match must have, with distances from its last node."""
+        """Yield the operators a match must have, with distances from its last node.
+
+        The distances are upper bounds; that of the last node comes first.
+        """
         return iter(())
 
 
@@ -46,11 +45,13 @@ class Any(Pattern):
         self.name = name
         self.where = where
 
-    def matches(self, value: Value | None, state: State, then: Then) -> bool:
+    def matches(self, value: Value | None, attempt: Attempt, then: Then) -> bool:
         """See `Pattern.matches`."""
         if value is None or (self.where is not None and not self.where(value)):
-            return state.fail(lambda: f"{say(value)} is not what {self.name!r} may be")
-        return state.bind(self.name, value, then)
+            return attempt.fail(
+                lambda: f"{say(value)} is not what {self.name!r} may be"
+            )
+        return attempt.bind(self.name, value, then)
 
 
 class Constant(Pattern):
@@ -64,14 +65,14 @@ class Constant(Pattern):
         self.name = name
         self.where = where
 
-    def matches(self, value: Value | None, state: State, then: Then) -> bool:
+    def matches(self, value: Value | None, attempt: Attempt, then: Then) -> bool:
         """See `Pattern.matches`."""
         array = value.constant() if value is not None else None
         if value is None or array is None:
-            return state.fail(lambda: f"{say(value)} is not constant")
+            return attempt.fail(lambda: f"{say(value)} is not constant")
         if self.where is not None and not self.where(array):
-            return state.fail(lambda: f"constant {say(value)} is another one")
-        return state.bind(self.name, value, then)
+            return attempt.fail(lambda: f"constant {say(value)} is another one")
+        return attempt.bind(self.name, value, then)
 
 
 class Scalar(Constant):
@@ -144,35 +145,34 @@ class Op(Pattern):
         self.output = output
         self.domain = domain
 
-    def matches(self, value: Value | None, state: State, then: Then) -> bool:
+    def matches(self, value: Value | None, attempt: Attempt, then: Then) -> bool:
         """See `Pattern.matches`."""
         node = value.producer if value is not None else None
         if node is None or node.op_type not in self.op_types:
-            return state.fail(
+            return attempt.fail(
                 lambda: f"{say(value)} is not made by {' or '.join(self.op_types)}"
             )
         if node.domain != self.domain or node.outputs[self.output] is not value:
-            return state.fail(lambda: f"{say(value)} is another output or domain")
-        return self.matches_node(node, state, then)
+            return attempt.fail(lambda: f"{say(value)} is another output or domain")
+        return self._fits(node, attempt, then)
 
-    def matches_node(self, node: Node, state: State, then: Then) -> bool:
-        """Whether a node of the right operator fits, inputs included."""
+    def _fits(self, node: Node, attempt: Attempt, then: Then) -> bool:
         if self.where is not None and not self.where(node):
-            return state.fail(lambda: f"{node.label} has other attributes")
+            return attempt.fail(lambda: f"{node.label} has other attributes")
         count = len(self.inputs)
         if not self.open and any(item is not None for item in node.inputs[count:]):
-            return state.fail(lambda: f"{node.label} has more inputs")
+            return attempt.fail(lambda: f"{node.label} has more inputs")
 
-        def attempt(order: Sequence[Pattern | None]) -> bool:
-            return _all(order, [node.input(i) for i in range(count)], state, then)
+        def in_order(order: Sequence[Pattern | None]) -> bool:
+            return _all(order, [node.input(i) for i in range(count)], attempt, then)
 
         def inside() -> bool:
-            if attempt(self.inputs):
+            if in_order(self.inputs):
                 return True
             swapped = count == 2 and node.op_type in COMMUTATIVE
-            return swapped and attempt(self.inputs[::-1])
+            return swapped and in_order(self.inputs[::-1])
 
-        return state.visit(node, self, inside)
+        return attempt.visit(node, self.name, self.shared, inside)
 
     def operators(self) -> Iterator[tuple[tuple[str, ...], int]]:
         """See `Pattern.operators`."""
@@ -191,9 +191,9 @@ class OneOf(Pattern):
     def __init__(self, *choices: Pattern) -> None:
         self.choices = choices
 
-    def matches(self, value: Value | None, state: State, then: Then) -> bool:
+    def matches(self, value: Value | None, attempt: Attempt, then: Then) -> bool:
         """See `Pattern.matches`."""
-        return any(choice.matches(value, state, then) for choice in self.choices)
+        return any(choice.matches(value, attempt, then) for choice in self.choices)
 
 
 class Through(Pattern):
@@ -205,11 +205,11 @@ class Through(Pattern):
         self.inner = inner
         self.wrapped = Op(wrapper, inner, ..., name=name)
 
-    def matches(self, value: Value | None, state: State, then: Then) -> bool:
+    def matches(self, value: Value | None, attempt: Attempt, then: Then) -> bool:
         """See `Pattern.matches`."""
-        if self.inner.matches(value, state, then):
+        if self.inner.matches(value, attempt, then):
             return True
-        return self.wrapped.matches(value, state, then)
+        return self.wrapped.matches(value, attempt, then)
 
     def operators(self) -> Iterator[tuple[tuple[str, ...], int]]:
         """See `Pattern.operators`."""
@@ -229,34 +229,35 @@ class Product(Pattern):
         self.number = number
         self.factors = factors
 
-    def matches(self, value: Value | None, state: State, then: Then) -> bool:
+    def matches(self, value: Value | None, attempt: Attempt, then: Then) -> bool:
         """See `Pattern.matches`."""
         if value is None or value.producer is None:
-            return state.fail(lambda: f"{say(value)} is no product")
+            return attempt.fail(lambda: f"{say(value)} is no product")
         bag = _Bag(value, len(self.factors))
         if len(bag.factors) != len(self.factors):
-            return state.fail(
+            return attempt.fail(
                 lambda: (
                     f"{say(value)} has {len(bag.factors)} factors, not "
                     f"{len(self.factors)}"
                 )
             )
         if not close(bag.number, self.number, bag.dtype):
-            return state.fail(
+            return attempt.fail(
                 lambda: f"{say(value)} has the constant {bag.number}, not {self.number}"
             )
 
-        def attempt() -> bool:
+        def in_any_order() -> bool:
             orders = permutations(self.factors)
-            return any(_all(order, bag.factors, state, then) for order in orders)
+            return any(_all(order, bag.factors, attempt, then) for order in orders)
 
-        return state.visit_all(bag.nodes, attempt)
+        return attempt.visit_all(bag.nodes, in_any_order)
 
     def operators(self) -> Iterator[tuple[tuple[str, ...], int]]:
         """See `Pattern.operators`."""
+        yield ("Mul", "Div"), 0
         for item in self.factors:
             for names, distance in item.operators():
-                yield names, distance + 1 + len(self.factors)
+                yield names, distance + 2 + len(self.factors)
 
 
 class _Bag:
@@ -305,7 +306,7 @@ class _Bag:
 def _all(
     patterns: Sequence[Pattern | None],
     values: Sequence[Value | None],
-    state: State,
+    attempt: Attempt,
     then: Then,
 ) -> bool:
     """Match patterns with values pairwise, and then the rest."""
@@ -314,17 +315,10 @@ def _all(
     first, value = patterns[0], values[0]
 
     def rest() -> bool:
-        return _all(patterns[1:], values[1:], state, then)
+        return _all(patterns[1:], values[1:], attempt, then)
 
     if first is None:
         if value is None:
             return rest()
-        return state.fail(lambda: f"{say(value)} should be absent")
-    return first.matches(value, state, rest)
-
-
-def say(value: Value | None) -> str:
-    """Return how messages call a value."""
-    if value is None:
-        return "an absent input"
-    return value.name or (value.producer.label if value.producer else "a value")
+        return attempt.fail(lambda: f"{say(value)} should be absent")
+    return first.matches(value, attempt, rest)

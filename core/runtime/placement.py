@@ -65,13 +65,15 @@ def _section(report: Report, section: Any, total: float) -> None:
                 boundary_bytes((*part.inputs, *part.outputs), bounds),
                 sum(work(node, bounds) for node in part.nodes) / total,
                 item.seconds if item is not None else 0.0,
-                dict(Counter(getattr(executable, "weights", {}).values())),  # type: ignore[arg-type]
+                dict(Counter(getattr(executable, "weights", {}).values())),
                 dict(getattr(executable, "facts", {})),
                 section.path,
             )
         )
         for node in part.nodes:
-            report.placement.nodes.append(_node(report, node, part, index, section.path))
+            report.placement.nodes.append(
+                _node(report, node, part, index, section.path)
+            )
 
 
 def _node(

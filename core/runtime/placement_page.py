@@ -54,10 +54,10 @@ def page(placement: Placement) -> str:
     )
 
 
-def drawing(placement: Placement) -> str:
+def drawing(placement: Placement, buttons: bool = True) -> str:
     """Return the partitions as SVG, each graph under its own heading."""
     parts = []
-    for path, svg in drawings(placement):
+    for path, svg in drawings(placement, buttons):
         if path:
             parts.append(f"<h3>{escape(' > '.join(path))}</h3>")
         parts.append(svg)

@@ -16,7 +16,7 @@ from runtime.graph import Graph, Value
 from runtime.kernels import fill
 from runtime.plugin import HOST, Device, Executable, Partition
 from runtime.providers import Providers
-from runtime.valuetypes import TensorType, numpy_dtype
+from runtime.valuetypes import SequenceType, TensorType, numpy_dtype
 
 Devices = tuple[tuple[Device, ...], tuple[Device | None, ...]]
 """Where inputs lie and where outputs are wanted; ``None`` leaves one where it is."""
@@ -24,7 +24,7 @@ Devices = tuple[tuple[Device, ...], tuple[Device | None, ...]]
 Run = Callable[[Sequence[Any], Sequence[Any], Context], Sequence[Any]]
 
 
-class StepFailed(Exception):  # noqa: N818  carried to whoever can move the partition
+class StepFailed(Exception):
     """An executable raised; says which one."""
 
     def __init__(self, placed: Placed, cause: BaseException) -> None:
@@ -59,17 +59,16 @@ def runner(executable: Any, partition: Partition) -> Run:
 
 
 def _from_function(function: Callable[..., Any], partition: Partition) -> Run:
-    """Adapt a plain function of arrays."""
+    """Adapt a plain function of arrays; a list is one value where a sequence is wanted."""
+    outputs = partition.outputs
+    sequence = len(outputs) == 1 and isinstance(outputs[0].type, SequenceType)
 
     def run(
         inputs: Sequence[Any], outputs: Sequence[Any], context: Context
     ) -> Sequence[Any]:
-        results = function(*inputs)
-        if not isinstance(results, (tuple, list)):
-            results = (results,)
-        elif len(partition.outputs) == 1 and isinstance(results, list):
-            single = results[0] if len(results) == 1 else results
-            results = (single if hasattr(single, "dtype") else results,)
+        made = function(*inputs)
+        several = isinstance(made, tuple) or (isinstance(made, list) and not sequence)
+        results: Sequence[Any] = made if several else (made,)
         if not any(buffer is not None for buffer in outputs):
             return results
         return [fill(v, b) for v, b in zip(results, outputs, strict=True)]
@@ -201,9 +200,7 @@ class Plan:
         outputs = tuple(self._slot(value, part.device) for value in part.outputs)
         label = f"{part.provider}_{len(self.steps)}"
         nothing = (None,) * len(outputs)
-        self.steps.append(
-            Step(item.run, inputs, outputs, label, item, nothing=nothing)
-        )
+        self.steps.append(Step(item.run, inputs, outputs, label, item, nothing=nothing))
 
     def _fetch(self, value: Value, device: Device, shape_only: bool = False) -> int:
         """Return the slot that holds a value on a device, adding a transfer if needed."""
@@ -221,9 +218,7 @@ class Plan:
             run = _copying(copy)
             label = f"{value.name}: {home} -> {device}"
             source = self._slot(value, home)
-            self.steps.append(
-                Step(run, (source,), (target,), label, nothing=(None,))
-            )
+            self.steps.append(Step(run, (source,), (target,), label, nothing=(None,)))
             if not shape_only:
                 self.transfers.append((value.name, str(home), str(device)))
         return target

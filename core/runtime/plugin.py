@@ -165,7 +165,7 @@ class Partition:
     bodies: Mapping[tuple[Node, str], Callable[..., Any]] = field(default_factory=dict)
 
 
-class Unsupported(Exception):  # noqa: N818  it is an answer, not a failure
+class Unsupported(Exception):
     """Raised by ``compile`` to hand a partition to the next provider, with the reason."""
 
 
@@ -201,6 +201,7 @@ class ProviderSpec:
         Called before anything is compiled, possibly several times; must be pure and
         deterministic. A node not mentioned counts as refused without a reason.
         """
+        raise NotImplementedError
 
     @hookspec(firstresult=True)
     def compile(
@@ -211,6 +212,7 @@ class ProviderSpec:
         Raises `Unsupported` with the reason to hand it to the next provider; any other
         exception does the same and is reported as a failure of this provider.
         """
+        raise NotImplementedError
 
     @hookspec(firstresult=True)
     def data_transfer(

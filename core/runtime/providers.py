@@ -358,8 +358,8 @@ class Providers:
         return lambda value: up(down(value))
 
     def _direct(self, source: Device, target: Device) -> Callable[[Any], Any] | None:
-        found = self._manager.hook.data_transfer(source=source, target=target)
-        return found  # type: ignore[no-any-return]
+        direct = self._manager.hook.data_transfer
+        return direct(source=source, target=target)  # type: ignore[no-any-return]
 
 
 def _missing(

@@ -32,5 +32,7 @@ def operators(domain: str) -> frozenset[str]:
 def versions(domain: str, op_type: str) -> list[int]:
     """Return the opset versions at which an operator was introduced or changed."""
     history = onnx.defs.get_all_schemas_with_history()
-    found = [s.since_version for s in history if (s.domain, s.name) == (domain, op_type)]
+    found = [
+        s.since_version for s in history if (s.domain, s.name) == (domain, op_type)
+    ]
     return sorted(found)

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from runtime.valuetypes import Bounds
 
 
-
 def _empty() -> Mapping[str, Any]:
     return MappingProxyType({})
 

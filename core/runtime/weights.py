@@ -104,9 +104,11 @@ def _unpack(view: Buffer, bits: int, dtype: int, shape: tuple[int, ...]) -> Arra
     target = numpy_dtype(dtype)
     if ELEMENT_TYPES[dtype].name.startswith("int"):
         sign = np.uint8(1 << (bits - 1))
-        return ((fields ^ sign).astype(np.int8) - sign.astype(np.int8)).astype(
-            target
-        ).reshape(shape)
+        return (
+            ((fields ^ sign).astype(np.int8) - sign.astype(np.int8))
+            .astype(target)
+            .reshape(shape)
+        )
     if ELEMENT_TYPES[dtype].name.startswith("uint"):
         return fields.astype(target).reshape(shape)
     return fields.view(target).reshape(shape)
@@ -153,7 +155,12 @@ def _split_graph(
             continue
         opening, body, closing = raw
         rest = bytes(model[first:opening]) + bytes(model[closing:last])
-        chunks += (bytes(model[done:begin]), _tag(_INITIALIZER), _varint(len(rest)), rest)
+        chunks += (
+            bytes(model[done:begin]),
+            _tag(_INITIALIZER),
+            _varint(len(rest)),
+            rest,
+        )
         views.append(model[body:closing])
         done = last
     chunks.append(bytes(model[done:end]))
@@ -269,7 +276,9 @@ class ExternalData:
     def _inside(self, tensor: str, location: str) -> Path:
         base = Path(self._folder or ".")
         path = Path(location)
-        bad = not location or path.is_absolute() or ".." in path.parts or "\0" in location
+        bad = (
+            not location or path.is_absolute() or ".." in path.parts or "\0" in location
+        )
         if not bad:
             bad = not (base / path).resolve().is_relative_to(base.resolve())
         if bad:

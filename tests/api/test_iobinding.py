@@ -20,9 +20,7 @@ def sim(registered):
 
 
 def device_session(**keywords):
-    return ort.InferenceSession(
-        dense(), providers=["SimExecutionProvider"], **keywords
-    )
+    return ort.InferenceSession(dense(), providers=["SimExecutionProvider"], **keywords)
 
 
 def test_device_inputs_and_outputs_run_with_no_host_copies(sim):

@@ -22,9 +22,10 @@ def code_lines(path):
     source = path.read_text()
     strings = set()
     for item in ast.walk(ast.parse(source)):
-        if isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant):
-            if isinstance(item.value.value, str):
-                strings.update(range(item.lineno, item.end_lineno + 1))
+        if not isinstance(item, ast.Expr) or not isinstance(item.value, ast.Constant):
+            continue
+        if isinstance(item.value.value, str):
+            strings.update(range(item.lineno, item.end_lineno + 1))
     skipped = {
         tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT,
         tokenize.DEDENT, tokenize.ENDMARKER,
@@ -42,7 +43,13 @@ def test_the_engine_stays_small():
 
 
 def test_the_engine_holds_no_name_of_the_compatible_face():
-    names = ["onnxruntime", "SessionOptions", "InferenceSession", "IOBinding", "OrtValue"]
+    names = [
+        "onnxruntime",
+        "SessionOptions",
+        "InferenceSession",
+        "IOBinding",
+        "OrtValue",
+    ]
     names += [re.escape(key) for key in keys.SESSION_KEYS]
     pattern = re.compile("|".join(names))
     for path in (*ENGINE, *PASSES):
@@ -54,7 +61,9 @@ def test_the_engine_holds_no_name_of_the_compatible_face():
 def test_the_provider_api_has_at_most_a_dozen_names():
     names = runtime.plugin.__all__
     assert len(names) <= 12
-    assert all(getattr(runtime.plugin, name).__doc__ or name == "HOST" for name in names)
+    assert all(
+        getattr(runtime.plugin, name).__doc__ or name == "HOST" for name in names
+    )
 
 
 def test_every_module_opens_with_one_sentence():
@@ -84,7 +93,9 @@ def test_importing_the_package_imports_neither_onnx_nor_a_provider():
 
 
 def test_importing_the_session_class_imports_no_provider_and_no_llvm():
-    found = _modules_after("from runtime import InferenceSession, get_available_providers")
+    found = _modules_after(
+        "from runtime import InferenceSession, get_available_providers"
+    )
     assert not {"runtime_ep_cpu", "llvmlite", "torch", "socket"} & found
 
 

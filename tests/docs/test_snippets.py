@@ -18,7 +18,9 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 def snippets(page):
     """Return a page's Python programs with the line each begins on."""
     text = page.read_text()
-    return [(m.group(1), text[: m.start()].count("\n") + 1) for m in FENCE.finditer(text)]
+    return [
+        (m.group(1), text[: m.start()].count("\n") + 1) for m in FENCE.finditer(text)
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -104,11 +104,15 @@ class Bert(nn.Module):
         self.pooler = nn.Linear(WIDTH, WIDTH)
         self.register_buffer("ids", torch.arange(64)[None])
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor):
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
+    ):
         where = self.ids[:, : input_ids.size(1)]
         x = self.words(input_ids) + self.types(token_type_ids) + self.positions(where)
         x = self.norm(x)
-        mask = (1.0 - attention_mask[:, None, None, :].float()) * torch.finfo(x.dtype).min
+        mask = (1.0 - attention_mask[:, None, None, :].float()) * torch.finfo(
+            x.dtype
+        ).min
         for layer in self.layers:
             x = layer(x, mask)
         return x, torch.tanh(self.pooler(x[:, 0]))

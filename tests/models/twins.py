@@ -15,8 +15,6 @@ import torch
 from exported import HEADS, LAYERS, VOCABULARY, WIDTH
 from torch import nn
 
-EXPORTERS = ("torchscript", "dynamo")
-OPSETS = {"torchscript": 14, "dynamo": 18}
 Feeds = dict[str, np.ndarray]
 
 
@@ -24,7 +22,7 @@ Feeds = dict[str, np.ndarray]
 class Twin:
     """A torch model with what it takes to export and to run it.
 
-    ``axes`` names the dynamic dims of inputs and outputs. ``sizes`` are several values
+    ``axes`` names the dynamic dims of inputs, in order. ``sizes`` are several values
     of those dims; the first is the one that the exporter sees. ``raised`` says how many
     nodes of each function operator the simplified graph must hold.
     """
@@ -164,7 +162,7 @@ TWINS = {
 
 @functools.cache
 def module(name: str) -> nn.Module:
-    """Return a seeded model in inference mode, its statistics set apart from 0 and 1."""
+    """Return a seeded model in inference mode with statistics other than 0 and 1."""
     torch.manual_seed(0)
     built = TWINS[name].module()
     for part in built.modules():
@@ -185,7 +183,7 @@ def expected(name: str, feeds: Feeds) -> list[np.ndarray]:
 
 
 @functools.cache
-def export(name: str, exporter: str, opset: int = 0) -> bytes:
+def export(name: str, exporter: str, opset: int) -> bytes:
     """Return the model file that one of torch's exporters writes."""
     twin = TWINS[name]
     feeds = twin.feeds(**twin.sizes[0])
@@ -193,7 +191,7 @@ def export(name: str, exporter: str, opset: int = 0) -> bytes:
     options = {
         "input_names": list(feeds),
         "output_names": list(twin.outputs),
-        "opset_version": opset or OPSETS[exporter],
+        "opset_version": opset,
     }
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -202,7 +200,9 @@ def export(name: str, exporter: str, opset: int = 0) -> bytes:
         return _torchscript(module(name), arguments, twin, options)
 
 
-def _torchscript(model: nn.Module, arguments: tuple, twin: Twin, options: dict) -> bytes:
+def _torchscript(
+    model: nn.Module, arguments: tuple, twin: Twin, options: dict
+) -> bytes:
     file = io.BytesIO()
     axes = {name: dict(dims) for name, dims in twin.axes.items()}
     torch.onnx.export(
@@ -212,20 +212,19 @@ def _torchscript(model: nn.Module, arguments: tuple, twin: Twin, options: dict) 
 
 
 def _dynamo(model: nn.Module, arguments: tuple, twin: Twin, options: dict) -> bytes:
-    dims = {
-        symbol: torch.export.Dim(symbol)
-        for axes in twin.axes.values()
-        for symbol in axes.values()
+    symbols = {symbol for axes in twin.axes.values() for symbol in axes.values()}
+    dims = {symbol: torch.export.Dim(symbol) for symbol in symbols}
+    shapes = {
+        name: {axis: dims[symbol] for axis, symbol in axes.items()}
+        for name, axes in twin.axes.items()
     }
-    shapes = [
-        {axis: dims[symbol] for axis, symbol in twin.axes[name].items()}
-        for name in options["input_names"]
-    ]
-    if any(name.startswith("past") for name in options["input_names"]):
-        plain = [shape for name, shape in zip(options["input_names"], shapes, strict=True)
-                 if not name.startswith("past")]
-        shapes = (*plain, tuple(shapes[len(plain):]))
+    plain = [shape for name, shape in shapes.items() if name not in _PAST]
+    past = [shape for name, shape in shapes.items() if name in _PAST]
     program = torch.onnx.export(
-        model, arguments, dynamo=True, dynamic_shapes=tuple(shapes), **options
+        model,
+        arguments,
+        dynamo=True,
+        dynamic_shapes=(*plain, tuple(past)) if past else tuple(plain),
+        **options,
     )
     return program.model_proto.SerializeToString()

@@ -31,7 +31,9 @@ def bound_call(runnable: Runnable) -> Call:
         try:
             given = values(input_feed)
             if output_names:
-                key = output_names if isinstance(output_names, str) else (*output_names,)
+                key = (
+                    output_names if isinstance(output_names, str) else (*output_names,)
+                )
                 wanted = chosen.get(key)
                 if wanted is None:
                     wanted = chosen[key] = indices(output_names, names)

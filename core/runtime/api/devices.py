@@ -13,7 +13,16 @@ from runtime.plugin import HOST, Device
 from runtime.providers import Providers, Request, registry
 from runtime.settings import Settings
 
-_TYPES = {"cpu": 0, "cuda": 1, "gpu": 1, "webgpu": 1, "fpga": 2, "npu": 3, "cann": 3, "dml": 4}
+_TYPES = {
+    "cpu": 0,
+    "cuda": 1,
+    "gpu": 1,
+    "webgpu": 1,
+    "fpga": 2,
+    "npu": 3,
+    "cann": 3,
+    "dml": 4,
+}
 
 
 class OrtDevice:
@@ -71,7 +80,9 @@ def transfer(source: Device, target: Device) -> Callable[[Any], Any]:
     if source == target:
         return lambda value: value
     try:
-        return _providers(frozenset({source.kind, target.kind})).transfer(source, target)
+        return _providers(frozenset({source.kind, target.kind})).transfer(
+            source, target
+        )
     except TransferUnavailable as error:
         foreign = source if source != HOST else target
         raise RuntimeError(

@@ -12,7 +12,13 @@ from runtime.version import __version__
 
 logger = logging.getLogger("runtime")
 
-_LEVELS = {0: logging.DEBUG, 1: logging.INFO, 2: logging.WARNING, 3: logging.ERROR, 4: 50}
+_LEVELS = {
+    0: logging.DEBUG,
+    1: logging.INFO,
+    2: logging.WARNING,
+    3: logging.ERROR,
+    4: 50,
+}
 _state = {"severity": 2, "verbosity": 0}
 
 

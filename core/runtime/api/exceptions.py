@@ -68,7 +68,7 @@ class ModelLoaded(OnnxRuntimeException):
     code, label = 8, "MODEL_LOADED"
 
 
-class NotImplemented(OnnxRuntimeException):  # noqa: A001, N818  the name clients catch
+class NotImplemented(OnnxRuntimeException):
     """No provider runs a valid operator at its opset and types."""
 
     code, label = 9, "NOT_IMPLEMENTED"

@@ -24,7 +24,7 @@ from runtime.valuetypes import (
 Convert = Callable[[Any], Any]
 
 
-class Fault(Exception):  # noqa: N818  collected, then raised as one FeedError
+class Fault(Exception):
     """One thing wrong with one fed value."""
 
 
@@ -48,7 +48,7 @@ def _tensor(name: str, kind: TensorType) -> Convert:
     want = numpy_dtype(kind.dtype)
     rank = len(kind.shape) if kind.shape else None
     fixed = [(i, d) for i, d in enumerate(kind.shape or ()) if isinstance(d, int)]
-    text = want == object
+    text = want.kind == "O"
 
     def convert(value: Any) -> Any:
         if type(value) is not np.ndarray or value.dtype != want:
@@ -115,7 +115,9 @@ def _from_python(name: str, value: Any, want: Any) -> Any:
         found = np.asarray(value)
         made = found.astype(want)
     except (ValueError, TypeError, OverflowError) as error:
-        raise Fault(f"the list given for input {name} is no {want} array: {error}") from error
+        raise Fault(
+            f"the list given for input {name} is no {want} array: {error}"
+        ) from error
     lossy = found.dtype.kind in "fc" and want.kind in "iub" and found.size
     if found.dtype == object or lossy:
         raise Fault(f"the list given for input {name} does not fit {want} without loss")
@@ -157,7 +159,9 @@ def _sequence(name: str, kind: SequenceType) -> Convert:
 def _map(name: str) -> Convert:
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
-            raise Fault(f"input {name} is a map: give a dict, not a {type(value).__name__}")
+            raise Fault(
+                f"input {name} is a map: give a dict, not a {type(value).__name__}"
+            )
         return value
 
     return convert
@@ -221,4 +225,6 @@ class Signature:
             )
         for name in feed:
             if name not in self.names:
-                raise FeedError(f"Invalid input name: {name}{near(str(name), self.names)}")
+                raise FeedError(
+                    f"Invalid input name: {name}{near(str(name), self.names)}"
+                )

@@ -65,7 +65,9 @@ SESSION_KEYS: Mapping[str, Acts | Accepted | Refused] = {
     "session.maximum_result_bytes": Acts("maximum_bytes", int),
     "optimization.disable_specified_optimizers": Acts("disabled_passes", _names),
     "optimization.enable_gelu_approximation": Accepted("Gelu is exact here"),
-    "optimization.enable_cast_chain_elimination": Accepted("cast chains are simplified"),
+    "optimization.enable_cast_chain_elimination": Accepted(
+        "cast chains are simplified"
+    ),
     "optimization.minimal_build_optimizations": _FORMAT,
     "optimization.constant_folding_max_output_size_in_bytes": Accepted(
         "folding never makes a result much larger than its inputs"
@@ -105,7 +107,9 @@ SESSION_KEYS: Mapping[str, Acts | Accepted | Refused] = {
     "session.set_denormal_as_zero": Accepted("denormals are kept, as ONNX says"),
     "session.dynamic_block_base": Accepted("work is split by shape"),
     "session.force_spinning_stop": Accepted("workers sleep after each run"),
-    "session.intra_op_thread_affinities": Accepted("the process's affinity is respected"),
+    "session.intra_op_thread_affinities": Accepted(
+        "the process's affinity is respected"
+    ),
     "session.disable_model_compile": Accepted("there is nothing to compile ahead"),
     "session.node_partition_config_file": Refused(
         "choose providers by their order; explain() shows the result"
@@ -114,7 +118,9 @@ SESSION_KEYS: Mapping[str, Acts | Accepted | Refused] = {
     "session.name_based_layer_assignment": Refused("providers choose nodes themselves"),
     "session.compile_only": Refused("use runtime compile"),
     "ep.context_enable": Accepted("no provider in this release writes EPContext nodes"),
-    "ep.context_file_path": Accepted("no provider in this release writes EPContext nodes"),
+    "ep.context_file_path": Accepted(
+        "no provider in this release writes EPContext nodes"
+    ),
     "ep.context_embed_mode": Accepted(
         "no provider in this release writes EPContext nodes"
     ),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from runtime.api.devices import is_strict
 from runtime.api.enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel
@@ -40,8 +41,7 @@ _DEFAULTS: Mapping[str, Any] = {
 class _Options:
     """Attributes with fixed names and types, and string config entries."""
 
-    _defaults: Mapping[str, Any] = {}
-    _known_keys: Mapping[str, Any] = {}
+    _defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
         object.__setattr__(self, "_values", dict(self._defaults))
@@ -101,7 +101,6 @@ class SessionOptions(_Options):
     """
 
     _defaults = _DEFAULTS
-    _known_keys = SESSION_KEYS
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,10 +118,10 @@ class SessionOptions(_Options):
         self._add_entry(key, value)
         row = SESSION_KEYS.get(key)
         if isinstance(row, Refused):
-            raise InvalidArgument(f"session config key {key!r} is refused: {row.reason}")
+            raise InvalidArgument(
+                f"session config key {key!r} is refused: {row.reason}"
+            )
         if row is None and not key.startswith("ep."):
-            import warnings
-
             message = f"unknown session config key {key!r}{near(key, SESSION_KEYS)}"
             warnings.warn(message, stacklevel=2)
 
@@ -232,7 +231,7 @@ def _passes(level: GraphOptimizationLevel) -> str:
 class RunOptions(_Options):
     """How one run goes; ``terminate`` may be set from another thread while it runs."""
 
-    _defaults = {
+    _defaults: ClassVar[Mapping[str, Any]] = {
         "log_severity_level": -1,
         "log_verbosity_level": 0,
         "logid": "",
@@ -240,7 +239,6 @@ class RunOptions(_Options):
         "only_execute_path_to_fetches": False,
         "training_mode": False,
     }
-    _known_keys = RUN_KEYS
 
     def __init__(self) -> None:
         super().__init__()
@@ -252,8 +250,11 @@ class RunOptions(_Options):
             (self._event.set if value else self._event.clear)()
 
     def add_run_config_entry(self, key: str, value: str) -> None:
-        """Set a config entry of this run."""
+        """Set a config entry of this run; an unknown key warns with the near match."""
         self._add_entry(key, value)
+        if key not in RUN_KEYS:
+            message = f"unknown run config key {key!r}{near(key, RUN_KEYS)}"
+            warnings.warn(message, stacklevel=2)
 
     def get_run_config_entry(self, key: str) -> str:
         """Return a config entry; one that was not set is a RuntimeError."""

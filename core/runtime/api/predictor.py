@@ -82,7 +82,9 @@ class Predictor:
         rest = {name: value for name, value in batch.items() if name not in known}
         if rest and not self._arguments["passthrough"]:
             feed.update(rest)
-        names = self._arguments["outputs"] or [arg.name for arg in session.get_outputs()]
+        names = self._arguments["outputs"] or [
+            arg.name for arg in session.get_outputs()
+        ]
         results = dict(zip(names, session.run(names, feed), strict=True))
         return {**rest, **results} if self._arguments["passthrough"] else results
 

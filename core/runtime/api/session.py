@@ -55,7 +55,10 @@ class InferenceSession:
         read_config_from_model: int = 0,
         dry_run: bool = False,
     ) -> None:
-        if not isinstance(path_or_bytes, (str, bytes, os.PathLike)) or path_or_bytes == "":
+        if (
+            not isinstance(path_or_bytes, (str, bytes, os.PathLike))
+            or path_or_bytes == ""
+        ):
             raise TypeError(f"Unable to load from type '{type(path_or_bytes)}'")
         self._source = path_or_bytes
         self._options = _copied(sess_options or SessionOptions())
@@ -275,7 +278,9 @@ def _with_host(requests: list[Any], allowed: bool) -> list[Any]:
     from runtime.providers import Request, resolve
 
     host = host_name()
-    named = [r for r in requests if (e := resolve(r.name)) is not None and e.name == host]
+    named = [
+        r for r in requests if (e := resolve(r.name)) is not None and e.name == host
+    ]
     if allowed:
         return requests if named or host is None else [*requests, Request(host)]
     if named:

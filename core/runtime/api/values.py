@@ -27,7 +27,10 @@ class OrtValue:
 
     @staticmethod
     def ortvalue_from_numpy(
-        numpy_obj: Any, device_type: str = "cpu", device_id: int = 0, vendor_id: int = -1
+        numpy_obj: Any,
+        device_type: str = "cpu",
+        device_id: int = 0,
+        vendor_id: int = -1,
     ) -> OrtValue:
         """Wrap an array on the host without copying, or copy it to a device."""
         if not isinstance(numpy_obj, (np.ndarray, np.generic)):
@@ -40,7 +43,9 @@ class OrtValue:
         return OrtValue(transfer(HOST, device)(array), device)
 
     @staticmethod
-    def ortvalue_from_numpy_with_onnx_type(data: Any, onnx_element_type: int) -> OrtValue:
+    def ortvalue_from_numpy_with_onnx_type(
+        data: Any, onnx_element_type: int
+    ) -> OrtValue:
         """Reinterpret an array's bytes as another element type of the same size."""
         target = numpy_dtype(int(onnx_element_type))
         if target.itemsize != data.dtype.itemsize:
@@ -164,7 +169,8 @@ def dtype_of(element_type: Any) -> np.dtype[Any]:
     """Return the NumPy dtype of a dtype or an ONNX number."""
     if isinstance(element_type, int) and not isinstance(element_type, bool):
         return numpy_dtype(element_type)
-    return np.dtype(element_type)
+    found: np.dtype[Any] = np.dtype(element_type)
+    return found
 
 
 def native(array: Any) -> Any:

@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.cli.console import Console
+from runtime.cli.console import Console, printable
 from runtime.cli.exits import Exit, code_of, line_of
 from runtime.cli.parser import parser
 
@@ -65,6 +65,6 @@ def _failed(error: Exception, args: Namespace, console: Console) -> int:
     code, told = code_of(error), line_of(error)
     console.clear()
     hint = "" if code != Exit.INTERNAL else " (--debug shows where)"
-    print(f"runtime {args.name}: {told}{hint}", file=sys.stderr)
+    print(f"runtime {args.name}: {printable(told)}{hint}", file=sys.stderr)
     console.result({"error": {"kind": type(error).__name__, "message": told}})
     return int(code)

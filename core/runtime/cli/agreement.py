@@ -124,7 +124,7 @@ def _kind(value: Any) -> str:
 def _arrays(name: str, found: Any, want: Any, tolerance: Tolerance) -> Agreement:
     text = want.dtype.kind in "OUST"
     dtype = "string" if text else want.dtype.name
-    if text != (found.dtype.kind in "OUST") or not text and found.dtype != want.dtype:
+    if text != (found.dtype.kind in "OUST") or (not text and found.dtype != want.dtype):
         reason = f"expected {dtype}, found {found.dtype.name}"
         return Agreement(name, dtype, False, reason)
     if found.shape != want.shape:
@@ -147,7 +147,9 @@ def _numbers(name: str, found: Any, want: Any, tolerance: Tolerance) -> Agreemen
         if tolerance.equal_nan:
             same |= np.isnan(a) & np.isnan(b)
         finite = np.isfinite(gap)
-        relative = gap[finite] / np.maximum(np.abs(b[finite]), np.finfo(np.float64).tiny)
+        relative = gap[finite] / np.maximum(
+            np.abs(b[finite]), np.finfo(np.float64).tiny
+        )
         relative = relative[gap[finite] > 0]
         cosine = _cosine(a, b)
     measures = {
@@ -186,7 +188,14 @@ def _judged(
         reason = f"{int(bad.sum()):,} of {bad.size:,} elements differ"
     outside = float(bad.mean()) if bad.size else 0.0
     return Agreement(
-        name, dtype, not reason, reason, *limits, outside=outside, first_bad=first, **measures
+        name,
+        dtype,
+        not reason,
+        reason,
+        *limits,
+        outside=outside,
+        first_bad=first,
+        **measures,
     )
 
 
@@ -207,7 +216,16 @@ def table(results: list[Agreement]) -> list[list[str]]:
     ]
 
 
-COLUMNS = ("Output", "Type", "", "Max abs#", "Max rel#", "Cosine#", "Outside#", "First bad")
+COLUMNS = (
+    "Output",
+    "Type",
+    "",
+    "Max abs#",
+    "Max rel#",
+    "Cosine#",
+    "Outside#",
+    "First bad",
+)
 
 
 def _first(one: Agreement) -> str:

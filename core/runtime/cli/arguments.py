@@ -18,7 +18,9 @@ def provider(text: str) -> Asked:
     """Read ``cuda`` or ``cuda:device_id=1,arena_extend_strategy=kSameAsRequested``."""
     name, _, rest = text.partition(":")
     if not name:
-        raise ArgumentTypeError(f"{text!r} names no provider; write cuda or cuda:key=value")
+        raise ArgumentTypeError(
+            f"{text!r} names no provider; write cuda or cuda:key=value"
+        )
     options = {}
     for pair in re.split(r",(?=\w+=)", rest) if rest else []:
         key, equals, value = pair.partition("=")
@@ -34,7 +36,9 @@ def dim(text: str) -> tuple[str, int]:
     """Read ``batch=8``."""
     name, _, size = text.rpartition("=")
     if not name or not size.isdecimal():
-        raise ArgumentTypeError(f"{text!r} sets no dim; write a symbol and a size: batch=8")
+        raise ArgumentTypeError(
+            f"{text!r} sets no dim; write a symbol and a size: batch=8"
+        )
     return name, int(size)
 
 
@@ -88,7 +92,8 @@ def add_session(parser: ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="the ONNX file")
     group = parser.add_argument_group("session")
     group.add_argument(
-        "-p", "--provider",
+        "-p",
+        "--provider",
         dest="providers",
         action="append",
         type=provider,
@@ -145,7 +150,8 @@ def add_feeds(parser: ArgumentParser) -> None:
     add_dims(parser)
     group = parser.add_argument_group("inputs")
     group.add_argument(
-        "-i", "--inputs",
+        "-i",
+        "--inputs",
         action="append",
         default=[],
         metavar="SOURCE",
@@ -175,7 +181,9 @@ def add_tolerances(parser: ArgumentParser) -> None:
         help="absolute tolerance (default by type: float32 1e-4, float16 1e-2, bfloat16 "
         "4e-2, float64 1e-6, others exact)",
     )
-    group.add_argument("--rtol", type=amount, help="relative tolerance, the same defaults")
+    group.add_argument(
+        "--rtol", type=amount, help="relative tolerance, the same defaults"
+    )
     group.add_argument(
         "--equal-nan", action="store_true", help="count NaN in the same place as equal"
     )

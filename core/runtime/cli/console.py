@@ -23,14 +23,14 @@ class Console:
         """Print a line for people."""
         if not self.silent:
             self.clear()
-            print(text)
+            print(printable(text))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print rows; a column whose title ends in ``#`` holds numbers."""
         if self.silent or not rows:
             return
         self.clear()
-        cells = [[str(cell) for cell in row] for row in rows]
+        cells = [[printable(str(cell)) for cell in row] for row in rows]
         if not _rich_table(columns, cells):
             print("\n".join(_plain_table(columns, cells)))
 
@@ -45,7 +45,7 @@ class Console:
         """Tell a problem that does not end the verb."""
         self.warnings.append(text)
         self.clear()
-        print(f"warning: {text}", file=sys.stderr)
+        print(f"warning: {printable(text)}", file=sys.stderr)
 
     def progress(self, text: str) -> None:
         """Show what is being done, on a terminal only; the next print takes its place."""
@@ -62,6 +62,13 @@ class Console:
             sys.stderr.write(f"\r{' ' * self._progress}\r")
             sys.stderr.flush()
             self._progress = 0
+
+
+def printable(text: str) -> str:
+    """Return text in which names from a model cannot steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def plain(data: Any) -> Any:
@@ -105,7 +112,9 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     except ImportError:
         return False
     titled = any(columns)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=titled)
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=titled
+    )
     for at, title in enumerate(columns):
         table.add_column(
             title.rstrip("#"),

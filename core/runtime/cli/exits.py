@@ -31,7 +31,7 @@ _MEANINGS = {
 }
 
 
-class Stop(Exception):  # noqa: N818  it may end a verb that did what it should
+class Stop(Exception):
     """Ends a verb with one line for the user: what, what was found, what to do."""
 
     def __init__(self, message: str, code: Exit = Exit.USAGE) -> None:

@@ -83,7 +83,9 @@ def _generated(
             )
     rng = np.random.default_rng(args.seed)
     shapes, dims = dict(args.shapes), dict(args.dims)
-    return {arg.name: random_input(arg, rng, dims, shapes.get(arg.name)) for arg in missing}
+    return {
+        arg.name: random_input(arg, rng, dims, shapes.get(arg.name)) for arg in missing
+    }
 
 
 def _from_file(source: str, session: Any) -> dict[str, Any]:
@@ -164,7 +166,9 @@ def _data_sets(folder: Path, session: Any) -> list[Case]:
 def _data_set(folder: Path, session: Any) -> Case:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     return Case(
-        folder.name, _numbered(folder, "input", inputs), _numbered(folder, "output", outputs)
+        folder.name,
+        _numbered(folder, "input", inputs),
+        _numbered(folder, "output", outputs),
     )
 
 

@@ -22,7 +22,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_session(parser)
     group = parser.add_argument_group("placement")
     group.add_argument(
-        "--placement", action="store_true", help="show which provider would run which node"
+        "--placement",
+        action="store_true",
+        help="show which provider would run which node",
     )
     group.add_argument(
         "--save",
@@ -138,12 +140,14 @@ def _show(console: Console, data: dict[str, Any]) -> None:
         rows = [(v["name"], v["type"], _dims(v["shape"])) for v in data[title]]
         console.table(("", "", ""), rows)
     console.line(f"{data['nodes']:,} nodes:")
-    rows = [(op, f"{count:,}") for op, count in data["operators"].items()]
-    console.table(("", "#"), rows)
+    counts = [(op, f"{count:,}") for op, count in data["operators"].items()]
+    console.table(("", "#"), counts)
     if data["metadata"]:
         console.line("metadata:")
         pairs = data["metadata"].items()
-        console.table(("", ""), [(k, v if len(v) < 70 else f"{v[:69]}…") for k, v in pairs])
+        console.table(
+            ("", ""), [(k, v if len(v) < 70 else f"{v[:69]}…") for k, v in pairs]
+        )
 
 
 def _dims(shape: list[Any] | None) -> str:

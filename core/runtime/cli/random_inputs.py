@@ -47,7 +47,7 @@ def random_input(
 
 def _tensor(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     dtype = numpy_dtype(code_of_name(kind[7:-1]))
-    if dtype == object:
+    if dtype.kind == "O":
         made = np.empty(shape, object)
         made.reshape(-1)[:] = rng.choice(WORDS, int(np.prod(shape))).astype(object)
         return made

@@ -44,10 +44,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--save-inputs", metavar="FILE.npz", help="write the inputs that were used"
     )
     group.add_argument(
-        "--check-finite", action="store_true", help="fail if an output has NaN or infinity"
+        "--check-finite",
+        action="store_true",
+        help="fail if an output has NaN or infinity",
     )
     group.add_argument(
-        "--save-placement", metavar="FILE", help="write what ran where: .html, .json, .txt"
+        "--save-placement",
+        metavar="FILE",
+        help="write what ran where: .html, .json, .txt",
     )
     add_output(parser)
 
@@ -184,7 +188,7 @@ def _save(path: str, values: dict[str, Any]) -> None:
     """Write arrays as npz; strings as fixed-width text, so that no pickle is needed."""
     import numpy as np
 
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, value in values.items():
         if not isinstance(value, np.ndarray):
             raise Stop(f"{name} is no array and cannot be written to {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -77,12 +78,15 @@ def open_session(
 
 def open_alone(args: Namespace, asked: Asked) -> Any:
     """Return a session on one provider; `Stop` where that provider is not in use."""
-    session = open_session(args, [asked])
     name = full_name(asked.name)
+    with warnings.catch_warnings(record=True) as caught:
+        session = open_session(args, [asked])
     if name not in session.get_providers():
         events = session.explain().events
         why = next((str(e) for e in events if e.provider == name), "it is not in use")
         raise Stop(why, Exit.PROVIDER)
+    for warning in caught:
+        warnings.warn(warning.message, stacklevel=2)
     return session
 
 
@@ -98,7 +102,7 @@ def import_engine(asked: Sequence[Asked]) -> float:
         try:
             if entry.probe().usable:
                 entry.load()
-        except Exception:  # noqa: S112  the session tells it, with its reason
+        except Exception:
             continue
     return time.perf_counter() - began
 

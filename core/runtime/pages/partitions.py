@@ -16,6 +16,8 @@ PILL_HEIGHT = 26
 PALETTE = 8
 """Number of provider colours in ``style.css``; later providers share the last."""
 
+_BUTTON = ' role="button" tabindex="0" aria-pressed="false"'
+
 Path = tuple[str, ...]
 
 
@@ -51,8 +53,11 @@ def colour(placement: Placement, provider: str) -> int:
     return min(at, PALETTE - 1)
 
 
-def drawings(placement: Placement) -> list[tuple[Path, str]]:
-    """Return, for the main graph and every body, its path and its drawing."""
+def drawings(placement: Placement, buttons: bool = True) -> list[tuple[Path, str]]:
+    """Return, for the main graph and every body, its path and its drawing.
+
+    ``buttons`` is for pages with a script that listens to them.
+    """
     types = value_types(placement)
     sections: dict[Path, list[PartitionRecord]] = {}
     for part in placement.partitions:
@@ -60,7 +65,8 @@ def drawings(placement: Placement) -> list[tuple[Path, str]]:
     made = []
     for path, parts in sorted(sections.items(), key=lambda item: len(item[0])):
         section = _connect(path, parts, _read_elsewhere(placement, path))
-        made.append((path, _svg(section, placement, types)))
+        svg = _svg(section, placement, types)
+        made.append((path, svg if buttons else svg.replace(_BUTTON, ' role="img"')))
     return made
 
 
@@ -113,9 +119,9 @@ def _add_inputs(section: _Section, outside: dict[str, list[int]]) -> None:
     groups: dict[tuple[int, ...], list[str]] = {}
     for name, readers in outside.items():
         groups.setdefault(tuple(readers), []).append(name)
-    for readers, names in groups.items():
+    for together, names in groups.items():
         pill = _pill(section, "input", names)
-        for reader in readers:
+        for reader in together:
             section.edges.append(_Edge(pill, reader, names))
 
 
@@ -168,8 +174,8 @@ def _box(part: PartitionRecord, corner: tuple[float, float], tone: int) -> str:
         f"{plural(part.nodes, 'node')}, {part.work:.0%} of the work: {ops}"
     )
     return (
-        f'<g class="part c{tone}" data-part="{part.index}" role="button" tabindex="0" '
-        f'aria-pressed="false" aria-label="{escape(spoken)}" '
+        f'<g class="part c{tone}" data-part="{part.index}"{_BUTTON} '
+        f'aria-label="{escape(spoken)}" '
         f'transform="translate({corner[0]:.1f} {corner[1]:.1f})">'
         f"<title>{escape(spoken)}</title>"
         f'<rect class="box" width="{width}" height="{height}" rx="8"/>'

@@ -20,6 +20,11 @@ Evaluate = Callable[[Node, Sequence[Array | None]], Sequence[Array] | None]
 NEWEST = 28
 """The opset of ai.onnx whose spellings the passes write and expect."""
 
+RANDOM = frozenset(
+    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+) | {"Multinomial", "Bernoulli", "Dropout"}
+"""Operators that need not give the same result twice; Dropout does outside training."""
+
 _SHARED = 64
 
 
@@ -32,6 +37,7 @@ class Scope:
     evaluate: Evaluate
     facts: Facts = field(default_factory=Facts)
     version: int = min(NEWEST, onnx.defs.onnx_opset_version())
+    inlined: int = 0
     _constants: dict[tuple[Any, ...], Value] = field(default_factory=dict)
 
     def constant(self, graph: Graph, array: Array, stem: str = "constant") -> Value:

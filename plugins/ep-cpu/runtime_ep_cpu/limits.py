@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
 import numpy as np
 from runtime.errors import LimitExceeded
+
+MAXIMUM: ContextVar[int] = ContextVar("MAXIMUM", default=0)
+"""The largest result in bytes that the run in progress allows; 0 is the machine's."""
+
+
+class Limited:
+    """An executable whose kernels may not make a result larger than a given size."""
+
+    def __init__(self, inner: Any, maximum: int) -> None:
+        self._inner = inner
+        self._maximum = maximum
+        self.weights = inner.weights
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], context: Any
+    ) -> list[Any]:
+        """Run once under the limit."""
+        token = MAXIMUM.set(self._maximum)
+        try:
+            return list(self._inner.run(inputs, outputs, context))
+        finally:
+            MAXIMUM.reset(token)
 
 
 @cache
@@ -22,7 +45,7 @@ def _machine_bytes() -> int:
 def check_size(shape: Sequence[int], dtype: Any, maximum: int = 0) -> None:
     """Raise `LimitExceeded` for a result larger than ``maximum`` or the machine's memory.
 
-    ``maximum`` is in bytes; 0 means the memory the machine has. A negative dim is a
+    ``maximum`` is in bytes; 0 means the session's limit, or the machine's memory. A negative dim is a
     ``ValueError``.
     """
     count = 1
@@ -31,7 +54,7 @@ def check_size(shape: Sequence[int], dtype: Any, maximum: int = 0) -> None:
             raise ValueError(f"a result cannot have the shape {list(shape)}")
         count *= int(dim)
     size = count * np.dtype(dtype).itemsize
-    limit = maximum or _machine_bytes()
+    limit = maximum or MAXIMUM.get() or _machine_bytes()
     if size > limit:
         raise LimitExceeded(
             f"a result of shape {[int(dim) for dim in shape]} and type "

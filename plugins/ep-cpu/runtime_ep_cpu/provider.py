@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from runtime.kernels import TableExecutable
 from runtime.graph import Node
+from runtime.kernels import TableExecutable
 from runtime.plugin import Claim, Device, Partition, Refusal, hookimpl
 from runtime.settings import Settings
 
-from runtime_ep_cpu.ops import table
+from runtime_ep_cpu.limits import Limited
+from runtime_ep_cpu.ops import random, table
 
 
 class CpuProvider:
@@ -21,13 +22,20 @@ class CpuProvider:
         return table.capability(nodes)
 
     @hookimpl
-    def compile(self, partition: Partition, settings: Settings) -> TableExecutable:
+    def compile(
+        self, partition: Partition, settings: Settings
+    ) -> TableExecutable | Limited:
         """Bind each node to its kernel."""
-        return table.executable(partition, settings)
+        made = table.executable(partition, settings)
+        return Limited(made, settings.maximum_bytes) if settings.maximum_bytes else made
 
     @hookimpl
     def data_transfer(self, source: Device, target: Device) -> None:
         """Nothing: values of this provider are on the host already."""
+
+    def set_seed(self, seed: int) -> None:
+        """Seed the random operators that have no seed of their own."""
+        random.set_seed(seed)
 
 
 provider = CpuProvider()

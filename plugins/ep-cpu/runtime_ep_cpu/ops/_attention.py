@@ -102,6 +102,53 @@ def _unless_one(size: int, part: slice) -> slice:
     return slice(None) if size == 1 else part
 
 
+def window(side: str, size: int) -> int:
+    """Check a window size; -1 leaves its side open."""
+    if size < -1:
+        raise ValueError(f"{side}_window_size must be at least -1, found {size}")
+    return size
+
+
+def valid_keys(counts: Any, past_key: Any, q: Any, k: Any) -> np.ndarray | None:
+    """Return how many keys of each image are no padding, on the host."""
+    if counts is None:
+        return None
+    if past_key is not None:
+        raise ValueError("nonpad_kv_seqlen does not go together with past_key")
+    valid = np.array(counts.tolist(), np.int64)
+    if valid.shape != (q.shape[0],) or np.any((valid < 0) | (valid > k.shape[2])):
+        raise ValueError(
+            f"nonpad_kv_seqlen {valid.tolist()} does not fit {q.shape[0]} images of "
+            f"{k.shape[2]} keys"
+        )
+    return valid
+
+
+def mask_bias(mask: Any, q: Any, k: Any, version: int) -> Any:
+    """Return the mask with four axes, the last as long as the keys.
+
+    A shorter one is padded with what masks; before opset 24 size 1 broadcasts instead.
+    """
+    if mask is None:
+        return None
+    xp = namespace_of(mask)
+    keys, found = k.shape[2], list(mask.shape)
+    if mask.dtype != np.bool_:
+        mask = wide(mask) if mask.dtype.kind not in "iu" else mask.astype(q.dtype)
+    if mask.ndim < 4:
+        mask = mask.reshape(*(1,) * (4 - mask.ndim), *mask.shape)
+    expected = (*q.shape[:3], keys)
+    lead = zip(mask.shape[:3], expected[:3], strict=False)
+    if mask.ndim != 4 or mask.shape[3] > keys or any(n not in (1, m) for n, m in lead):
+        raise ValueError(f"a mask of {found} does not fit scores of {list(expected)}")
+    missing = keys - mask.shape[3]
+    if missing and not (version < 24 and mask.shape[3] == 1):
+        blocked = False if mask.dtype == np.bool_ else -np.inf
+        padding = xp.full((*mask.shape[:3], missing), blocked, mask.dtype)
+        mask = xp.concatenate([mask, padding], axis=3)
+    return mask
+
+
 def attend(q: Any, k: Any, v: Any, scoring: Scoring, masking: Masking, y: Any) -> Any:
     """Fill ``y (B, H, S, E)`` and return the scores to show, or ``None``.
 
@@ -128,7 +175,7 @@ def attend(q: Any, k: Any, v: Any, scoring: Scoring, masking: Masking, y: Any) -
         weights, total = _weigh(xp, scores, scoring, masking, block, part)
         sums = weigh_values(weights, v[images, some, :count])
         with np.errstate(all="ignore"):
-            xp.divide(sums, total, out=y[block], casting="same_kind")
+            xp.divide(sums, total, out=y[block])
     return shown
 
 

@@ -14,21 +14,22 @@ from runtime_ep_cpu.ops._array_math import math_of
 
 Function = Callable[..., Any]
 
-BLOCK = 1 << 14
+BLOCK = 1 << 15
 """How many elements of a long array are computed at once, to stay in cache."""
 
 
-def formula_kernel(formula: Function) -> Function:
+def formula_kernel(formula: Function, in_blocks: bool = True) -> Function:
     """Return a kernel with a formula's inputs and attributes as its signature.
 
-    The result has the first input's type, whatever the formula's constants are.
+    The result has the first input's type, whatever the formula's constants are. Blocks
+    do not pay for a formula of a single step.
     """
 
     def run(x: Any, /, *others: Any, **attributes: Any) -> Any:
         xp = namespace_of(x, *others)
         m = math_of(xp)
         with np.errstate(all="ignore"):
-            if xp is np and not others and x.size > BLOCK:
+            if in_blocks and xp is np and not others and x.size > BLOCK:
                 return _in_blocks(formula, m, x, attributes)
             return formula(m, x, *others, **attributes).astype(x.dtype, copy=False)
 

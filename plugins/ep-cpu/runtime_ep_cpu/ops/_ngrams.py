@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -34,34 +35,51 @@ def tf_idf_vectorizer(
 
     ``weights`` go with the n-grams of the pool, as ``ngram_indexes`` do.
     """
-    if x.ndim not in (1, 2) or mode not in ("TF", "IDF", "TFIDF"):
+    if x.ndim not in (1, 2) or mode not in WEIGHED:
         raise ValueError(
             f"mode {mode!r} on the shape {list(x.shape)} is not possible; the input "
             "is C or N, C"
-        )
-    if not 1 <= min_gram_length <= max_gram_length or max_skip_count < 0:
-        raise ValueError(
-            f"n-grams of {min_gram_length} to {max_gram_length} with {max_skip_count} "
-            "skips are not possible"
         )
     if (pool_int64s is None) == (pool_strings is None):
         raise ValueError("one of pool_int64s and pool_strings must be set")
     pool = pool_strings if pool_int64s is None else pool_int64s
     grams = _grams(_Same((pool, ngram_counts, ngram_indexes)))
-    lengths = range(min_gram_length, max_gram_length + 1)
     rows = x.reshape(1, -1) if x.ndim == 1 else x
     check_size((len(rows), grams.features), np.float32)
+    lengths = _lengths(min_gram_length, max_gram_length, max_skip_count)
     found = _count(grams, grams.tokens(rows), lengths, max_skip_count)
-    if mode != "TF":
-        factors = np.ones(grams.features, np.float32)
-        if weights is not None:
-            if len(weights) != len(ngram_indexes):
-                raise ValueError(
-                    f"{len(weights)} weights are given for {len(ngram_indexes)} n-grams"
-                )
-            factors[list(ngram_indexes)] = weights
-        found = (np.minimum(found, 1) if mode == "IDF" else found) * factors
-    return found.astype(np.float32, copy=False).reshape(*x.shape[:-1], grams.features)
+    factors = _factors(grams, ngram_indexes, weights)
+    found = WEIGHED[mode](found, factors).astype(np.float32, copy=False)
+    return found.reshape(*x.shape[:-1], grams.features)
+
+
+WEIGHED: dict[str, Callable[..., np.ndarray]] = {
+    "TF": lambda counts, factors: counts,
+    "IDF": lambda counts, factors: np.minimum(counts, 1) * factors,
+    "TFIDF": lambda counts, factors: counts * factors,
+}
+
+
+def _lengths(shortest: int, longest: int, skips: int) -> range:
+    if not 1 <= shortest <= longest or skips < 0:
+        raise ValueError(
+            f"n-grams of {shortest} to {longest} with {skips} skips are not possible"
+        )
+    return range(shortest, longest + 1)
+
+
+def _factors(
+    grams: _Grams, columns: Sequence[int], weights: Sequence[float] | None
+) -> np.ndarray:
+    """Return each column's factor: the weight of the n-gram it counts."""
+    factors = np.ones(grams.features, np.float32)
+    if weights is not None:
+        if len(weights) != len(columns):
+            raise ValueError(
+                f"{len(weights)} weights are given for {len(columns)} n-grams"
+            )
+        factors[list(columns)] = weights
+    return factors
 
 
 class _Same:

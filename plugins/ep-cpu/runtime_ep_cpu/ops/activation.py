@@ -17,7 +17,7 @@ from runtime_ep_cpu.ops._legacy import with_consumed_inputs
 table = KernelTable()
 
 # operator: (first opset, formula)
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "Celu": (12, formulas.celu),
     "Elu": (6, formulas.elu),
     "Gelu": (20, formulas.gelu),
@@ -43,10 +43,10 @@ WITH_CONSUMED_INPUTS = (
 )
 
 for _op, (_since, _formula) in ACTIVATIONS.items():
-    table(_op, since=_since, formula=_formula)(formula_kernel(_formula))
-for _op in WITH_CONSUMED_INPUTS:
-    _formula = ACTIVATIONS[_op][1]
-    table(_op, since=1)(with_consumed_inputs(formula_kernel(_formula)))
+    _kernel = formula_kernel(_formula, in_blocks=_formula is not formulas.relu)
+    table(_op, since=_since, formula=_formula)(_kernel)
+    if _op in WITH_CONSUMED_INPUTS:
+        table(_op, since=1)(with_consumed_inputs(_kernel))
 
 _selu = formula_kernel(formulas.selu)
 _prelu = formula_kernel(formulas.prelu)

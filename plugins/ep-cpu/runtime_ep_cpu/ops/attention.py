@@ -15,8 +15,11 @@ from runtime_ep_cpu.ops._attention import (
     Scoring,
     attend,
     exponentials,
+    mask_bias,
     scaled_scores,
+    valid_keys,
     weigh_values,
+    window,
 )
 from runtime_ep_cpu.ops._precision import rounded, wide
 from runtime_ep_cpu.ops._products import product
@@ -147,14 +150,14 @@ def attention(
         qk_matmul_output_mode if wanted[3] else None,
     )
     past = 0 if past_key is None else past_key.shape[2]
-    valid = _valid_keys(nonpad_kv_seqlen, past_key, q, k)
+    valid = valid_keys(nonpad_kv_seqlen, past_key, q, k)
     masking = Masking(
         np.array([past]) if valid is None else valid - q.shape[2],
         bool(is_causal),
-        _window("left", left_window_size),
-        _window("right", right_window_size),
+        window("left", left_window_size),
+        window("right", right_window_size),
         valid,
-        _bias(attn_mask, q, k, call.version),
+        mask_bias(attn_mask, q, k, call.version),
     )
     y, shown = _attend(q, k, v, scoring, masking, flat, kind)
     return y, k, v, None if shown is None else rounded(shown, kind)
@@ -198,52 +201,6 @@ def _check_heads(q: Any, k: Any, v: Any) -> None:
             f"queries {list(q.shape)}, keys {list(k.shape)} and values "
             f"{list(v.shape)} (images, heads, rows, width) do not fit each other"
         )
-
-
-def _window(side: str, size: int) -> int:
-    if size < -1:
-        raise ValueError(f"{side}_window_size must be at least -1, found {size}")
-    return size
-
-
-def _valid_keys(counts: Any, past_key: Any, q: Any, k: Any) -> np.ndarray | None:
-    """Return how many keys of each image are no padding, on the host."""
-    if counts is None:
-        return None
-    if past_key is not None:
-        raise ValueError("nonpad_kv_seqlen does not go together with past_key")
-    valid = np.array(counts.tolist(), np.int64)
-    if valid.shape != (q.shape[0],) or np.any((valid < 0) | (valid > k.shape[2])):
-        raise ValueError(
-            f"nonpad_kv_seqlen {valid.tolist()} does not fit {q.shape[0]} images of "
-            f"{k.shape[2]} keys"
-        )
-    return valid
-
-
-def _bias(mask: Any, q: Any, k: Any, version: int) -> Any:
-    """Return the mask with four axes, the last as long as the keys.
-
-    A shorter one is padded with what masks; before opset 24 size 1 broadcasts instead.
-    """
-    if mask is None:
-        return None
-    xp = namespace_of(mask)
-    keys, found = k.shape[2], list(mask.shape)
-    if mask.dtype != np.bool_:
-        mask = wide(mask) if mask.dtype.kind not in "iu" else mask.astype(q.dtype)
-    if mask.ndim < 4:
-        mask = mask.reshape(*(1,) * (4 - mask.ndim), *mask.shape)
-    expected = (*q.shape[:3], keys)
-    lead = zip(mask.shape[:3], expected[:3], strict=False)
-    if mask.ndim != 4 or mask.shape[3] > keys or any(n not in (1, m) for n, m in lead):
-        raise ValueError(f"a mask of {found} does not fit scores of {list(expected)}")
-    missing = keys - mask.shape[3]
-    if missing and not (version < 24 and mask.shape[3] == 1):
-        blocked = False if mask.dtype == np.bool_ else -np.inf
-        padding = xp.full((*mask.shape[:3], missing), blocked, mask.dtype)
-        mask = xp.concatenate([mask, padding], axis=3)
-    return mask
 
 
 def _attend(

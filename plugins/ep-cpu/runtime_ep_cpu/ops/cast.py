@@ -27,7 +27,7 @@ E8M0_NAN = 255
 
 @table("Cast", since=24, traits=("typed",))
 def cast(x: Any, /, *, to: int, saturate: int = 1, round_mode: str = "up") -> Any:
-    """Cast; ``saturate`` is about 8-bit floats, ``round_mode`` about float8e8m0 only."""
+    """Cast; ``saturate`` concerns 8-bit floats, ``round_mode`` float8e8m0 only."""
     return convert(x, _dtype(to), bool(saturate), round_mode)
 
 
@@ -82,7 +82,7 @@ def bit_cast(x: Any, /, *, to: int) -> Any:
             f"cannot reinterpret {source.name} as {target.name}: "
             f"{source.bits} and {target.bits} bits"
         )
-    if dtype == bool:
+    if dtype.kind == "b":
         return x.view(np.uint8) != 0
     return x.view(dtype)
 
@@ -94,9 +94,7 @@ def _dtype(code: int) -> np.dtype[Any]:
         raise ValueError(f"{code} is no element type") from None
 
 
-def convert(
-    x: Any, dtype: Any, saturate: bool = True, round_mode: str = "up"
-) -> Any:
+def convert(x: Any, dtype: Any, saturate: bool = True, round_mode: str = "up") -> Any:
     """Return an array with its values converted to another element type.
 
     Integers wrap around; floats become integers by truncation. Too large values become
@@ -108,10 +106,10 @@ def convert(
     with np.errstate(all="ignore"):
         if x.dtype == object:
             x = _parsed(x, dtype)
-        elif dtype == object:
+        elif dtype.kind == "O":
             return _printed(_standard(x))
         x = _standard(x)
-        if x.dtype.kind == "c" and dtype.kind != "c" and dtype != bool:
+        if x.dtype.kind == "c" and dtype.kind not in "bc":
             x = x.real
         if dtype.isbuiltin == 1:
             return x.astype(dtype)
@@ -152,7 +150,9 @@ def _to_power_of_two(
     elif round_mode == "nearest":
         rounded = rounded + (fraction >= 0.75)
     elif round_mode != "down":
-        raise ValueError(f"round_mode must be up, down or nearest, found {round_mode!r}")
+        raise ValueError(
+            f"round_mode must be up, down or nearest, found {round_mode!r}"
+        )
     rounded = xp.where(x == 0, -1, xp.where(xp.isinf(x), E8M0_LARGEST + 1, rounded))
     if saturate:
         rounded = xp.clip(rounded, 0, E8M0_LARGEST)
@@ -178,7 +178,7 @@ def _whole(text: str) -> int:
 
 
 def _printed(x: Any) -> Any:
-    """Write numbers with the fewest digits that tell them apart, whole ones without dot."""
+    """Write numbers with the fewest digits that tell them apart, ``1`` for 1.0."""
     if x.dtype.kind in "biu":
         texts = [str(int(value)) for value in x.flat]
     else:

@@ -23,7 +23,7 @@ table = KernelTable()
 Function = Callable[..., Any]
 
 # operator: (first opset, NumPy's name, formula)
-UNARY = {
+UNARY: dict[str, tuple[int, str, Function | None]] = {
     "Abs": (6, "abs", formulas.absolute),
     "Acos": (7, "arccos", None),
     "Acosh": (9, "arccosh", None),
@@ -63,7 +63,7 @@ UNARY_WITH_CONSUMED_INPUTS = (
 )
 
 # operator: (first opset with NumPy's broadcasting, NumPy's name, formula)
-BINARY = {
+BINARY: dict[str, tuple[int, str, Function | None]] = {
     "Add": (7, "add", formulas.add),
     "And": (7, "logical_and", None),
     "BitwiseAnd": (18, "bitwise_and", None),
@@ -79,7 +79,7 @@ BINARY = {
     "Xor": (7, "logical_xor", None),
 }
 
-VARIADIC = {
+VARIADIC: dict[str, Function] = {
     "Max": formulas.maximum,
     "Mean": formulas.mean,
     "Min": formulas.minimum,
@@ -111,9 +111,9 @@ for _op in UNARY_WITH_CONSUMED_INPUTS:
     table(_op, since=1)(with_consumed_inputs(_unary(_op, UNARY[_op][1])))
 for _op, (_since, _name, _formula) in BINARY.items():
     table(_op, since=_since, formula=_formula)(_binary(_op, _name))
-for _op, _formula in VARIADIC.items():
-    _function = formula_kernel(_formula)
-    table(_op, since=8, formula=_formula)(_function)
+for _op, _combine in VARIADIC.items():
+    _function = formula_kernel(_combine)
+    table(_op, since=8, formula=_combine)(_function)
     table(_op, since=6)(without_broadcasting(_function))
     table(_op, since=1)(with_consumed_inputs(without_broadcasting(_function)))
 
@@ -252,13 +252,19 @@ def clip_1(
     return formulas.clip(namespace_of(x), x, min, max)
 
 
-# operator: its kernel of opset 7; from 1 to 6 with `axis` and `broadcast`
-for _op in ("And", "Equal", "Greater", "Less", "Or", "Pow", "Xor"):
-    _kernel = table.find("", _op, 7)
-    table(_op, since=1, traits=tuple(_kernel.traits))(
-        with_broadcast_attributes(_kernel.function)
-    )
+def _with_axis_before_7(op: str, consumed_inputs: bool) -> None:
+    """Register the same function for opset 1 to 6, with `axis` and `broadcast`."""
+    kernel = table.find("", op, 7)
+    assert kernel is not None
+    old = with_broadcast_attributes(kernel.function)
+    if consumed_inputs:
+        table(op, since=6)(old)
+        table(op, since=1)(with_consumed_inputs(old))
+    else:
+        table(op, since=1, traits=tuple(kernel.traits))(old)
+
+
 for _op in ("Add", "Div", "Mul", "Sub"):
-    _old = with_broadcast_attributes(table.find("", _op, 7).function)
-    table(_op, since=6)(_old)
-    table(_op, since=1)(with_consumed_inputs(_old))
+    _with_axis_before_7(_op, consumed_inputs=True)
+for _op in ("And", "Equal", "Greater", "Less", "Or", "Pow", "Xor"):
+    _with_axis_before_7(_op, consumed_inputs=False)

@@ -45,8 +45,24 @@ def gemm_1(
 
 
 @table("Gemm", since=7)
+def gemm_7(
+    a,
+    b,
+    c,
+    /,
+    *,
+    alpha=1.0,
+    beta=1.0,
+    transA=0,  # noqa: N803
+    transB=0,  # noqa: N803
+):
+    """Gemm of opset 7 to 10: ``c`` is needed, and broadcasts."""
+    return gemm(a, b, c, alpha=alpha, beta=beta, transA=transA, transB=transB)
+
+
+@table("Gemm", since=11)
 def gemm(a, b, c=None, /, *, alpha=1.0, beta=1.0, transA=0, transB=0):  # noqa: N803
-    """Gemm: ``alpha * A' @ B' + beta * C``; ``C`` broadcasts, is optional from 11."""
+    """Gemm: ``alpha * A' @ B' + beta * C``; ``C`` broadcasts, is optional."""
     if a.ndim != 2 or b.ndim != 2:
         raise ValueError(f"A and B must be matrices, found rank {a.ndim} and {b.ndim}")
     y = _fitting(product, a.T if transA else a, b.T if transB else b)

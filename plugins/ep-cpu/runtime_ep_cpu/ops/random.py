@@ -119,9 +119,7 @@ def random_uniform_like(
 
 
 @table("Bernoulli", since=15, traits=("typed",))
-def bernoulli(
-    x: Any, /, *, dtype: int | None = None, seed: float | None = None
-) -> Any:
+def bernoulli(x: Any, /, *, dtype: int | None = None, seed: float | None = None) -> Any:
     """Bernoulli: one with the probability the input gives, else zero."""
     wanted = x.dtype if dtype is None else _dtype(dtype)
     probability = x.astype(np.float64)
@@ -168,7 +166,7 @@ def dropout(
     seed: int | None = None,
     call: Call,
 ) -> Any:
-    """Dropout: in training mode, zeroes a ratio of the elements and scales the others."""
+    """Dropout: in training mode, zeroes a ratio of the elements, scales the others."""
     share = 0.5 if ratio is None else float(ratio.item())
     training = training_mode is not None and bool(training_mode.item())
     if not training:
@@ -189,9 +187,7 @@ def dropout_7(x: Any, /, *, ratio: float = 0.5) -> Any:
 
 
 @table("Dropout", since=6, traits=("typed",))
-def dropout_6(
-    x: Any, /, *, is_test: int = 0, ratio: float = 0.5, call: Call
-) -> Any:
+def dropout_6(x: Any, /, *, is_test: int = 0, ratio: float = 0.5, call: Call) -> Any:
     """Dropout of opset 1 and 6, which trains unless told otherwise."""
     share = 0.0 if is_test else ratio
     return _dropped(x, share, None, x.dtype, call.outputs > 1)

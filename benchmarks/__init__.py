@@ -1,0 +1,1 @@
+"""The model zoo, and every peer beside us in one run."""

@@ -1,0 +1,113 @@
+"""Nodes whose inputs are all known before any run are computed now.
+
+The CPU's kernels compute, through ``scope.evaluate``; the core never does. Left alone are:
+
+1. random operators, nodes with bodies and nodes without inputs;
+2. QuantizeLinear and DequantizeLinear, and whatever reads weights of less than eight bits
+   or eight-bit floats: the packed form is what the model's author wants to be kept;
+3. results larger than `LARGE` bytes and more than twice the bytes of the inputs, such as
+   ConstantOfShape, Expand and Range make them from little;
+4. results of unknown size, unless everything involved is small.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from runtime.graph import Graph, Node, Tensor, Value
+from runtime.passes.edit import is_public, substitute, sweep
+from runtime.passes.scope import RANDOM, Array, Scope
+from runtime.valuetypes import ELEMENT_TYPES, TensorType, element_code, nbytes
+
+LARGE = 64 * 1024
+"""Bytes up to which a result is kept whatever the size of the inputs."""
+
+_FEW = 1024
+_NEVER = RANDOM | {"QuantizeLinear", "DequantizeLinear", "Constant"}
+_GROWING = frozenset(
+    ("ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "OneHot", "EyeLike")
+)
+_PACKED = frozenset((17, 18, 19, 20, 21, 22, 23, 24, 25, 26))
+
+
+def run(graph: Graph, scope: Scope) -> int:
+    """Compute what is constant in one graph; return how many nodes that was."""
+    changes = 0
+    for node in graph:
+        if all(value is None or value.is_constant for value in node.inputs):
+            changes += _fold(graph, node, scope)
+    return changes
+
+
+def _fold(graph: Graph, node: Node, scope: Scope) -> bool:
+    if not _may(node, scope):
+        return False
+    inputs = [None if value is None else value.constant() for value in node.inputs]
+    results = scope.evaluate(node, inputs)
+    if results is None or len(results) < len(node.outputs):
+        return False
+    pairs = [
+        (value, result)
+        for value, result in zip(node.outputs, results, strict=False)
+        if value.uses or is_public(value)
+    ]
+    if not all(_fits(value, result, node) for value, result in pairs):
+        return False
+    for value, result in pairs:
+        substitute(value, scope.constant(graph, result, value.name or node.op_type))
+    sweep([node])
+    return True
+
+
+def _may(node: Node, scope: Scope) -> bool:
+    present = [value for value in node.inputs if value is not None]
+    if node.op_type in _NEVER or not present or node.bodies:
+        return False
+    if node.op_type == "Identity" and is_public(node.outputs[0]):
+        return False
+    if any(value.dtype is None or value.dtype in _PACKED for value in present):
+        return False
+    size = _size(node, scope)
+    if size is None:
+        few = sum(value.const.size for value in present if _is_dense(value)) <= _FEW  # type: ignore[union-attr]
+        return few and node.op_type not in _GROWING
+    return size <= LARGE or size <= 2 * sum(map(_bytes, present))
+
+
+def _is_dense(value: Value) -> bool:
+    return isinstance(value.const, Tensor)
+
+
+def _bytes(value: Value) -> int:
+    const = value.const
+    return nbytes(const.dtype, const.shape) if isinstance(const, Tensor) else 0
+
+
+def _size(node: Node, scope: Scope) -> int | None:
+    """Return the bytes of all results, where that is known beforehand."""
+    total = 0
+    for value in node.outputs:
+        shape, dtype = scope.facts.shape(value), value.dtype
+        if not value.uses and not is_public(value):
+            continue
+        if shape is None or dtype is None:
+            return None
+        count = 1
+        for dim in shape:
+            if not isinstance(dim, int):
+                return None
+            count *= dim
+        total += count * max(ELEMENT_TYPES[dtype].bits, 64 if dtype == 8 else 0) // 8
+    return total
+
+
+def _fits(value: Value, result: Array | None, node: Node) -> bool:
+    """Whether a result is a tensor of the declared type, and no larger than allowed."""
+    if not isinstance(result, (np.ndarray, np.generic)):
+        return False
+    if value.type is not None and (
+        not isinstance(value.type, TensorType)
+        or (value.dtype and value.dtype != element_code(result.dtype))
+    ):
+        return False
+    given = sum(_bytes(item) for item in node.inputs if item is not None)
+    return result.nbytes <= LARGE or result.nbytes <= 2 * given

@@ -1,0 +1,132 @@
+"""Wheels, extras and discovery, each in a fresh environment."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.packaging
+ROOT = Path(__file__).parents[2]
+PLUGINS = sorted((ROOT / "plugins").iterdir())
+
+
+def run(*command, cwd=None, **environment):
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory):
+    """Our wheels, built from a copy of the sources."""
+    folder = tmp_path_factory.mktemp("dist")
+    copy = tmp_path_factory.mktemp("source") / "checkout"
+    ignored = shutil.ignore_patterns(".git", ".nox", "dist", "__pycache__", ".venv")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    plugins = [copy / "plugins" / plugin.name for plugin in PLUGINS]
+    python = sys.executable
+    run(python, "-m", "pip", "wheel", "--no-deps", "-w", folder, copy, *plugins)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(dist, tmp_path_factory):
+    """Third-party wheels that ours need."""
+    folder = tmp_path_factory.mktemp("wheelhouse")
+    run(
+        sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:",
+        "-d", folder, "numpy>=2", "onnx>=1.19", "ml_dtypes>=0.5", "pluggy>=1.5",
+        "rich>=13",
+    )  # fmt: skip
+    return folder
+
+
+def fresh(folder):
+    venv.create(folder, with_pip=True)
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+CHECK = (
+    "import runtime as ort, importlib.metadata as m\n"
+    "assert ort.get_available_providers() == ['CPUExecutionProvider']\n"
+    "assert m.version('runtime') == '1.0.0'\n"
+)
+
+
+@pytest.mark.parametrize("extra", ["", "[cpu]", "[cli]", "[all]"])
+def test_extras_install_ours_without_an_index(extra, dist, wheelhouse, tmp_path):
+    python = fresh(tmp_path / "env")
+    run(
+        python, "-m", "pip", "install", "-q", "--no-index", "--find-links", dist,
+        "--find-links", wheelhouse, f"runtime{extra}",
+    )  # fmt: skip
+    run(python, "-c", CHECK, cwd=tmp_path)
+
+
+def test_with_the_index_reachable_ours_win(dist, tmp_path):
+    python = fresh(tmp_path / "env")
+    run(python, "-m", "pip", "install", "-q", "--find-links", dist, "runtime[all]")
+    run(python, "-c", CHECK, cwd=tmp_path)
+    told = run(python, "-m", "pip", "show", "runtime", "runtime-ep-cpu")
+    assert "execution providers are plugins" in told
+
+
+def test_a_third_party_plugin_is_found_when_it_is_installed(
+    dist, wheelhouse, tmp_path
+):
+    python = fresh(tmp_path / "env")
+    vendor = tmp_path / "vendor"
+    vendor.mkdir()
+    (vendor / "acme_npu.py").write_text(
+        "from runtime.plugin import hookimpl\n"
+        "class Npu:\n"
+        "    @hookimpl\n"
+        "    def get_capability(self, nodes): return []\n"
+        "    @hookimpl\n"
+        "    def compile(self, partition): raise AssertionError\n"
+        "provider = Npu()\n"
+    )
+    (vendor / "pyproject.toml").write_text(
+        "[build-system]\nrequires = ['hatchling']\nbuild-backend = 'hatchling.build'\n"
+        "[project]\nname = 'acme-npu'\nversion = '1'\n"
+        "[project.entry-points.'runtime.ep']\n"
+        "AcmeExecutionProvider = 'acme_npu:provider'\n"
+        "[tool.hatch.build.targets.wheel]\ninclude = ['acme_npu.py']\n"
+    )
+    run(
+        python, "-m", "pip", "install", "-q", "--no-index", "--find-links", dist,
+        "--find-links", wheelhouse, "runtime",
+    )  # fmt: skip
+    run(python, "-m", "pip", "install", "-q", "--no-deps", vendor)
+    listed = run(
+        python,
+        "-c",
+        "import runtime; print(runtime.get_available_providers())",
+        cwd=tmp_path,
+    )
+    assert listed.strip() == "['AcmeExecutionProvider', 'CPUExecutionProvider']"
+
+
+def test_uv_sync_makes_an_environment_that_runs(tmp_path):
+    uv = shutil.which("uv") or pytest.skip("uv is not installed")
+    copy = tmp_path / "checkout"
+    ignored = shutil.ignore_patterns(".git", ".nox", "dist", "__pycache__", ".venv")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    run(uv, "sync", "-q", cwd=copy, VIRTUAL_ENV="")
+    told = run(
+        uv, "run", "-q", "python", "-c",
+        "import runtime; print(runtime.get_available_providers())",
+        cwd=copy, VIRTUAL_ENV="",
+    )  # fmt: skip
+    assert "CPUExecutionProvider" in told
