@@ -98,7 +98,8 @@ def model(name: str, size: str, rounds: int, threads: int) -> dict[str, Any]:
 
     entry = ZOO[name]
     proto = entry.build(size)
-    data, feed = proto.SerializeToString(), entry.feeds(size)
+    data = proto.SerializeToString()
+    feed = entry.feeds(size, **entry.cases(size)[0])
     result: dict[str, Any] = {"nodes": len(proto.graph.node)}
     result["creation"] = creation(data, max(3, rounds // 3))
     options = onnxruntime.SessionOptions()

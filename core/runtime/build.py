@@ -113,6 +113,7 @@ class Runnable:
         evaluate = _Evaluator(self.settings)
         for done in simplify(self.model, self.settings, evaluate):
             self.report.placement.passes.append((done.name, done.changes, done.seconds))
+        self.inputs = tuple(self.graph.inputs)
         simplified = time.perf_counter()
         self._section = _Section(self.graph, (), self)
         self._section.divide()

@@ -51,6 +51,13 @@ def read(path: str, info: onnx.ValueInfoProto) -> Any:
             return onnx.numpy_helper.to_array(onnx.TensorProto.FromString(data))
 
 
+def value(item: Any) -> Any:
+    """Return a case's input or output as a value: some are given as protobuf."""
+    if isinstance(item, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(item)
+    return item
+
+
 def same(got: Any, want: Any, rtol: float, atol: float) -> None:
     """Assert that a result has the wanted dtype, shape and values."""
     if want is None:

@@ -2,16 +2,16 @@
 
 import pytest
 import runtime as ort
-from cases import node_cases, same
+from cases import node_cases, same, value
 
 
 @pytest.mark.parametrize("name", sorted(node_cases()))
 def test_node(name):
     case = node_cases()[name]
     session = ort.InferenceSession(case.model.SerializeToString())
-    names = [value.name for value in case.model.graph.input]
+    names = [info.name for info in case.model.graph.input]
     for inputs, outputs in case.data_sets:
-        feed = dict(zip(names, inputs, strict=False))
+        feed = dict(zip(names, map(value, inputs), strict=False))
         results = session.run(None, feed)
         for got, want in zip(results, outputs, strict=True):
-            same(got, want, case.rtol, case.atol)
+            same(got, value(want), case.rtol, case.atol)

@@ -393,7 +393,7 @@ def test_scikit_learn_models_predict_the_same(name, classes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"nodes_modes": ["BRANCH_LEQ", "LEAF", "TWIG"]}, "unknown mode"),
+        ({"nodes_modes": ["BRANCH_LEQ", "LEAF", "TWIG"]}, "unknown mode .TWIG."),
         ({"nodes_truenodeids": [7, 0, 0]}, "has no node 7"),
         ({"nodes_truenodeids": [0, 0, 0]}, "no root"),
         ({"nodes_nodeids": [0, 1, 1]}, "two nodes of the same id"),

@@ -1,6 +1,7 @@
 """The zoo's small twins agree with onnxruntime at several sizes in one session."""
 
 import numpy as np
+import onnx
 import pytest
 import runtime as ort
 from benchmarks.zoo import ZOO
@@ -32,12 +33,17 @@ def test_a_zoo_model_agrees_with_onnxruntime_at_several_sizes(name):
             )
 
 
+@pytest.mark.parametrize("name", sorted(ZOO))
+def test_a_zoo_model_passes_the_full_checker(name):
+    onnx.checker.check_model(ZOO[name].build("tiny"), full_check=True)
+
+
 def test_numbers_of_the_cpu_provider_alone_need_no_passes():
     entry = ZOO["bert_base"]
     data = entry.build("tiny").SerializeToString()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    feed = entry.feeds("tiny")
+    feed = entry.feeds("tiny", **entry.cases("tiny")[0])
     plain = ort.InferenceSession(data, options).run(None, feed)
     simplified = ort.InferenceSession(data).run(None, feed)
     for one, other in zip(plain, simplified, strict=True):

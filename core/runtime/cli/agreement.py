@@ -143,7 +143,8 @@ def _numbers(name: str, found: Any, want: Any, tolerance: Tolerance) -> Agreemen
     a, b = found.astype(wide), want.astype(wide)
     with np.errstate(all="ignore"):
         gap = np.abs(a - b)
-        same = (found == want) if exact else (gap <= atol + rtol * np.abs(b)) | (a == b)
+        close = np.isfinite(gap) & (gap <= atol + rtol * np.abs(b))
+        same = (found == want) if exact else close | (a == b)
         if tolerance.equal_nan:
             same |= np.isnan(a) & np.isnan(b)
         finite = np.isfinite(gap)

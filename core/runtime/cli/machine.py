@@ -40,7 +40,7 @@ def python() -> dict[str, str]:
 def version_of(distribution: str) -> str:
     """Return an installed distribution's version, or ``""``."""
     try:
-        return metadata.version(distribution)
+        return metadata.version(distribution) if distribution else ""
     except metadata.PackageNotFoundError:
         return ""
 

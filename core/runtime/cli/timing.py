@@ -47,7 +47,7 @@ class Times:
 def warm_up(call: Call, shortest: float) -> int:
     """Call until windows of runs take the same time, at least ``shortest`` seconds."""
     began, runs = time.perf_counter(), 0
-    before = float("inf")
+    before = 0.0
     while True:
         window: list[float] = []
         until = time.perf_counter() + shortest / 4

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from runtime.graph import Graph, Node, SparseTensor, Tensor, Value
 from runtime.passes.edit import is_public, set_inputs
 from runtime.passes.scope import Scope

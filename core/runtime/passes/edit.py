@@ -64,6 +64,11 @@ class Draft:
         infer(made, self._scope.facts)
         return made
 
+    def insert(self, node: Node) -> Node:
+        """Add a node made elsewhere."""
+        self.graph.insert_before(self._anchor, [node])
+        return node
+
     def call(self, op_type: str, *inputs: Value | None, **attributes: Any) -> Value:
         """Add a node of one output and return that."""
         return self.node(op_type, inputs, **attributes).outputs[0]

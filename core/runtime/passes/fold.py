@@ -13,6 +13,7 @@ The CPU's kernels compute, through ``scope.evaluate``; the core never does. Left
 from __future__ import annotations
 
 import numpy as np
+
 from runtime.graph import Graph, Node, Tensor, Value
 from runtime.passes.edit import is_public, substitute, sweep
 from runtime.passes.scope import RANDOM, Array, Scope
@@ -68,13 +69,9 @@ def _may(node: Node, scope: Scope) -> bool:
         return False
     size = _size(node, scope)
     if size is None:
-        few = sum(value.const.size for value in present if _is_dense(value)) <= _FEW  # type: ignore[union-attr]
+        few = sum(map(_bytes, present)) <= _FEW
         return few and node.op_type not in _GROWING
     return size <= LARGE or size <= 2 * sum(map(_bytes, present))
-
-
-def _is_dense(value: Value) -> bool:
-    return isinstance(value.const, Tensor)
 
 
 def _bytes(value: Value) -> int:

@@ -91,6 +91,7 @@ _SAME = {
         "ReduceMin ReduceProd ReduceSumSquare Split",
         19: "DeformConv",
         20: "DFT GridSample",
+        23: "Attention",
     }.items()
     for name in names.split()
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+
 from runtime.graph import Graph, Model, Node, Tensor, Value
 from runtime.passes.facts import Facts
 from runtime.settings import Settings

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from runtime.graph import Graph, Node, Value
 from runtime.passes.contents import follow
 from runtime.passes.edit import Draft, substitute, sweep
@@ -50,9 +51,10 @@ def run(graph: Graph, scope: Scope) -> int:
 
 def _refine(value: Value, facts: Facts, public: set[int]) -> None:
     kind, shape = value.type, facts.shape(value)
-    if isinstance(kind, TensorType) and shape is not None and kind.shape != shape:
-        if id(value) not in public:
-            value.type = TensorType(kind.dtype, shape, kind.sparse, (), kind.denotation)
+    if not isinstance(kind, TensorType) or id(value) in public:
+        return
+    if shape is not None and kind.shape != shape:
+        value.type = TensorType(kind.dtype, shape, kind.sparse, (), kind.denotation)
 
 
 def _rewrite(
@@ -61,8 +63,7 @@ def _rewrite(
     if node.domain:
         return False
     if node.op_type == "Reshape" and node.input(1) is not None:
-        if _to_transpose(node, scope) or _fix_target(node, scope):
-            return True
+        return _to_transpose(node, scope) or _fix_target(node, scope)
     output = node.outputs[0] if len(node.outputs) == 1 else None
     if output is None or output.dtype not in INTEGERS or not node.inputs:
         return False

@@ -11,6 +11,7 @@ from math import isinf, prod
 from typing import Any
 
 import numpy as np
+
 from runtime.graph import Node, Value
 from runtime.passes.edit import Draft, attribute, set_inputs
 from runtime.passes.scope import Scope

@@ -11,8 +11,9 @@ import numpy as np
 def ints(values: Any) -> list[int]:
     """Return an attribute's tuple or a host array of any shape as Python ints."""
     if isinstance(values, (tuple, list)):
-        return [int(value) for value in values]
-    return [int(value) for value in np.asarray(values).reshape(-1).tolist()]
+        return list(values)
+    numbers = np.asarray(values).reshape(-1).tolist()
+    return numbers if values.dtype.kind == "i" else [int(n) for n in numbers]
 
 
 def scalar(value: Any, name: str) -> Any:

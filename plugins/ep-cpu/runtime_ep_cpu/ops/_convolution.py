@@ -59,22 +59,23 @@ def convolve(
     batch, channels = x.shape[:2]
     shape = (batch, group, w.shape[0] // group, prod(windows.out))
     check_size(shape, dtype)
-    w = w.reshape(group, shape[2], prod(w.shape[1:]))
+    weights = w.reshape(group, shape[2], prod(w.shape[1:]))
     if windows.pointwise and x.flags.c_contiguous:
         y = xp.empty(shape, dtype)
         flat = x.reshape(batch, group, channels // group, shape[3])
-        multiply(w, flat, out=y)
+        multiply(weights, flat, out=y)
     else:
         padded = pad(xp, x, windows)
         spread = view(xp, padded, windows)
         spread = spread.reshape(batch, group, channels // group, *spread.shape[2:])
-        y = _by_columns(xp, spread, w, windows, multiply, xp.empty(shape, dtype))
-    return y.reshape(batch, -1, *windows.out)
+        y = xp.empty(shape, dtype)
+        _by_columns(xp, spread, weights, windows, multiply, y)
+    return y.reshape(batch, w.shape[0], *windows.out)
 
 
 def _by_columns(
     xp: Any, spread: Any, w: Any, windows: Windows, multiply: Multiply, y: Any
-) -> Any:
+) -> None:
     """Fill ``y (N, G, M/G, L)`` from windows ``(N, G, C/G, *kernel, *out)``."""
     batch, groups, depth = spread.shape[0], spread.shape[1], w.shape[-1]
     inner = prod(windows.out[1:])
@@ -88,10 +89,10 @@ def _by_columns(
                 buffer = xp.empty(count, spread.dtype)
             columns = buffer[:count]
             xp.copyto(columns.reshape(source.shape), source)
-            columns = columns.reshape(source.shape[0], depth, -1)
             here = slice(rows.start * inner, rows.stop * inner)
-            multiply(w[some], columns, out=y[n, some, :, here])
-    return y
+            target = y[n, some, :, here]
+            columns = columns.reshape(len(target), depth, target.shape[-1])
+            multiply(w[some], columns, out=target)
 
 
 def _chunks(groups: int, rows: int, row_bytes: int) -> Iterator[tuple[slice, slice]]:

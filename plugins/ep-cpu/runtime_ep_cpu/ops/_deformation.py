@@ -15,7 +15,7 @@ from runtime_ep_cpu.ops._windows import Windows
 def deformed_columns(
     x: Any, offset: Any, mask: Any, windows: Windows, groups: int
 ) -> Any:
-    """Return columns ``(N, C * taps, L)`` of ``x (N, C, *in)`` at moved positions.
+    """Return columns ``(N, C, taps, L)`` of ``x (N, C, *in)`` at moved positions.
 
     ``offset`` is ``(N, groups, taps, axes, L)`` and ``mask``, which weighs the samples,
     ``(N, groups, taps, L)`` or ``None``.
@@ -33,7 +33,7 @@ def deformed_columns(
         _add_samples(xp, flat, at, sizes, columns[:, :, :, tap])
         if mask is not None:
             columns[:, :, :, tap] *= mask[:, :, None, tap]
-    return columns.reshape(batch, -1, count)
+    return columns.reshape(batch, channels, shape[3], count)
 
 
 def _corners(xp: Any, windows: Windows, dtype: Any) -> Any:

@@ -50,6 +50,8 @@ def pair_ensemble(
     trees, ids, features = (ints(column) for column in columns[:3])
     code = {mode: number for number, mode in enumerate(MODES)}
     modes = np.array([code.get(mode, -1) for mode in columns[3] or ()], np.int64)
+    if (modes < 0).any():
+        raise ValueError(f"unknown mode {columns[3][int(modes.argmin())]!r} of a node")
     branches = [ints(column) for column in columns[4:6]]
     vote_trees, vote_nodes, vote_ids = (ints(column) for column in columns[6:])
     if len({len(c) for c in (trees, ids, features, modes, *branches)}) > 1:
@@ -107,15 +109,27 @@ class _Numbering:
         return self._order[place]
 
     def roots(self, branches: tuple[Any, Any], is_leaf: np.ndarray) -> np.ndarray:
-        """Return each tree's first node that no other one leads to."""
+        """Return each tree's node that no other one leads to.
+
+        Of several such nodes it is the tree's first one; the others are stray.
+        """
         child = np.zeros(len(is_leaf), bool)
         for branch in branches:
             child[branch[~is_leaf]] = True
         free = np.flatnonzero(~child)
-        found, first = np.unique(self._trees[free], return_index=True)
-        if len(found) < len(np.unique(self._trees)):
+        trees, first = np.unique(self._trees, return_index=True)
+        found, place, count = np.unique(
+            self._trees[free], return_index=True, return_counts=True
+        )
+        roots = free[place]
+        branching = np.isin(found, self._trees[~is_leaf])
+        if (
+            len(found) < len(trees)
+            or (roots[count > 1] != first[count > 1]).any()
+            or is_leaf[roots[branching]].any()
+        ):
             raise ValueError("a tree has no root")
-        return free[first]
+        return roots
 
 
 @remembered

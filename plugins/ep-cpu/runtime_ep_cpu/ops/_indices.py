@@ -29,10 +29,10 @@ def take(data: Any, indices: Any, axis: int) -> Any:
     One index gives a view. Data that is not contiguous is never copied whole, as
     ``take`` would do before it picks its few rows.
     """
-    xp = namespace_of(data, indices)
     before = (slice(None),) * axis
     if indices.ndim == 0:
-        return data[(*before, int(within(indices, data.shape[axis])), ...)]
+        return data[(*before, int(indices), ...)]
+    xp = namespace_of(data)
     if xp is not np:
         return xp.take(data, within(indices, data.shape[axis]), axis=axis)
     if data.flags.c_contiguous and data.flags.aligned:

@@ -145,6 +145,8 @@ class _Reader:
                 repeatable = False
             elif (changed := self._flags(flags)) is not None:
                 flags = changed
+                if parts and parts[-1] != "|":
+                    parts[-1], repeatable = f"(?:{parts[-1]})", True
             elif atoms := self._atoms(flags):
                 parts += atoms
                 repeatable = True

@@ -384,4 +384,5 @@ def _per_head(x: Any, k: Any, widths: tuple[int, int]) -> Any:
             f"{length} with {groups} heads"
         )
     heads = 1 if x.shape[2] == 1 else groups
-    return wide(x).reshape(batch, length, heads, -1).transpose(0, 2, 1, 3)
+    shape = (batch, length, heads, x.shape[2] // heads)
+    return wide(x).reshape(shape).transpose(0, 2, 1, 3)

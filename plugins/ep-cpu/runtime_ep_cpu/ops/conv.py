@@ -256,8 +256,9 @@ def deform_conv(
         _check_shape("mask", mask, (batch, groups * taps, *windows.out))
         mask = mask.reshape(batch, groups, taps, count)
     columns = deformed_columns(x, offset, mask, windows, groups)
-    columns = columns.reshape(batch, group, -1, count)
-    y = product(w.reshape(group, w.shape[0] // group, -1), columns)
+    depth = prod(w.shape[1:])
+    columns = columns.reshape(batch, group, depth, count)
+    y = product(w.reshape(group, w.shape[0] // group, depth), columns)
     return _with_bias(y.reshape(batch, w.shape[0], *windows.out), b)
 
 

@@ -206,12 +206,13 @@ def tree_ensemble_classifier(
     )
     scores = ensemble.scores(x)
     scores += _base(_either(base_values, base_values_as_tensor), len(labels))
+    scores = scores.astype(np.float32)
     if len(labels) <= 2:
         signs = _signs(class_ids, weights)
         if len(signs.classes) == 1:
             return _binary(scores, labels, signs, post_transform)
     scores = transformed(scores, post_transform)
-    return labels[scores.argmax(axis=1)], scores.astype(np.float32)
+    return labels[scores.argmax(axis=1)], scores.astype(np.float32, copy=False)
 
 
 class Signs(NamedTuple):
@@ -247,7 +248,7 @@ def _binary(
     elif voted == 0:
         other = 1 - score if probable else -score
         scores = np.stack([other, score], axis=1)
-    scores = transformed(scores, post_transform).astype(np.float32)
+    scores = transformed(scores, post_transform).astype(np.float32, copy=False)
     return labels[chosen.astype(np.int64)], scores
 
 

@@ -268,9 +268,7 @@ def _cut(start: int, end: int, step: int, dim: int) -> slice:
 @table("Expand", since=8, traits=("moves",))
 def expand(x, shape, /):
     """Expand: broadcast both ways, as a read-only view without a copy."""
-    wanted = ints(shape)
-    check_size(wanted, x.dtype)
-    result = broadcast_shape(x.shape, wanted)
+    result = broadcast_shape(x.shape, ints(shape))
     check_size(result, x.dtype)
     return namespace_of(x).broadcast_to(x, result)
 
