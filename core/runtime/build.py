@@ -355,6 +355,11 @@ class _Section:
         return plan
 
     def _make_plan(self, devices: Devices | None) -> Plan:
+        if self.partitions and not self.placed:
+            raise errors.EngineError(
+                "the model was divided in a dry run and not compiled; make a session "
+                "without dry_run to run it"
+            )
         sources, targets = devices or (
             (HOST,) * len(self.inputs),
             (HOST,) * len(self.graph.outputs),

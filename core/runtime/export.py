@@ -332,14 +332,8 @@ def raw_bytes(tensor: Tensor) -> bytes:
     array, bits = tensor.numpy(), ELEMENT_TYPES[tensor.dtype].bits
     if bits >= 8:
         return array.tobytes()
-    import numpy as np
-
-    per_byte = 8 // bits
-    fields = array.reshape(-1).view(np.uint8) & np.uint8((1 << bits) - 1)
-    padded = np.zeros(-(-fields.size // per_byte) * per_byte, np.uint8)
-    padded[: fields.size] = fields
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    return bytes(np.bitwise_or.reduce(padded.reshape(-1, per_byte) << shifts, axis=1))
+    packed: bytes = onnx.numpy_helper.from_array(array).raw_data
+    return packed
 
 
 def _bytes(text: str) -> bytes:

@@ -16,6 +16,7 @@ match.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from runtime.attempt import Attempt
 from runtime.graph import Graph, Node, Value
@@ -107,7 +108,7 @@ class Index:
 
     def _ends(self, pattern: Pattern) -> list[Node]:
         """Return where a match may end, judged by the pattern's rarest operator."""
-        wanted = list(pattern.operators())
+        wanted = _needs(pattern)
         counts = [
             sum(len(self._nodes.get(name, ())) for name in names) for names, _ in wanted
         ]
@@ -121,6 +122,11 @@ class Index:
         for start in self.of(*names):
             found.update(dict.fromkeys(_climb(start, wanted[0][0], distance)))
         return list(found)
+
+
+@cache
+def _needs(pattern: Pattern) -> list[tuple[tuple[str, ...], int]]:
+    return list(dict.fromkeys(pattern.operators()))
 
 
 def _climb(start: Node, op_types: tuple[str, ...], distance: int) -> Iterator[Node]:

@@ -195,6 +195,19 @@ class OneOf(Pattern):
         """See `Pattern.matches`."""
         return any(choice.matches(value, attempt, then) for choice in self.choices)
 
+    def operators(self) -> Iterator[tuple[tuple[str, ...], int]]:
+        """See `Pattern.operators`: any choice's end, and what all choices have."""
+        needs = [list(choice.operators()) for choice in self.choices]
+        if not all(needs):
+            return
+        yield tuple(dict.fromkeys(name for n in needs for name in n[0][0])), 0
+        for names, _ in needs[0][1:]:
+            distances = [
+                max((d for n, d in own if n == names), default=-1) for own in needs
+            ]
+            if min(distances) >= 0:
+                yield names, max(distances)
+
 
 class Through(Pattern):
     """A pattern, or one wrapper node such as Cast or Identity around it."""

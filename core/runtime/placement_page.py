@@ -108,7 +108,7 @@ def _providers(placement: Placement) -> str:
             why = next((e for e in placement.events if e.provider == name), None)
             told = why.reason if why else "not in use"
             rows.append(
-                f'<tr><td><i class="swatch none"></i><b>{escape(name)}</b> '
+                f'<tr><td><i class="swatch none"></i><b>{_breakable(name)}</b> '
                 f'<span class="dim">{escape(told)}</span></td>'
                 "<td></td><td></td><td></td><td></td></tr>"
             )
@@ -122,11 +122,17 @@ def _provider_row(placement: Placement, name: str, nodes: int) -> str:
     devices = ", ".join(dict.fromkeys(part.device for part in own)) or "—"
     return (
         f'<tr><td><i class="swatch c{colour(placement, name)}"></i>'
-        f"<b>{escape(name)}</b></td>"
+        f"<b>{_breakable(name)}</b></td>"
         f'<td class="number">{placement.share(name):.1%}</td>'
         f'<td class="number">{nodes:,}</td><td class="number">{len(own):,}</td>'
         f'<td class="mono">{escape(devices)}</td></tr>'
     )
+
+
+def _breakable(name: str) -> str:
+    """Return a provider's name, which may be broken where its common ending begins."""
+    start = escape(short(name))
+    return f"{start}<wbr>{escape(name)[len(start) :]}"
 
 
 def _event(event: Event) -> str:

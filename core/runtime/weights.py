@@ -86,32 +86,20 @@ def decode(view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
             f"a tensor of type {ELEMENT_TYPES[dtype].name} and shape {list(shape)} "
             f"needs {expected} bytes, found {len(view)}"
         )
-    bits = ELEMENT_TYPES[dtype].bits
-    if bits >= 8:
+    if ELEMENT_TYPES[dtype].bits >= 8:
         array = np.frombuffer(view, numpy_dtype(dtype)).reshape(shape)
     else:
-        array = _unpack(view, bits, dtype, shape)
+        array = _unpack(view, dtype, shape)
     array.flags.writeable = False
     return array
 
 
-def _unpack(view: Buffer, bits: int, dtype: int, shape: tuple[int, ...]) -> Array:
-    packed = np.frombuffer(view, np.uint8)
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    mask = np.uint8((1 << bits) - 1)
-    count = int(np.prod(shape, dtype=np.int64))
-    fields = ((packed[:, None] >> shifts) & mask).reshape(-1)[:count]
-    target = numpy_dtype(dtype)
-    if ELEMENT_TYPES[dtype].name.startswith("int"):
-        sign = np.uint8(1 << (bits - 1))
-        return (
-            ((fields ^ sign).astype(np.int8) - sign.astype(np.int8))
-            .astype(target)
-            .reshape(shape)
-        )
-    if ELEMENT_TYPES[dtype].name.startswith("uint"):
-        return fields.astype(target).reshape(shape)
-    return fields.view(target).reshape(shape)
+def _unpack(view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
+    import onnx
+
+    proto = onnx.TensorProto(data_type=dtype, dims=shape, raw_data=bytes(view))
+    unpacked: Array = onnx.numpy_helper.to_array(proto)
+    return unpacked
 
 
 def split(model: Buffer) -> tuple[bytes, list[Buffer | None]]:

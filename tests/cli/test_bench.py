@@ -1,9 +1,11 @@
 """`runtime bench`: what it reports, and that the figures are what they are called."""
 
+import itertools
 import threading
 import time
 
 import pytest
+from runtime.cli import timing
 from runtime.cli.exits import Exit
 from runtime.cli.timing import Times, alternate, measure, warm_up
 
@@ -45,9 +47,10 @@ def test_onnxruntime_side_by_side(call, model):
     assert creation["ratio"] == pytest.approx(
         creation["seconds"] / creation["onnxruntime_seconds"]
     )
-    assert "onnxruntime's whole session creation" in call(
-        "bench", model, *QUICK, "--vs-onnxruntime"
-    ).out
+    assert (
+        "onnxruntime's whole session creation"
+        in call("bench", model, *QUICK, "--vs-onnxruntime").out
+    )
 
 
 def test_without_onnxruntime_there_is_nothing_to_compare_with(call, model, monkeypatch):
@@ -103,7 +106,35 @@ def test_calls_take_turns():
     assert len(rounds) == 10
 
 
-def test_warm_up_goes_on_until_times_are_stable():
-    pauses = iter([0.02, 0.015, 0.01, 0.005] * 3)
-    runs = warm_up(lambda: time.sleep(next(pauses, 0.001)), 0.0)
-    assert runs > 12
+class Clock:
+    """Stands for the module ``time``; only what is called takes time."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def take(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(timing, "time", made)
+    return made
+
+
+def test_warm_up_goes_on_until_times_are_stable(clock):
+    pauses = iter([0.1 * 0.8**n for n in range(12)])
+    assert warm_up(lambda: clock.take(next(pauses, 0.001)), 0.0) == 12 + 2 * 3
+
+
+def test_warm_up_lasts_as_long_as_asked_and_ends_if_times_never_settle(clock):
+    warm_up(lambda: clock.take(0.01), 0.5)
+    assert clock.now >= 0.5
+    pauses = itertools.cycle([0.1, 0.1, 0.1, 0.2, 0.2, 0.2])
+    began = clock.now
+    warm_up(lambda: clock.take(next(pauses)), 0.5)
+    assert 5 < clock.now - began < 7

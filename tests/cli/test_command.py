@@ -117,7 +117,9 @@ def test_nothing_but_text_when_nobody_looks(call, model):
 def test_a_closed_pipe_is_no_error(model):
     done = subprocess.run(
         f"{sys.executable} -m runtime.cli inspect {model} --json | head -c 1",
-        **{"shell": True, "capture_output": True, "text": True},
+        shell=True,
+        capture_output=True,
+        text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert done.stderr == ""

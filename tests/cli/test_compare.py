@@ -28,7 +28,9 @@ class Wrong(Choosy):
 
 def test_two_providers_that_agree(call, model, registered):
     registered(Choosy("GoodExecutionProvider", ["Relu", "Add"]))
-    result = call("compare", model, "-p", "good", "-p", "cpu", "--dim", "batch=4", "--json")
+    result = call(
+        "compare", model, "-p", "good", "-p", "cpu", "--dim", "batch=4", "--json"
+    )
     assert result.code == Exit.OK
     [case] = result.data["cases"]
     assert case["outputs"][0]["max_abs"] < 1e-6
@@ -38,14 +40,19 @@ def test_two_providers_that_agree(call, model, registered):
 
 def test_two_providers_that_differ(call, model, registered):
     registered(Wrong("WrongExecutionProvider", ["Relu"]))
-    result = call("compare", model, "-p", "wrong", "-p", "cpu", "--dim", "batch=4", "--json")
+    result = call(
+        "compare", model, "-p", "wrong", "-p", "cpu", "--dim", "batch=4", "--json"
+    )
     assert result.code == Exit.CHECK_FAILED
     [output] = result.data["cases"][0]["outputs"]
     assert output["outside"] == pytest.approx(3 / 12)
     assert output["first_bad"][0] == [3, 0]
     text = call("compare", model, "-p", "wrong", "-p", "cpu").out
     assert "differs" in text
-    assert call("compare", model, "-p", "wrong", "-p", "cpu", "--atol", "1").code == Exit.OK
+    assert (
+        call("compare", model, "-p", "wrong", "-p", "cpu", "--atol", "1").code
+        == Exit.OK
+    )
 
 
 def test_the_cpu_is_not_compared_with_itself(call, model):
@@ -188,5 +195,7 @@ def test_measures():
     assert result.max_abs == 0.5
     assert result.max_rel == pytest.approx(0.2)
     assert result.outside == pytest.approx(1 / 3)
-    assert result.cosine == pytest.approx(np.dot([1, 2, 3], [1, 2, 2.5]) / 14**0.5 / 11.25**0.5)
+    assert result.cosine == pytest.approx(
+        np.dot([1, 2, 3], [1, 2, 2.5]) / 14**0.5 / 11.25**0.5
+    )
     assert one(np.zeros((0, 3)), np.zeros((0, 3))).ok

@@ -46,7 +46,10 @@ def test_why_not_and_the_remedy(call, registered):
     [
         (Failing("BadExecutionProvider", "probe", []), "the driver is on fire"),
         (Described("BadExecutionProvider", probe=Probe), "it found no device"),
-        (Described("BadExecutionProvider", api=((9, 0), (9, 9))), "needs provider API 9.0"),
+        (
+            Described("BadExecutionProvider", api=((9, 0), (9, 9))),
+            "needs provider API 9.0",
+        ),
     ],
 )
 def test_a_provider_that_cannot_be_is_no_failure_of_the_doctor(
@@ -75,7 +78,9 @@ def test_a_provider_that_does_not_load_is_not_usable(call, registered, monkeypat
 def test_required_providers(call, registered):
     registered(
         Choosy("GoodExecutionProvider", []),
-        Described("FooExecutionProvider", probe=lambda: Probe((HOST,), "no driver", "get one")),
+        Described(
+            "FooExecutionProvider", probe=lambda: Probe((HOST,), "no driver", "get one")
+        ),
     )
     assert call("doctor", "--require", "cpu", "--require", "good").code == Exit.OK
     result = call("doctor", "--require", "foo", "--json")
@@ -97,7 +102,9 @@ def test_options_are_listed_when_asked_for(call, registered):
     assert "how deep" not in call("doctor").out
 
 
-def test_a_cache_that_cannot_be_written_is_told_with_a_remedy(call, monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_written_is_told_with_a_remedy(
+    call, monkeypatch, tmp_path
+):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RUNTIME_CACHE_DIR", str(tmp_path / "file/below"))
     result = call("doctor", "--json")
@@ -134,7 +141,10 @@ class Distribution:
 
 
 def test_packages_that_overwrite_each_other_are_mentioned(call, monkeypatch):
-    both = [Distribution("onnxruntime", "1.31"), Distribution("onnxruntime-gpu", "1.30")]
+    both = [
+        Distribution("onnxruntime", "1.31"),
+        Distribution("onnxruntime-gpu", "1.30"),
+    ]
     monkeypatch.setattr(machine.metadata, "distributions", lambda: both)
     found = machine.neighbours()
     assert "onnxruntime, onnxruntime-gpu all install" in found["conflict"]

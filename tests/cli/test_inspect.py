@@ -62,7 +62,9 @@ def test_placement_is_saved_by_its_suffix(call, model, registered, tmp_path):
     for name in ("p.html", "p.json", "p.txt"):
         result = call("inspect", model, "-p", "sim", "--save", name)
         assert result.code == Exit.OK
-    assert (tmp_path / "p.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (
+        (tmp_path / "p.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    )
     placement = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
     owners = {n["op_type"]: n["provider"] for n in placement["nodes"]}
     assert owners["Relu"] == "SimExecutionProvider"

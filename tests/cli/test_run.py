@@ -46,7 +46,9 @@ def test_text_shows_inputs_outputs_and_who_ran_it(call, model):
     result = call("run", model, "--shape", "x:2x4")
     assert "x  float32  2×4" in result.out
     assert "y  float32  2×3" in result.out
-    assert "CPUExecutionProvider: 4 nodes in 1 partition, 100% of the work" in result.out
+    assert (
+        "CPUExecutionProvider: 4 nodes in 1 partition, 100% of the work" in result.out
+    )
 
 
 @pytest.mark.parametrize("source", ["in.npz", "x=in.npy", "in.npy", "x=in.pb"])
@@ -206,7 +208,11 @@ def files(folder):
         ("model.onnx --shape x:2x4x1", Exit.USAGE, "has 3 dims"),
         ("model.onnx --shape x:2x5", Exit.USAGE, "dim 1 is fixed to 4"),
         ("model.onnx -p CUDAExecutionProvidr", Exit.USAGE, "did you mean 'CUDAExec"),
-        ("model.onnx -p cuda:gpu_memlimit=1", Exit.USAGE, "did you mean 'gpu_mem_limit'"),
+        (
+            "model.onnx -p cuda:gpu_memlimit=1",
+            Exit.USAGE,
+            "did you mean 'gpu_mem_limit'",
+        ),
         ("model.onnx -p auto -p cpu", Exit.USAGE, "auto stands alone"),
         ("model.onnx -o out.txt", Exit.USAGE, "written as .npz"),
         ("model.onnx -o nowhere/out.npz", Exit.USAGE, "cannot be written"),

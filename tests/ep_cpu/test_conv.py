@@ -222,17 +222,28 @@ def test_conv_transpose_with_pads_is_onnxruntimes(case, data):
 @given(case=transposed(), data=st.data())
 def test_conv_transpose_to_a_shape_is_onnxruntimes(auto_pad, case, data):
     x, w, attributes = case
+    strides = [
+        min(s, k) for s, k in zip(attributes["strides"], w.shape[2:], strict=True)
+    ]
+    attributes["strides"] = strides
     if auto_pad == "NOTSET" or data.draw(st.booleans()):
         attributes["output_shape"] = [
             max(1, s * (n - 1) + k - data.draw(st.integers(0, 3)))
-            for n, s, k in zip(
-                x.shape[2:], attributes["strides"], w.shape[2:], strict=True
-            )
+            for n, s, k in zip(x.shape[2:], strides, w.shape[2:], strict=True)
         ]
     attributes["auto_pad"] = auto_pad
     [y] = run_node("ConvTranspose", [x, w], attributes)
     [wanted] = by_onnxruntime("ConvTranspose", [x, w], attributes)
     np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_conv_transpose_same_is_the_input_times_the_stride_even_beyond_the_kernel():
+    x, w = random((1, 1, 2)), random((1, 1, 1))
+    for auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        attributes = {"auto_pad": auto_pad, "strides": [3]}
+        [y] = run_node("ConvTranspose", [x, w], attributes)
+        a, b = (x * w)[0, 0]
+        np.testing.assert_allclose(y, [[[a, 0, 0, b, 0, 0]]])
 
 
 def test_conv_transpose_is_the_same_in_pieces(monkeypatch):

@@ -15,6 +15,7 @@ from runtime.api.exceptions import Fail, InvalidArgument
 from runtime.api.keys import RUN_KEYS, SESSION_KEYS, Accepted, Acts, Refused
 from runtime.errors import OptionError, near
 from runtime.settings import Settings
+from runtime.valuetypes import Bounds
 
 logger = logging.getLogger("runtime")
 
@@ -107,6 +108,7 @@ class SessionOptions(_Options):
         self._providers: list[tuple[str, dict[str, str]]] = []
         self._dims: dict[str, int] = {}
         self._denoted_dims: dict[str, int] = {}
+        self._bounds: dict[str, Bounds] = {}
         self._initializers: dict[str, Any] = {}
         self._buffers: dict[str, Any] = {}
         self._cancelled = False
@@ -136,6 +138,16 @@ class SessionOptions(_Options):
     def add_free_dimension_override_by_denotation(self, name: str, value: int) -> None:
         """Fix dims, by their denotation."""
         self._denoted_dims[name] = int(value)
+
+    def add_dimension_bounds(
+        self,
+        name: str,
+        minimum: int | None = None,
+        typical: int | None = None,
+        maximum: int | None = None,
+    ) -> None:
+        """Tell what is known of a dim that stays symbolic; providers plan for it."""
+        self._bounds[name] = Bounds(minimum, typical, maximum)
 
     def add_initializer(self, name: str, value: Any) -> None:
         """Replace an initializer of the model by an OrtValue's data, not copied."""
@@ -194,6 +206,7 @@ def settings_of(options: SessionOptions, strict: bool | None = None) -> Settings
         "profiling": options.enable_profiling,
         "dims": dict(options._dims),
         "denoted_dims": dict(options._denoted_dims),
+        "bounds": dict(options._bounds),
         "initializers": dict(options._initializers),
         "external_data_buffers": dict(options._buffers),
         "name": options.logid,

@@ -107,6 +107,7 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         return False
     try:
         from rich.console import Console as RichConsole
+        from rich.padding import Padding
         from rich.table import Table
         from rich.text import Text
     except ImportError:
@@ -124,5 +125,6 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    RichConsole(no_color=bool(os.environ.get("NO_COLOR"))).print(table)
+    screen = RichConsole(no_color=bool(os.environ.get("NO_COLOR")))
+    screen.print(Padding(table, (0, 0, 0, 2)))
     return True

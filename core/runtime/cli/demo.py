@@ -92,7 +92,7 @@ def _data(one: Result, placement: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(console: Console, results: list[Result]) -> None:
-    from runtime.cli.sessions import summary
+    from runtime.cli.sessions import brief
     from runtime.pages import milliseconds as ms
 
     rows = [
@@ -102,7 +102,7 @@ def _show(console: Console, results: list[Result]) -> None:
             f"{one.accuracy:.1%}",
             ms(one.creation),
             ms(one.times.percentile(50)),
-            "; ".join(summary(one.placement)),
+            brief(one.placement),
         ]
         for one in results
     ]
@@ -115,4 +115,5 @@ def _next(console: Console, results: list[Result]) -> None:
     from runtime.cli.demo_page import advice
 
     console.line("try next:")
-    console.table(("", ""), advice(results))
+    for command, why in advice(results):
+        console.line(f"  {command}  # {why}")

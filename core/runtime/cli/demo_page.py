@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from runtime.cli.demo_tasks import Example, Result
+from runtime.cli.sessions import brief
 from runtime.pages import asset, escape, fill, milliseconds
 from runtime.placement_page import drawing
 from runtime.version import __version__
@@ -154,11 +155,8 @@ def _bars(results: Sequence[Result]) -> str:
 
 
 def _placement(result: Result) -> str:
-    from runtime.cli.sessions import summary
-
-    told = "; ".join(summary(result.placement))
     return (
         f"<section><h2>{escape(result.task.title.capitalize())}</h2>"
-        f'<p class="dim">{escape(told)}</p>'
+        f'<p class="dim">{escape(brief(result.placement))}</p>'
         f'<div class="scroll">{drawing(result.placement, buttons=False)}</div></section>'
     )

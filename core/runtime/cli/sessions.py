@@ -124,6 +124,17 @@ def summary(placement: Placement) -> list[str]:
     return lines or ["no nodes are left to run"]
 
 
+def brief(placement: Placement) -> str:
+    """Return how many nodes each provider runs, in a few words."""
+    counts = placement.counts()
+    parts = [
+        f"{_many(counts[name], 'node')} on {_short(name)}"
+        for name in placement.providers
+        if counts.get(name)
+    ]
+    return ", ".join(parts) or "nothing left to run"
+
+
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 

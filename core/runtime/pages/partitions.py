@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -135,7 +134,7 @@ def _svg(section: _Section, placement: Placement, types: dict[str, str]) -> str:
     labels = [_pill_text(kind, names) for kind, names in section.pills]
     sizes = [BOX] * count + [(24 + 7 * len(text), PILL_HEIGHT) for text in labels]
     layout = arrange(sizes, [(e.source, e.target) for e in section.edges], down=54)
-    taken: Counter[tuple[int, bool]] = Counter()
+    taken: dict[tuple[int, bool], list[str]] = {}
     body = [
         *(
             _edge(edge, points, _label(edge, points, layout, count, taken), types)
@@ -184,7 +183,7 @@ def _box(part: PartitionRecord, corner: tuple[float, float], tone: int) -> str:
         f"{escape(clip(short(part.provider), 18))}</text>"
         f'<text class="side" x="{width - 14}" y="23">{device}</text>'
         f'<text x="18" y="42">{size}</text>'
-        f'<text class="ops" x="18" y="59">{escape(clip(ops, 34))}</text>'
+        f'<text class="ops" x="18" y="59">{escape(clip(ops, 32))}</text>'
         f'<rect class="track" x="18" y="67" width="{width - 32}" height="3" rx="1.5"/>'
         f'<rect class="fill" x="18" y="67" width="{(width - 32) * share:.1f}" '
         'height="3" rx="1.5"/></g>'
@@ -211,26 +210,24 @@ def _label(
     points: list[tuple[float, float]],
     layout: Layout,
     count: int,
-    taken: Counter[tuple[int, bool]],
+    taken: dict[tuple[int, bool], list[str]],
 ) -> str:
     """Name what passes between two partitions, where the edge leaves the first."""
     if edge.source >= count or edge.target >= count:
         return ""
     (x, y), centre = points[0], layout.boxes[edge.source][0] + BOX[0] / 2
     left = x < centre - 1
-    taken[edge.source, left] += 1
-    line = taken[edge.source, left]
-    if line > 3:
-        return ""
     several = len(edge.values) > 1
     text = plural(len(edge.values), "value") if several else clip(edge.values[0], 22)
     if edge.copies:
         text = f"{edge.devices[0]} → {edge.devices[1]}: {text}"
+    side = taken.setdefault((edge.source, left), [])
+    if text in side or len(side) == 3:
+        return ""
+    side.append(text)
     anchor = ' class="left"' if left else ""
     at = x - 7 if left else x + 7
-    return (
-        f'<text{anchor} x="{at:.1f}" y="{y + 5 + 13 * line:.1f}">{escape(text)}</text>'
-    )
+    return f'<text{anchor} x="{at:.1f}" y="{y + 5 + 13 * len(side):.1f}">{escape(text)}</text>'
 
 
 def _edge(

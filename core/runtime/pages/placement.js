@@ -127,6 +127,7 @@ function detail() {
     type: "button", class: "link", onclick: () => { $("query").value = $("owner").value = ""; choose({ query: "", owner: "", part: null, node: null }); },
   }, "show all") : null;
   const hint = state.part === null && !filtered ? " — choose a partition to see only its own" : "";
+  $("status").textContent = `${count(found.length, "node")}${where}`;
   $("detail").replaceChildren(
     ...(state.node !== null ? nodeCard(nodes[state.node]) : state.part !== null ? partCard(data.partitions[state.part]) : []),
     element("h3", {}, `${count(found.length, "node")}${where}${hint} `, ...(back ? [back] : [])),

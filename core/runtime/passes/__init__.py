@@ -19,6 +19,11 @@ from runtime.passes import (
     functions,
     identities,
     modernize,
+    raise_gelu,
+    raise_groupnorm,
+    raise_layernorm,
+    raise_rmsnorm,
+    raise_silu,
     shapes,
 )
 from runtime.passes.scope import Evaluate, Scope
@@ -30,7 +35,7 @@ logger = logging.getLogger("runtime")
 
 _REQUIRED = (functions, constants)
 _BASIC = (shapes, fold, identities, cse, deadcode)
-_RAISING: tuple[ModuleType, ...] = ()
+_RAISING = (raise_layernorm, raise_rmsnorm, raise_groupnorm, raise_gelu, raise_silu)
 _ROUNDS = 6
 
 
@@ -75,7 +80,7 @@ class _Run:
         if level != "none":
             self._apply(modernize)
             self._settle(_BASIC)
-        if level == "all" and sum(self._apply(module) for module in _RAISING):
+        if level == "all" and self._raise():
             self._settle(_BASIC)
         self._finish()
         return [PassRecord(name, *done) for name, done in self._records.items()]
@@ -93,6 +98,9 @@ class _Run:
                 infer(self._model, self._settings)
             except (ModelInvalid, ValueError) as error:
                 logger.info("types of inlined functions stay unknown: %s", error)
+
+    def _raise(self) -> int:
+        return sum([self._apply(module) for module in _RAISING])
 
     def _settle(self, modules: tuple[ModuleType, ...]) -> None:
         """Apply passes in turn until none changes anything."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from runtime.graph import Attribute, AttributeKind, Graph, Node, Tensor, Value
+from runtime.match import Index, Match, Pattern
 from runtime.passes.inference import infer
 from runtime.passes.scope import Array, Scope
 from runtime.valuetypes import Type
@@ -119,6 +120,26 @@ def sweep(nodes: Iterable[Node]) -> None:
             for value in reads
             if value.producer is not None and value.producer.graph is graph
         ]
+
+
+def rewrite(
+    index: Index,
+    pattern: Pattern,
+    build: Callable[[Match, Scope], Value | None],
+    scope: Scope,
+) -> int:
+    """Replace every match by the value that ``build`` makes of it; return how many.
+
+    ``build`` returns ``None``, before it drafts anything, where a match will not do.
+    """
+    changes = 0
+    for match in index.find(pattern):
+        value = build(match, scope)
+        if value is not None:
+            substitute(match.root.outputs[0], value)
+            sweep(match.nodes)
+            changes += 1
+    return changes
 
 
 def set_inputs(node: Node, inputs: Iterable[Value | None]) -> None:

@@ -26,7 +26,7 @@ Grads = Sequence[Value | None]
 Rule = Callable[[Draft, Node, Value], Grads]
 
 
-class NoRule(Exception):  # noqa: N818  an answer, not a failure
+class NoRule(Exception):
     """The forward graph holds something that has no rule."""
 
 
@@ -236,7 +236,9 @@ def _unary(slope: Callable[[Draft, Node], Value]) -> Rule:
 
 def _sigmoid(draft: Draft, node: Node) -> Value:
     result = node.outputs[0]
-    return draft.call("Mul", result, draft.call("Sub", _filled(draft, result, 1), result))
+    return draft.call(
+        "Mul", result, draft.call("Sub", _filled(draft, result, 1), result)
+    )
 
 
 def _tanh(draft: Draft, node: Node) -> Value:

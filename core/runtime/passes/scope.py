@@ -26,6 +26,9 @@ RANDOM = frozenset(
 ) | {"Multinomial", "Bernoulli", "Dropout"}
 """Operators that need not give the same result twice; Dropout does outside training."""
 
+FLOATS = frozenset((1, 10, 11, 16))
+"""The element types of real numbers that every float operator of the standard takes."""
+
 _SHARED = 64
 
 
@@ -56,3 +59,14 @@ class Scope:
         if key:
             self._constants[key] = value
         return value
+
+
+def is_elementwise(node: Node, source: Value, scope: Scope) -> bool:
+    """Whether a node's result has the float type and the rank of a value it is made of."""
+    rank = scope.facts.rank(source)
+    return (
+        source.dtype in FLOATS
+        and node.outputs[0].dtype == source.dtype
+        and rank is not None
+        and scope.facts.rank(node.outputs[0]) == rank
+    )

@@ -87,8 +87,10 @@ def _integer(
         substitute(output, scope.constant(graph, array))
         sweep([node])
         return True
-    first = seen.setdefault((output.dtype, shape, content), output)
-    if first is output:
+    key = (output.dtype, shape, content)
+    first = seen.get(key)
+    if first is None or first.producer is None or first.producer.graph is not graph:
+        seen[key] = output
         return False
     substitute(output, first)
     sweep([node])

@@ -14,6 +14,7 @@ PADDINGS = ("zeros", "border", "reflection")
 CUBIC_A = -0.75
 
 
+@np.errstate(all="ignore")
 def grid_sample(x: Any, grid: Any, mode: str, padding: str, corners: bool) -> Any:
     """Sample [N, C, *in] at normalised points [N, *out, rank]: [N, C, *out]."""
     xp = namespace_of(x, grid)

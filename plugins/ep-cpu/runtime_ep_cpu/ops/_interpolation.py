@@ -61,6 +61,7 @@ class Method:
         return self.coordinates == "tf_crop_and_resize"
 
 
+@np.errstate(all="ignore")
 def resized(x: Any, plan: list[Axis], method: Method) -> Any:
     shape = list(x.shape)
     for axis in plan:

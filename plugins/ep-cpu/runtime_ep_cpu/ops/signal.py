@@ -31,6 +31,7 @@ def dft(x, dft_length=None, axis=None, /, *, inverse=0, onesided=0):
     return _transformed(x, dft_length, along, bool(inverse), bool(onesided))
 
 
+@np.errstate(all="ignore")
 def _transformed(x: Any, length: Any, axis: int, inverse: bool, onesided: bool) -> Any:
     xp = namespace_of(x)
     if x.ndim < 2 or x.shape[-1] not in (1, 2):
@@ -74,6 +75,7 @@ def _split(spectrum: Any, dtype: Any) -> Any:
 
 
 @table("STFT", since=17)
+@np.errstate(all="ignore")
 def stft(signal, frame_step, window=None, frame_length=None, /, *, onesided=1):
     """STFT-17: [batch, length, 1 or 2] to [batch, frames, bins, 2].
 

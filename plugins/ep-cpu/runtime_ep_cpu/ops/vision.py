@@ -18,6 +18,7 @@ BLOCK = 128
 
 
 @table("NonMaxSuppression", since=10)
+@np.errstate(all="ignore")
 def non_max_suppression(
     boxes,
     scores,
@@ -154,6 +155,7 @@ def roi_align_10(
 
 
 @table("RoiAlign", since=16)
+@np.errstate(all="ignore")
 def roi_align(
     x,
     rois,
@@ -284,6 +286,7 @@ def grid_sample(x, grid, /, *, align_corners=0, mode="linear", padding_mode="zer
 
 
 @table("AffineGrid", since=20)
+@np.errstate(all="ignore")
 def affine_grid(theta, size, /, *, align_corners=0):
     """AffineGrid-20: [N, H, W, 2] or [N, D, H, W, 3] points under N affine maps."""
     xp = namespace_of(theta)
