@@ -1,4 +1,4 @@
-"""Writes docs/reference/operators.md from the CPU provider's kernel table.
+"""Writes the generated pages: operators from the kernel table, config keys from theirs.
 
 usage: python docs/generate.py
 """
@@ -9,9 +9,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import onnx
+from runtime.api.keys import RUN_KEYS, SESSION_KEYS, Acts, Refused
 from runtime_ep_cpu.ops import table
 
-PAGE = Path(__file__).parent / "reference" / "operators.md"
+REFERENCE = Path(__file__).parent / "reference"
 HEAD = """# Operators of the CPU provider
 
 Made by `docs/generate.py` from the kernel table; do not edit. "Kernels since" are the opset
@@ -33,8 +34,8 @@ def standard(domain: str) -> set[str]:
     return {s.name for s in onnx.defs.get_all_schemas() if s.domain == domain}
 
 
-def page() -> str:
-    """Return the whole page."""
+def operators() -> str:
+    """Return the page of operators."""
     lines = [HEAD]
     found = rows()
     for domain in sorted(found):
@@ -53,5 +54,32 @@ def page() -> str:
     return "\n".join(lines)
 
 
+KEYS_HEAD = """# Config keys
+
+Made by `docs/generate.py` from `runtime/api/keys.py`; do not edit. Keys of
+`SessionOptions.add_session_config_entry` and `RunOptions.add_run_config_entry`. An unknown key
+warns with the near match.
+
+| key | what it does |
+|---|---|
+"""
+
+
+def config_keys() -> str:
+    """Return the page of config keys."""
+    lines = []
+    for key, row in sorted({**SESSION_KEYS, **RUN_KEYS}.items()):
+        if isinstance(row, Acts):
+            told = f"sets `{row.field}`"
+        else:
+            verb = "refused" if isinstance(row, Refused) else "accepted without effect"
+            told = f"{verb}: {row.reason}"
+        lines.append(f"| `{key}` | {told} |")
+    return KEYS_HEAD + "\n".join(lines) + "\n"
+
+
+PAGES = {"operators.md": operators, "config-keys.md": config_keys}
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for name, made in PAGES.items():
+        (REFERENCE / name).write_text(made(), encoding="utf-8")

@@ -19,10 +19,12 @@ from runtime.passes import (
     functions,
     identities,
     modernize,
+    raise_attention,
     raise_gelu,
     raise_groupnorm,
     raise_layernorm,
     raise_rmsnorm,
+    raise_rotary,
     raise_silu,
     shapes,
 )
@@ -35,7 +37,15 @@ logger = logging.getLogger("runtime")
 
 _REQUIRED = (functions, constants)
 _BASIC = (shapes, fold, identities, cse, deadcode)
-_RAISING = (raise_layernorm, raise_rmsnorm, raise_groupnorm, raise_gelu, raise_silu)
+_RAISING = (
+    raise_layernorm,
+    raise_rmsnorm,
+    raise_groupnorm,
+    raise_gelu,
+    raise_silu,
+    raise_rotary,
+    raise_attention,
+)
 _ROUNDS = 6
 
 

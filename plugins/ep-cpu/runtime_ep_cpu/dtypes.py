@@ -15,18 +15,20 @@ from typing import Any
 import numpy as np
 from runtime.graph import Node
 from runtime.kernels import Kernel
+from runtime.valuetypes import code_of_name, numpy_dtype
 
 NARROW = frozenset(
-    {
+    numpy_dtype(code_of_name(name))
+    for name in (
         "float16",
         "bfloat16",
-        "float8_e4m3fn",
-        "float8_e4m3fnuz",
-        "float8_e5m2",
-        "float8_e5m2fnuz",
-        "float8_e8m0fnu",
-        "float4_e2m1fn",
-    }
+        "float8e4m3fn",
+        "float8e4m3fnuz",
+        "float8e5m2",
+        "float8e5m2fnuz",
+        "float8e8m0",
+        "float4e2m1",
+    )
 )
 
 
@@ -38,7 +40,7 @@ def widen(
     Results of float32 become the first narrow argument's type again; results of other
     types (indices, masks) stay. ``KernelTable.wrap`` calls this once per node.
     """
-    if kernel.traits & {"moves", "typed"}:
+    if kernel.traits & {"moves", "typed"} or _is_wide(node):
         return function
 
     @functools.wraps(function, updated=())
@@ -57,7 +59,13 @@ def widen(
 
 def is_narrow(value: Any) -> bool:
     """Whether a value is an array of a float type computed in float32."""
-    return hasattr(value, "dtype") and value.dtype.name in NARROW
+    return getattr(value, "dtype", None) in NARROW
+
+
+def _is_wide(node: Node) -> bool:
+    """Whether it is known beforehand that no input is narrow."""
+    codes = [value.dtype for value in node.inputs if value is not None]
+    return all(code is not None and numpy_dtype(code) not in NARROW for code in codes)
 
 
 def back(result: Any, dtype: Any) -> Any:

@@ -15,10 +15,10 @@ INTEGERS = frozenset(
 
 
 def saturated(values: Any, dtype: Any) -> Any:
-    """Round to a quantized type; what lies beyond its range becomes its limit.
+    """Cast to a quantized type; what lies beyond its range becomes its limit.
 
-    Not a number becomes the smallest integer, and stays what it is in a float type.
-    ``values`` is overwritten.
+    For an integer type the values must be whole already. Not a number becomes the
+    smallest integer, and stays what it is in a float type. ``values`` is overwritten.
     """
     xp = namespace_of(values)
     dtype = np.dtype(dtype)
@@ -26,9 +26,11 @@ def saturated(values: Any, dtype: Any) -> Any:
     with np.errstate(all="ignore"):
         if dtype.name in INTEGERS:
             limits = ml_dtypes.iinfo(dtype)
-            xp.rint(values, out=values)
-            xp.fmax(values, number(int(limits.min)), out=values)
-            xp.minimum(values, number(int(limits.max)), out=values)
+            least, largest = number(int(limits.min)), number(int(limits.max))
+            xp.clip(values, least, largest, out=values)
+            missing = xp.isnan(values)
+            if missing.any():
+                xp.copyto(values, least, where=missing)
         else:
             largest = number(float(ml_dtypes.finfo(dtype).max))
             xp.clip(values, -largest, largest, out=values)

@@ -41,12 +41,11 @@ def probit(scores: np.ndarray) -> np.ndarray:
 
     Winitzki's approximation is off by up to 0.002; outside of (0, 1) it is NaN.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x = 2 * scores - 1
-        log = np.log((1 - x) * (1 + x))
-        half = 2 / (np.pi * ERF_CONSTANT) + log / 2
-        root = np.sqrt(np.sqrt(half * half - log / ERF_CONSTANT) - half)
-        return np.sqrt(2) * np.sign(x) * root
+    x = 2 * scores - 1
+    log = np.log((1 - x) * (1 + x))
+    half = 2 / (np.pi * ERF_CONSTANT) + log / 2
+    root = np.sqrt(np.sqrt(half * half - log / ERF_CONSTANT) - half)
+    return np.sqrt(2) * np.sign(x) * root
 
 
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

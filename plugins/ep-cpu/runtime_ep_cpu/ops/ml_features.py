@@ -19,12 +19,12 @@ UNUSED = "_Unused"
 
 
 @table("Scaler", since=1, domain=ML)
+@np.errstate(all="ignore")
 def scaler(x, /, *, offset=None, scale=None):
     """Scaler-1: (x - offset) × scale in float32, per feature or for all."""
     wide = x if x.dtype == np.float32 else x.astype(np.float64)
-    return ((wide - _per_feature(offset, x, 0.0)) * _per_feature(scale, x, 1.0)).astype(
-        np.float32, copy=False
-    )
+    scaled = (wide - _per_feature(offset, x, 0.0)) * _per_feature(scale, x, 1.0)
+    return scaled.astype(np.float32, copy=False)
 
 
 def _per_feature(values: Any, x: Any, default: float) -> np.ndarray:
@@ -36,6 +36,7 @@ def _per_feature(values: Any, x: Any, default: float) -> np.ndarray:
 
 
 @table("Normalizer", since=1, domain=ML)
+@np.errstate(all="ignore")
 def normalizer(x, /, *, norm="MAX"):
     """Normalizer-1: float32 rows divided by their maximum, L1 or L2 norm, if not 0."""
     if x.ndim not in (1, 2):
@@ -60,6 +61,7 @@ def binarizer(x, /, *, threshold=0.0):
 
 
 @table("Imputer", since=1, domain=ML)
+@np.errstate(all="ignore")
 def imputer(
     x,
     /,
@@ -84,6 +86,7 @@ def imputer(
 
 
 @table("OneHotEncoder", since=1, domain=ML)
+@np.errstate(all="ignore")
 def one_hot_encoder(x, /, *, cats_int64s=None, cats_strings=None, zeros=1):
     """OneHotEncoder-1: float32 with one dim more; numbers are cut to integers."""
     if bool(cats_int64s) == bool(cats_strings):
@@ -290,7 +293,7 @@ def dict_vectorizer(x, /, *, int64_vocabulary=None, string_vocabulary=None, call
         raise ValueError("DictVectorizer needs one vocabulary: of ints or of strings")
     vocabulary = int64_vocabulary or string_vocabulary
     dtype = _value_type(x, call)
-    empty = "" if dtype == object else 0
+    empty = "" if dtype.kind == "O" else 0
     row = np.empty((1, len(vocabulary)), dtype)
     row[0] = [x.get(key, empty) for key in vocabulary]
     return row

@@ -17,6 +17,7 @@ ML = "ai.onnx.ml"
 
 
 @table("LinearRegressor", since=1, domain=ML)
+@np.errstate(all="ignore")
 def linear_regressor(
     x, /, *, coefficients=None, intercepts=None, post_transform="NONE", targets=1
 ):
@@ -26,6 +27,7 @@ def linear_regressor(
 
 
 @table("LinearClassifier", since=1, domain=ML)
+@np.errstate(all="ignore")
 def linear_classifier(
     x,
     /,
@@ -81,6 +83,7 @@ def _weights(coefficients: Any, intercepts: Any, rows: int) -> Any:
 
 
 @table("SVMRegressor", since=1, domain=ML)
+@np.errstate(all="ignore")
 def svm_regressor(
     x,
     /,
@@ -108,6 +111,7 @@ def svm_regressor(
 
 
 @table("SVMClassifier", since=1, domain=ML)
+@np.errstate(all="ignore")
 def svm_classifier(
     x,
     /,

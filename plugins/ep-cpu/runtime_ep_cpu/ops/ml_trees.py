@@ -63,6 +63,7 @@ def tree_ensemble_regressor_1(
 
 
 @table("TreeEnsembleRegressor", since=3, domain=ML)
+@np.errstate(all="ignore")
 def tree_ensemble_regressor(
     x,
     /,
@@ -159,6 +160,7 @@ def tree_ensemble_classifier_1(
 
 
 @table("TreeEnsembleClassifier", since=3, domain=ML)
+@np.errstate(all="ignore")
 def tree_ensemble_classifier(
     x,
     /,
@@ -253,7 +255,8 @@ def _binary(
 
 
 @table("TreeEnsemble", since=5, domain=ML)
-def treepair_ensemble(
+@np.errstate(all="ignore")
+def tree_ensemble(
     x,
     /,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,9 @@ from runtime_ep_cpu.ops._precision import rounded, wide
 from runtime_ep_cpu.ops._saturation import INTEGERS, saturated
 
 table = KernelTable()
+
+_BLOCK = 1 << 16
+"""How many elements of a large array are quantized at once, to stay in cache."""
 
 
 @table("QuantizeLinear", since=10, traits=("typed",))
@@ -78,18 +82,43 @@ def quantize_linear(
     xp = namespace_of(x)
     dtype = _result_type(y_zero_point, output_dtype)
     grid = _grid("y_scale", x.shape, y_scale, axis, block_size)
-    kind = _named_type(precision) if precision else y_scale.dtype
-    x, scale = _in_precision(x, kind), grid.spread(xp, _in_precision(y_scale, kind))
+    kind = _floating(_named_type(precision) if precision else y_scale.dtype)
+    scale = grid.spread(xp, wide(rounded(y_scale, kind)))
+    zero = None
+    if y_zero_point is not None:
+        grid.check_like("y_zero_point", y_zero_point, y_scale)
+        zero = grid.spread(xp, y_zero_point.astype(np.float32))
+    saturate = bool(saturate) or dtype.name in INTEGERS
+    x_shape, x = x.shape, x.reshape(grid.shape)
+    y = xp.empty(x.shape, dtype)
+    for part in _parts(xp, x, scale):
+        y[part] = _quantized(xp, x[part], scale, zero, kind, dtype, saturate)
+    return y.reshape(x_shape)
+
+
+def _parts(xp: Any, x: Any, scale: Any) -> Iterator[Any]:
+    """Cut a large array along its first axis, if one scale is for all of it."""
+    rows = x.shape[0] if x.ndim else 0
+    if xp is not np or scale.size > 1 or x.size <= _BLOCK or rows == 1:
+        yield ...
+        return
+    step = max(1, _BLOCK // (x.size // rows))
+    for start in range(0, rows, step):
+        yield slice(start, start + step)
+
+
+def _quantized(
+    xp: Any, x: Any, scale: Any, zero: Any, kind: Any, dtype: Any, saturate: bool
+) -> Any:
+    y = xp.empty(x.shape, np.float64 if kind == np.float64 else np.float32)
     with np.errstate(all="ignore"):
-        y = wide(rounded(x.reshape(grid.shape) / scale, _floating(kind)))
+        xp.divide(wide(rounded(x, kind)), scale, out=y)
+        y = wide(rounded(y, kind))
         if dtype.name in INTEGERS:
-            y = xp.rint(y, out=y)
-        if y_zero_point is not None:
-            grid.check_like("y_zero_point", y_zero_point, y_scale)
-            y += grid.spread(xp, y_zero_point.astype(np.float32))
-        whole = saturate or dtype.name in INTEGERS
-        y = saturated(y, dtype) if whole else y.astype(dtype)
-    return y.reshape(x.shape)
+            xp.rint(y, out=y)
+        if zero is not None:
+            y += zero
+        return saturated(y, dtype) if saturate else y.astype(dtype)
 
 
 def _result_type(zero_point: Any, code: int) -> np.dtype:
@@ -114,11 +143,6 @@ def _floating(kind: Any) -> np.dtype:
     """Return the type a quotient is rounded to: that of the scale, if it is a float."""
     whole = kind.kind in "iu" or kind.name == "float8_e8m0fnu"
     return np.dtype(np.float32) if whole else np.dtype(kind)
-
-
-def _in_precision(x: Any, kind: Any) -> Any:
-    """Round to a type, but hold the values in float32, or float64 for doubles."""
-    return wide(rounded(x, _floating(kind)))
 
 
 class _Grid(NamedTuple):
@@ -223,6 +247,7 @@ def dynamic_quantize_linear(x, /):
         low, high = flat.min(), flat.max()
         scale = (high - low) / x.dtype.type(255)
         scale = xp.where(scale == 0, x.dtype.type(1), scale)
-        zero_point = saturated(xp.asarray(-low / scale), np.uint8)
+        zero_point = saturated(xp.asarray(xp.rint(-low / scale)), np.uint8)
         y = xp.rint(x / scale) + zero_point.astype(x.dtype)
-    return saturated(y, np.uint8), xp.asarray(scale, dtype=x.dtype), zero_point
+        y = saturated(xp.asarray(y), np.uint8)
+    return y, xp.asarray(scale, dtype=x.dtype), zero_point
