@@ -61,7 +61,7 @@ def check(model: Model) -> None:
                 if value is not None and value.producer is not None:
                     assert value.producer.graph is not None
                 elif value is not None and value.const is not None:
-                    homes = [g for g in model.graph.all_graphs()]
+                    homes = list(model.graph.all_graphs())
                     assert any(g.initializers.get(value.name) is value for g in homes)
     onnx.checker.check_model(to_proto(model), full_check=True)
 

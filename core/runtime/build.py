@@ -45,11 +45,13 @@ def build(
     """
     report = Report(strict=settings.fallback == "error")
     trace = Trace()
+    began = time.perf_counter()
     with trace.span("model_loading"):
         model = source if isinstance(source, Model) else load(source, settings)
         _replace_initializers(model, settings)
         infer(model, settings)
         model.graph.bounds.update(settings.bounds)
+    report.placement.seconds["load"] = time.perf_counter() - began
     with trace.span("session_initialization"):
         providers = Providers.open(requests, settings, report, elsewhere)
         requested = tuple(request.name for request in requests)
@@ -228,9 +230,11 @@ class _Section:
     def _settle(self, names: Sequence[str]) -> None:
         """See that every node is claimed, function operators by their bodies if need be."""
         owners = self.assignment.owners
+        told: errors.EngineError | None = None
         while unclaimed := [node for node in self.graph if node not in owners]:
+            told = told or self._unclaimed(unclaimed)
             if not names or not self.assignment.expand_unclaimed():
-                raise self._unclaimed(unclaimed)
+                raise told
             self.assignment.offer(names)
 
     def _unclaimed(self, nodes: list[Node]) -> errors.EngineError:

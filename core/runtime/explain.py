@@ -138,7 +138,7 @@ class Placement:
         """Write ``.html`` (one page, no network needed), ``.json`` or else text."""
         text = str(path)
         if text.endswith(".html"):
-            from runtime.placement_page import page
+            from runtime.pages.placement import page
 
             content = page(self)
         else:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import onnx
 
+from runtime import opsets
 from runtime.graph import (
     Attribute,
     AttributeKind,
@@ -19,7 +20,6 @@ from runtime.graph import (
     Value,
 )
 from runtime.plugin import Partition
-from runtime.schema import schema
 from runtime.valuetypes import (
     ELEMENT_TYPES,
     MapType,
@@ -70,9 +70,8 @@ def partition_proto(
     Its graph inputs and outputs are the partition's, in order, under their value names;
     constants become initializers.
     """
-    opsets = _lowest_opsets(partition.nodes)
     proto = onnx.ModelProto(ir_version=10)
-    for domain, version in opsets.items():
+    for domain, version in _lowest_opsets(partition.nodes).items():
         proto.opset_import.add(domain=domain, version=version)
     writer = _Writer(partition.graph, weights)
     graph = proto.graph
@@ -103,15 +102,10 @@ def _lowest_opsets(nodes: Iterable[Node]) -> dict[str, int]:
     lowest: dict[str, int] = {}
     everything = [inner for node in nodes for inner in _with_bodies(node)]
     for node in everything:
-        found = schema(node.domain, node.op_type, node.version)
-        since = found.since_version if found is not None else node.version
+        since = opsets.lowest(node)
         lowest[node.domain] = max(lowest.get(node.domain, 1), since)
     for node in everything:
-        before = schema(node.domain, node.op_type, node.version)
-        after = schema(node.domain, node.op_type, lowest[node.domain])
-        if before is not None and before is not after:
-            if after is not None and before.since_version == after.since_version:
-                continue
+        if not opsets.means_the_same(node, lowest[node.domain]):
             raise ValueError(
                 f"{node.label} is written for opset {node.version}, but other nodes "
                 f"need opset {lowest[node.domain]}, where {node.op_type} differs"

@@ -56,7 +56,10 @@ def load(source: Source, settings: Settings | None = None) -> Model:
         raise errors.ModelEmpty(
             f"no graph was found in {path or 'the bytes given'!r}: it is empty"
         )
-    skeleton, views = split(data)
+    try:
+        skeleton, views = split(data)
+    except errors.ModelUnreadable as error:
+        raise errors.ModelUnreadable(f"{path or 'the bytes given'!r}: {error}") from None
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(skeleton)
@@ -399,6 +402,11 @@ class _Reader:
             proto.doc_string,
             _metadata(proto.metadata_props),
         )
+
+
+def read_function(proto: onnx.FunctionProto) -> Function:
+    """Turn a FunctionProto, such as a schema's body, into a `Function`."""
+    return _Reader({}, onnx.IR_VERSION, ExternalData("", {})).function(proto)
 
 
 def _notes(info: onnx.ValueInfoProto) -> tuple[str, dict[str, str]]:

@@ -87,7 +87,10 @@ class Assignment:
         free = dict.fromkeys(left)
         shapes = shape_arithmetic(self.graph)
         reasons: dict[Node, str] = {}
-        for answer in self._ask(name, left):
+        answers = self._ask(name, left)
+        if answers is None:
+            return []
+        for answer in answers:
             if isinstance(answer, Refusal):
                 reasons[answer.node] = answer.reason
             elif isinstance(answer, Claim):
@@ -100,8 +103,8 @@ class Assignment:
             self.report.refuse(node, name, reasons.get(node, "not claimed"))
         return list(free)
 
-    def _ask(self, name: str, nodes: list[Node]) -> list[Claim | Refusal]:
-        """Return a provider's answers; one that raises has claimed nothing."""
+    def _ask(self, name: str, nodes: list[Node]) -> list[Claim | Refusal] | None:
+        """Return a provider's answers; one that raises has claimed nothing: ``None``."""
         try:
             answers = self.providers.call(
                 "get_capability",
@@ -112,8 +115,11 @@ class Assignment:
             )
             return [answer for group in answers for answer in group or ()]
         except Exception as error:
-            self._fault(name, f"{type(error).__name__}: {error}", error)
-            return []
+            reason = f"{type(error).__name__}: {error}"
+            for node in nodes:
+                self.report.refuse(node, name, reason)
+            self._fault(name, reason, error)
+            return None
 
     def _fault(
         self, name: str, reason: str, cause: BaseException | None = None
@@ -193,7 +199,9 @@ class Assignment:
         return added
 
     def _claims_all(self, name: str, nodes: Sequence[Node]) -> list[Claim] | None:
-        answers = [a for a in self._ask(name, list(nodes)) if isinstance(a, Claim)]
+        answers = [
+            a for a in self._ask(name, list(nodes)) or () if isinstance(a, Claim)
+        ]
         taken = {node for claim in answers for node in claim.nodes}
         return answers if taken >= set(nodes) else None
 

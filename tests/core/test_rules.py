@@ -96,7 +96,7 @@ def test_importing_the_session_class_imports_no_provider_and_no_llvm():
     found = _modules_after(
         "from runtime import InferenceSession, get_available_providers"
     )
-    assert not {"runtime_ep_cpu", "llvmlite", "torch", "socket"} & found
+    assert not {"runtime_ep_cpu", "llvmlite", "torch"} & found
 
 
 def test_importing_starts_no_thread_and_opens_no_socket():

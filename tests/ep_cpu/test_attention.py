@@ -156,8 +156,16 @@ def test_values_may_have_another_type_than_keys():
     np.testing.assert_allclose(y, wanted, rtol=1e-5)
 
 
+@pytest.mark.parametrize("attributes", [{}, {"is_causal": 1}])
+def test_bfloat16_is_rounded_at_every_step_as_the_reference_does(attributes):
+    inputs = [random((2, 3, 6, 8), ml_dtypes.bfloat16, seed) for seed in range(3)]
+    inputs.append(random((6, 6), ml_dtypes.bfloat16, 3))
+    [y] = attend(inputs, attributes)
+    [wanted] = by_reference("Attention", inputs, attributes, 25)
+    np.testing.assert_array_equal(y, wanted)
+
+
 def test_bfloat16_weights_stay_right_over_many_keys():
-    q, k = np.zeros((2, 1, 1, 2, 4), ml_dtypes.bfloat16).reshape(2, 1, 2, 2, 2), None
     q = np.zeros((1, 1, 1, 4), ml_dtypes.bfloat16)
     k, v = np.zeros((1, 1, 2000, 4), q.dtype), np.ones((1, 1, 2000, 4), q.dtype)
     [y] = attend([q, k, v])

@@ -64,7 +64,8 @@ def _verb(args: Namespace, console: Console) -> int:
 def _failed(error: Exception, args: Namespace, console: Console) -> int:
     code, told = code_of(error), line_of(error)
     console.clear()
-    hint = "" if code != Exit.INTERNAL else " (--debug shows where)"
+    unforeseen = code == Exit.INTERNAL and not hasattr(error, "detail")
+    hint = " (--debug shows where)" if unforeseen else ""
     print(f"runtime {args.name}: {printable(told)}{hint}", file=sys.stderr)
     console.result({"error": {"kind": type(error).__name__, "message": told}})
     return int(code)

@@ -11,7 +11,7 @@ from typing import Any
 from runtime.cli.demo_tasks import Example, Result
 from runtime.cli.sessions import brief
 from runtime.pages import asset, escape, fill, milliseconds
-from runtime.placement_page import drawing
+from runtime.pages.placement import drawing
 from runtime.version import __version__
 
 SHOWN = 48

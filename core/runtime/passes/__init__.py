@@ -12,11 +12,13 @@ from runtime.errors import ModelInvalid
 from runtime.graph import Graph, Model
 from runtime.infer import infer
 from runtime.passes import (
+    branches,
     constants,
     cse,
     deadcode,
     fold,
     functions,
+    gradient,
     identities,
     modernize,
     raise_attention,
@@ -35,8 +37,8 @@ __all__ = ["PASSES", "Evaluate", "PassRecord", "simplify"]
 
 logger = logging.getLogger("runtime")
 
-_REQUIRED = (functions, constants)
-_BASIC = (shapes, fold, identities, cse, deadcode)
+_REQUIRED = (functions, gradient, constants)
+_BASIC = (shapes, fold, branches, identities, cse, deadcode)
 _RAISING = (
     raise_layernorm,
     raise_rmsnorm,
@@ -100,6 +102,7 @@ class _Run:
         inlined = self._apply(functions)
         if inlined:
             self._model.functions.clear()
+        self._apply(gradient)
         self._apply(constants)
         root = self._model.graph
         self._flat = not any(node.bodies for node in root)

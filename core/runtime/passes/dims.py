@@ -17,9 +17,9 @@ END = 2**31 - 1
 
 _Poly = dict[tuple[str, ...], int]
 _LIMIT = 8
-_SIGNS = re.compile(r" ([-+]) ")
-_FACTOR = re.compile(r"\d+|[A-Za-z_][\w.]*|Min\([^()]*\)")
-_MINIMUM = re.compile(r"Min\(([^(),]+), ([^(),]+)\)")
+_TOKEN = re.compile(r"\s*(\d+|[A-Za-z_][\w.]*|//|[-+*(),])")
+_HYPHEN = re.compile(r"\w-|\d[A-Za-z_]")
+_NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
 def canonical(dim: Element | None) -> Element | None:
@@ -69,29 +69,30 @@ def multiply(a: Element | None, b: Element | None) -> Element | None:
 
 @lru_cache(8192)
 def divide(a: Element | None, b: Element | None) -> Element | None:
-    """Return ``a / b`` where that is exact, rounded down where both are integers."""
+    """Return ``a / b``, rounded down where ``b`` is a number, else where exact."""
     if a is None or b is None or b == 0:
         return None
     if isinstance(a, int) and isinstance(b, int):
         return a // b
-    above, below = _terms(a), _terms(b)
-    if not below:
+    exact = _quotient(_terms(a), _terms(b))
+    if exact is not None and multiply(_bounded(exact), b) == canonical(a):
+        return _bounded(exact)
+    if not isinstance(b, int) or b < 0 or isinstance(a, int):
         return None
-    (factors, n), (parts, m) = _leading(above), _leading(below)
-    rest = _without(factors, parts)
-    if rest is None or n % m:
-        return None
-    quotient = {rest: n // m}
-    if len(below) == 1:
-        quotient = {}
-        for key, count in above.items():
-            rest = _without(key, parts)
-            if rest is None or count % m:
-                return None
-            quotient[rest] = count // m
-        return _bounded(quotient)
-    result = _bounded(quotient)
-    return result if multiply(result, b) == canonical(a) else None
+    return f"{a}//{b}" if _NAME.fullmatch(a) else f"({a})//{b}"
+
+
+def _quotient(above: _Poly, below: _Poly) -> _Poly | None:
+    """Divide every term by the only one below, or else the leading terms."""
+    (parts, m) = _leading(below)
+    terms = above if len(below) == 1 else dict([_leading(above)])
+    result: _Poly = {}
+    for key, count in terms.items():
+        rest = _without(key, parts)
+        if rest is None or count % m:
+            return None
+        result[rest] = count // m
+    return result
 
 
 def product(dims: Dims) -> Element | None:
@@ -129,19 +130,18 @@ def not_negative(a: Element | None) -> bool:
 
 def bounded_by(a: Element | None, b: Element | None) -> bool:
     """Whether ``a`` is a minimum of ``b`` and something else, not itself 1."""
-    if not isinstance(a, str) or b is None:
+    if not isinstance(a, str) or b is None or not a.startswith("Min("):
         return False
-    match = _MINIMUM.fullmatch(a)
-    if match is None:
+    if not _is_atom(a):
         return False
-    parts = [canonical(int(p) if p.isdigit() else p) for p in match.groups()]
+    parts = [_format(part) for part in _Parser(_TOKEN.findall(a)).arguments()]
     return b in parts and 1 not in parts
 
 
 def broadcast(shapes: Sequence[Dims | None]) -> Dims | None:
     """Return the shape that shapes broadcast to, ``None`` where a rank is unknown."""
     first = shapes[0]
-    if all(shape == first for shape in shapes):
+    if shapes.count(first) == len(shapes):
         return first
     known = [shape for shape in shapes if shape is not None]
     if len(known) < len(shapes):
@@ -206,6 +206,30 @@ def _terms(dim: Element) -> _Poly:
     return _parse(dim)
 
 
+def _spelled(dim: Element | None) -> _Poly:
+    """Return the terms of a result of this module, whose own words are symbols."""
+    if dim is None:
+        raise ValueError("an expression too long to follow")
+    return {(dim,): 1} if isinstance(dim, str) and _is_atom(dim) else _terms(dim)
+
+
+def _is_atom(text: str) -> bool:
+    """Whether a spelling is one name, one whole quotient, or one minimum."""
+    head, found, divisor = text.rpartition("//")
+    if found and divisor.isdigit():
+        inner = head
+    else:
+        inner = text.removeprefix("Min")
+    if _NAME.fullmatch(inner):
+        return True
+    depth = 0
+    for place, letter in enumerate(inner):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return letter == ")" and place == len(inner) - 1
+    return False
+
+
 def _sum(a: _Poly, b: _Poly) -> _Poly:
     result = dict(a)
     for key, count in b.items():
@@ -247,20 +271,80 @@ def _format(terms: _Poly) -> Element:
 
 @lru_cache(4096)
 def _parse(text: str) -> _Poly:
-    """Read a sum of products; whatever is none is a symbol as a whole."""
-    first, *rest = _SIGNS.split(text)
-    result: _Poly = {}
-    for sign, term in zip(["+", *rest[::2]], [first, *rest[1::2]], strict=True):
-        negative = (sign == "-") != term.startswith("-")
-        count, factors = -1 if negative else 1, list[str]()
-        for factor in term.removeprefix("-").split("*"):
-            factor = factor.strip()
-            if _FACTOR.fullmatch(factor) is None:
-                return {(text,): 1}
-            if factor.isdigit():
-                count *= int(factor)
-            else:
-                factors.append(factor)
-        key = tuple(sorted(factors))
-        result[key] = result.get(key, 0) + count
-    return {key: count for key, count in result.items() if count}
+    """Read an expression; whatever is none is a symbol as a whole."""
+    tokens = _TOKEN.findall(text)
+    if "".join(tokens) != text.replace(" ", "") or _HYPHEN.search(text):
+        return {(text,): 1}
+    try:
+        return _Parser(tokens).all()
+    except (IndexError, ValueError):
+        return {(text,): 1}
+
+
+class _Parser:
+    """Recursive descent over sums, products, whole quotients and minima."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self._tokens = [*tokens, ""]
+        self._place = 0
+
+    def all(self) -> _Poly:
+        """Read everything; raise ``ValueError`` where that is no expression."""
+        result = self._sum()
+        self._expect("")
+        return result
+
+    def arguments(self) -> list[_Poly]:
+        """Read what a minimum is taken of."""
+        self._expect("Min")
+        self._expect("(")
+        parts = [self._sum()]
+        while self._tokens[self._place] == ",":
+            self._next()
+            parts.append(self._sum())
+        self._expect(")")
+        return parts
+
+    def _next(self) -> str:
+        self._place += 1
+        return self._tokens[self._place - 1]
+
+    def _expect(self, token: str) -> None:
+        if self._next() != token:
+            raise ValueError(f"{token!r} expected")
+
+    def _sum(self) -> _Poly:
+        result = self._product()
+        while self._tokens[self._place] in ("+", "-"):
+            sign = 1 if self._next() == "+" else -1
+            term = self._product()
+            result = _sum(result, {key: sign * n for key, n in term.items()})
+        return {key: n for key, n in result.items() if n}
+
+    def _product(self) -> _Poly:
+        result = self._factor()
+        while self._tokens[self._place] in ("*", "//"):
+            combine = multiply if self._next() == "*" else divide
+            result = _spelled(combine(_format(result), _format(self._factor())))
+        return result
+
+    def _factor(self) -> _Poly:
+        token = self._tokens[self._place]
+        if token == "Min" and self._tokens[self._place + 1] == "(":
+            smallest: Element | None = None
+            for part in self.arguments():
+                dim = _format(part)
+                smallest = dim if smallest is None else minimum(smallest, dim)
+            return _spelled(smallest)
+        self._next()
+        if token == "-":
+            return {key: -n for key, n in self._factor().items()}
+        if token == "(":
+            inner = self._sum()
+            self._expect(")")
+            return inner
+        if token.isdigit():
+            return _terms(int(token))
+        if not _NAME.fullmatch(token):
+            raise ValueError(f"{token!r} is no dim")
+        return {(token,): 1}

@@ -70,6 +70,12 @@ class Draft:
         self.graph.insert_before(self._anchor, [node])
         return node
 
+    def like(self, value: Value, other: Value) -> Value:
+        """Note that a value has another one's type and shape, and return it."""
+        value.type = other.type
+        self._scope.facts.learn(value, other.shape)
+        return value
+
     def call(self, op_type: str, *inputs: Value | None, **attributes: Any) -> Value:
         """Add a node of one output and return that."""
         return self.node(op_type, inputs, **attributes).outputs[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from runtime.graph import Tensor, Value
 from runtime.passes.dims import Element, canonical
 from runtime.valuetypes import Shape, TensorType
@@ -43,13 +45,14 @@ class Facts:
 
     def learn(self, value: Value, shape: Shape | None) -> None:
         """Note an inferred shape; the declared one fills in what it leaves open."""
-        declared = _declared(value)
         if shape is None:
-            shape = declared
-        elif None in shape and declared is not None and len(declared) == len(shape):
-            shape = tuple(
-                b if a is None else a for a, b in zip(shape, declared, strict=True)
-            )
+            shape = _declared(value)
+        elif None in shape:
+            declared = _declared(value)
+            if declared is not None and len(declared) == len(shape):
+                shape = tuple(
+                    b if a is None else a for a, b in zip(shape, declared, strict=True)
+                )
         self._shapes[value] = shape
 
     def forget_symbols(self, value: Value) -> None:
@@ -92,10 +95,12 @@ def _declared(value: Value) -> Shape | None:
     kind = value.type
     if not isinstance(kind, TensorType) or kind.shape is None:
         return None
-    shape = kind.shape
-    if any(type(dim) is str for dim in shape):
-        return tuple(canonical(dim) for dim in shape)
-    return shape
+    return _canonical(kind.shape)
+
+
+@lru_cache(4096)
+def _canonical(shape: Shape) -> Shape:
+    return tuple(canonical(dim) for dim in shape)
 
 
 def _constant(value: Value) -> Content | None:

@@ -137,8 +137,8 @@ def _backward(nodes: list[Node], target: Value, draft: Draft) -> dict[Value, Val
 def _filled(draft: Draft, like: Value, number: float) -> Value:
     dtype = numpy_dtype(like.dtype or 1)
     one = Tensor.of(np.array([number], dtype), "value")
-    shape = draft.call("Shape", like)
-    return draft.call("ConstantOfShape", shape, value=one)
+    filled = draft.call("ConstantOfShape", draft.call("Shape", like), value=one)
+    return draft.like(filled, like)
 
 
 def _to_shape(draft: Draft, grad: Value, like: Value) -> Value:
@@ -157,7 +157,7 @@ def _to_shape(draft: Draft, grad: Value, like: Value) -> Value:
         axes.append(extra + axis)
     indices = draft.constant(np.array(axes, np.int64), "axes")
     summed = draft.call("ReduceSum", grad, indices, keepdims=1)
-    return draft.call("Reshape", summed, draft.call("Shape", like))
+    return draft.like(draft.call("Reshape", summed, draft.call("Shape", like)), like)
 
 
 def _pair(node: Node) -> tuple[Value, Value]:
@@ -165,6 +165,13 @@ def _pair(node: Node) -> tuple[Value, Value]:
     if one is None or two is None:
         raise NoRule(node.op_type)
     return one, two
+
+
+def _source(node: Node) -> Value:
+    source = node.inputs[0]
+    if source is None:
+        raise NoRule(node.op_type)
+    return source
 
 
 def _add(draft: Draft, node: Node, grad: Value) -> Grads:
@@ -218,15 +225,17 @@ def _transpose(draft: Draft, node: Node, grad: Value) -> Grads:
 
 
 def _reshaped(draft: Draft, node: Node, grad: Value) -> Grads:
-    source = node.inputs[0]
-    return [draft.call("Reshape", grad, draft.call("Shape", source))]
+    source = _source(node)
+    shape = draft.call("Shape", source)
+    return [draft.like(draft.call("Reshape", grad, shape), source)]
 
 
 def _reduce_sum(draft: Draft, node: Node, grad: Value) -> Grads:
-    source = node.inputs[0]
+    source = _source(node)
     if not node.attribute("keepdims", 1):
         raise NoRule("ReduceSum without keepdims")
-    return [draft.call("Expand", grad, draft.call("Shape", source))]
+    shape = draft.call("Shape", source)
+    return [draft.like(draft.call("Expand", grad, shape), source)]
 
 
 def _unary(slope: Callable[[Draft, Node], Value]) -> Rule:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runtime.graph import Graph, Node, Value
+from runtime.graph import Graph, Node, Tensor, Value
 from runtime.passes.edit import attribute, is_public, same_type, substitute, sweep
 from runtime.passes.scope import Scope
 from runtime.passes.shape_rules import slice_bounds
@@ -39,6 +39,7 @@ _LOSSLESS = {
 }
 """Element types that hold every value of another."""
 
+_FEW = 4096
 _LAYOUT = frozenset(("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"))
 
 
@@ -203,23 +204,24 @@ def _neutral(number: int, commutes: bool) -> Rule:
 
 
 def _is_all(value: Value | None, number: int) -> bool:
-    if value is None or value.const is None or value.dtype in (None, 8):
+    const = value.const if value is not None and value.is_constant else None
+    if not isinstance(const, Tensor) or const.dtype == 8 or not 0 < const.size <= _FEW:
         return False
-    array = value.constant()
-    return array is not None and array.size == 1 and bool((array == number).all())
+    return bool((const.numpy() == number).all())
 
 
 def _keeps(value: Value | None, node: Node, scope: Scope) -> bool:
     """Whether a value has the type and shape of a node's result."""
-    output = node.outputs[0]
-    if value is None or not same_type(value, output):
+    if value is None or not same_type(value, node.outputs[0]):
         return False
-    shape, other = scope.facts.shape(value), None
-    for item in node.inputs:
-        if item is not value:
-            other = scope.facts.shape(item)
-            if shape is None or other is None or len(other) > len(shape):
-                return False
+    shape = scope.facts.shape(value)
+    others = [scope.facts.shape(item) for item in node.inputs if item is not value]
+    for other in others:
+        if shape is None or other is None or len(other) > len(shape):
+            return False
+        ends = zip(reversed(shape), reversed(other), strict=False)
+        if any(dim not in (1, own) or dim is None for own, dim in ends):
+            return False
     return True
 
 

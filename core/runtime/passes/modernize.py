@@ -14,12 +14,10 @@ Everything else stays at the version it is written for.
 
 from __future__ import annotations
 
-from functools import cache
-
 from runtime.graph import Graph, Node
+from runtime.opsets import is_current
 from runtime.passes import spellings as old
 from runtime.passes.scope import Scope
-from runtime.schema import schema
 
 
 def run(graph: Graph, scope: Scope) -> int:
@@ -38,112 +36,63 @@ def run(graph: Graph, scope: Scope) -> int:
 
 
 def _modernize(node: Node, scope: Scope) -> bool:
-    since = _since(node.op_type, node.version)
-    if not since:
-        return False
-    unchanged = since == _since(node.op_type, scope.version)
-    if unchanged or since >= _SAME.get(node.op_type, scope.version + 1):
+    if is_current(node):
         node.version = scope.version
         return False
-    for limit, spelling in _OLD.get(node.op_type, ()):
-        if since < limit:
-            if not spelling(node, scope):
-                return False
-            node.version = scope.version
-            return True
-    return False
+    limit, spelling = _OLD.get(node.op_type, (0, old.concat))
+    if node.version >= limit or not spelling(node, scope):
+        return False
+    node.version = scope.version
+    return True
 
-
-@cache
-def _since(op_type: str, version: int) -> int:
-    found = schema("", op_type, version)
-    return 0 if found is None or found.deprecated else found.since_version
-
-
-_SAME = {
-    name: since
-    for since, names in {
-        1: "ArgMax ArgMin AveragePool DepthToSpace SpaceToDepth Flatten Gather "
-        "GlobalAveragePool GlobalMaxPool Identity If Loop LRN LpNormalization Conv "
-        "MatMul MaxPool MaxRoiPool RandomNormal RandomNormalLike RandomUniform Shape "
-        "RandomUniformLike Size Softplus Softsign Transpose",
-        2: "GlobalLpPool LpPool",
-        4: "Concat",
-        5: "Reshape",
-        6: "Abs Ceil Elu Exp Floor HardSigmoid InstanceNormalization LeakyRelu Log Max "
-        "Mean Min Neg Reciprocal Relu Selu Sigmoid Sqrt Sum Tanh Tile",
-        7: "Acos Add And Asin Atan Cos Div Equal GRU Gemm Greater LSTM Less Mul Or Pow "
-        "Multinomial PRelu RNN Sin Sub Tan Xor",
-        8: "Expand",
-        9: "Acosh Asinh Atanh Cosh Sinh Compress ConstantOfShape Erf EyeLike IsNaN Sign "
-        "MaxUnpool MeanVarianceNormalization NonZero Scan Where",
-        10: "DequantizeLinear QuantizeLinear IsInf Mod NonMaxSuppression QLinearMatMul "
-        "ReverseSequence Slice ThresholdedRelu TopK",
-        11: "BitShift Clip ConvTranspose CumSum Det GatherElements GatherND OneHot Pad "
-        "Range Round ScatterElements ScatterND SplitToSequence Unique",
-        12: "Celu Dropout Einsum GreaterOrEqual LessOrEqual NegativeLogLikelihoodLoss "
-        "SoftmaxCrossEntropyLoss",
-        13: "Hardmax LogSoftmax ReduceSum Softmax Squeeze Unsqueeze Resize",
-        14: "BatchNormalization HardSwish",
-        15: "Bernoulli Optional OptionalGetElement OptionalHasElement CastLike",
-        16: "RoiAlign",
-        18: "Mish ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean "
-        "ReduceMin ReduceProd ReduceSumSquare Split",
-        19: "DeformConv",
-        20: "DFT GridSample",
-        23: "Attention",
-    }.items()
-    for name in names.split()
-}
-"""The opset since which an operator means what it means in the newest."""
 
 _CONSUMED = old.dropping("consumed_inputs")
-_OLD: dict[str, tuple[tuple[int, old.Spelling], ...]] = {
+_OLD: dict[str, tuple[int, old.Spelling]] = {
     **dict.fromkeys(
         (
             *("Abs", "Ceil", "Elu", "Exp", "Floor", "HardSigmoid", "LeakyRelu", "Log"),
             *("InstanceNormalization", "Max", "Mean", "Min", "Neg", "Reciprocal"),
             *("Relu", "Sigmoid", "Sqrt", "Sum", "Tanh"),
         ),
-        ((6, _CONSUMED),),
+        (6, _CONSUMED),
     ),
     **dict.fromkeys(
         (
             *("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor"),
             *("Equal", "Greater", "Less"),
         ),
-        ((7, old.broadcast),),
+        (7, old.broadcast),
     ),
     **{
-        f"Reduce{name}": ((18, old.axes),)
+        f"Reduce{name}": (18, old.axes)
         for name in (
             *("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum"),
             "SumSquare",
         )
     },
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), ((13, old.softmax),)),
-    "BatchNormalization": ((14, old.batch_normalization),),
-    "Cast": ((29, old.cast),),
-    "Clip": ((11, old.clip),),
-    "Concat": ((4, old.concat),),
-    "ConvTranspose": ((11, old.conv_transpose),),
-    "DFT": ((20, old.dft),),
-    "Dropout": ((12, old.dropout),),
-    "Gemm": ((7, old.dropping("broadcast")),),
-    "GlobalLpPool": ((2, old.lp_pool),),
-    "GridSample": ((20, old.grid_sample),),
-    "LpPool": ((2, old.lp_pool),),
-    "PRelu": ((7, old.prelu),),
-    "Pad": ((11, old.pad),),
-    "Reshape": ((5, old.reshape),),
-    "Resize": ((13, old.resize),),
-    "RoiAlign": ((16, old.roi_align),),
-    "Slice": ((10, old.slice_),),
-    "Split": ((18, old.split),),
-    "Squeeze": ((13, old.axes),),
-    "Tile": ((6, old.tile),),
-    "TopK": ((10, old.topk),),
-    "Unsqueeze": ((13, old.axes),),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), (13, old.softmax)),
+    "BatchNormalization": (14, old.batch_normalization),
+    "Cast": (6, old.cast),
+    "Clip": (11, old.clip),
+    "Concat": (4, old.concat),
+    "ConvTranspose": (11, old.conv_transpose),
+    "DFT": (20, old.dft),
+    "Dropout": (12, old.dropout),
+    "Gemm": (7, old.dropping("broadcast")),
+    "GlobalLpPool": (2, old.lp_pool),
+    "GridSample": (20, old.grid_sample),
+    "LpPool": (2, old.lp_pool),
+    "PRelu": (7, old.prelu),
+    "Pad": (11, old.pad),
+    "Reshape": (5, old.reshape),
+    "Resize": (13, old.resize),
+    "RoiAlign": (16, old.roi_align),
+    "Slice": (10, old.slice_),
+    "Split": (18, old.split),
+    "Squeeze": (13, old.axes),
+    "Tile": (6, old.tile),
+    "TopK": (10, old.topk),
+    "Unsqueeze": (13, old.axes),
 }
 """Rewritings by operator, each for nodes written before an opset."""
 

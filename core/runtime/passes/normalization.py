@@ -121,7 +121,7 @@ def weight(
 def ones(like: Value, axis: int, draft: Draft, scope: Scope) -> Value | None:
     """Return a scale of ones for the normalized dims."""
     shape = (scope.facts.shape(like) or ())[axis:]
-    return draft.constant(np.ones(shape, numpy_dtype(like.dtype or 1)), "scale")  # type: ignore[arg-type]
+    return draft.constant(np.ones(shape, numpy_dtype(like.dtype or 1)), "scale")
 
 
 def is_known(like: Value, axis: int, scope: Scope) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 
 from runtime.graph import Graph, Model, Node, Tensor, Value
+from runtime.opsets import newest
 from runtime.passes.facts import Facts
 from runtime.settings import Settings
 from runtime.valuetypes import TensorType
@@ -17,9 +17,6 @@ from runtime.valuetypes import TensorType
 Array = np.ndarray[Any, Any]
 Evaluate = Callable[[Node, Sequence[Array | None]], Sequence[Array] | None]
 """Computes a node from its inputs, or returns ``None``; the core never computes."""
-
-NEWEST = 28
-"""The opset of ai.onnx whose spellings the passes write and expect."""
 
 RANDOM = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
@@ -40,7 +37,7 @@ class Scope:
     settings: Settings
     evaluate: Evaluate
     facts: Facts = field(default_factory=Facts)
-    version: int = min(NEWEST, onnx.defs.onnx_opset_version())
+    version: int = field(default_factory=newest)
     inlined: int = 0
     _constants: dict[tuple[Any, ...], Value] = field(default_factory=dict)
 

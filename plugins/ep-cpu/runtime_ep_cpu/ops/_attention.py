@@ -267,7 +267,7 @@ def exponentials(scores: Any, precision: Any = None) -> tuple[Any, Any]:
     it, and the sums are 1.
     """
     xp = namespace_of(scores)
-    steps = precision if precision is not None and precision.name in NARROW else None
+    steps = precision if precision in NARROW else None
     with np.errstate(all="ignore"):
         if precision is not None:
             scores = wide(rounded(scores, precision))

@@ -117,16 +117,16 @@ def convolve_transposed(x: Any, w: Any, windows: Windows, group: int, y: Any) ->
     ``w`` is ``(C, M/group, *kernel)``; ``windows`` lie over ``y``, one per element of
     ``x``.
     """
-    batch, channels = x.shape[:2]
-    depth, wide, taps = channels // group, w.shape[1], prod(w.shape[2:])
-    flat = x.reshape(batch, group, depth, prod(x.shape[2:]))
-    w = w.reshape(group, depth, wide * taps).swapaxes(1, 2)
-    step = max(1, _COLUMNS // max(1, taps * flat.shape[-1] * y.itemsize))
-    for n in range(batch):
-        for g in range(group):
-            for start in range(0, wide, step):
-                stop = min(start + step, wide)
-                columns = product(w[g, start * taps : stop * taps], flat[n, g])
-                columns = columns.reshape(stop - start, *windows.kernel, *windows.out)
-                with np.errstate(all="ignore"):
-                    fold(y[n, g * wide + start : g * wide + stop], columns, windows)
+    batch, channels, wide, taps = *x.shape[:2], w.shape[1], prod(w.shape[2:])
+    flat = x.reshape(batch, group, channels // group, prod(x.shape[2:]))
+    w = w.reshape(group, channels // group, wide * taps).swapaxes(1, 2)
+    target = y.reshape(batch, group, wide, *y.shape[2:])
+    row_bytes = taps * flat.shape[-1] * y.itemsize
+    for some, rows in _chunks(group, wide, row_bytes):
+        weights = w[some, rows.start * taps : rows.stop * taps]
+        count = (some.stop - some.start, rows.stop - rows.start)
+        for n in range(batch):
+            columns = product(weights, flat[n, some])
+            columns = columns.reshape(*count, *windows.kernel, *windows.out)
+            with np.errstate(all="ignore"):
+                fold(target[n, some, rows], columns, windows)

@@ -194,11 +194,12 @@ def _counts_along(
 ) -> np.ndarray:
     """Count the taps of each window along an axis that meet an element, at least 1."""
     begin, end = windows.begin[axis], windows.end[axis]
-    starts = np.arange(windows.out[axis]) * windows.strides[axis] - begin
-    taps = np.arange(windows.kernel[axis]) * windows.dilations[axis]
-    met = starts[:, None] + taps
     low, high = (-begin, size + end) if with_padding else (0, size)
-    return np.maximum(((met >= low) & (met < high)).sum(axis=1), 1)
+    starts = np.arange(windows.out[axis]) * windows.strides[axis] - begin
+    dilation, taps = windows.dilations[axis], windows.kernel[axis]
+    first = np.maximum(-((starts - low) // dilation), 0)
+    last = np.minimum(-((starts - high) // dilation), taps)
+    return np.maximum(last - first, 1)
 
 
 @table("LpPool", since=1)

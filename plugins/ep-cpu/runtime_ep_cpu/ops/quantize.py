@@ -242,9 +242,10 @@ def dynamic_quantize_linear(x, /):
     Where all is 0 the scale is 1.
     """
     xp = namespace_of(x)
-    flat = xp.concatenate([x.reshape(-1), xp.zeros(1, x.dtype)])
+    zero = xp.zeros((), x.dtype)
     with np.errstate(all="ignore"):
-        low, high = flat.min(), flat.max()
+        low = xp.minimum(x.min(), zero) if x.size else zero
+        high = xp.maximum(x.max(), zero) if x.size else zero
         scale = (high - low) / x.dtype.type(255)
         scale = xp.where(scale == 0, x.dtype.type(1), scale)
         zero_point = saturated(xp.asarray(xp.rint(-low / scale)), np.uint8)

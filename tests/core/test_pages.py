@@ -15,7 +15,7 @@ from models import model as make
 from runtime.build import build
 from runtime.explain import Event, NodeRecord, PartitionRecord, Placement
 from runtime.pages.layers import arrange
-from runtime.placement_page import MOST_NODES_DRAWN, drawing, page
+from runtime.pages.placement import MOST_NODES_DRAWN, drawing, page
 from runtime.providers import Request
 from runtime.settings import Settings
 
