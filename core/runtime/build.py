@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -107,13 +108,13 @@ class Runnable:
         self.settings = settings
         self.report = report
         self.trace = trace
+        self.evaluate = _Evaluator(settings)
         self._section: _Section | None = None
 
     def prepare(self, dry: bool = False) -> None:
         """Simplify the graph, divide it and compile every partition."""
         began = time.perf_counter()
-        evaluate = _Evaluator(self.settings)
-        for done in simplify(self.model, self.settings, evaluate):
+        for done in simplify(self.model, self.settings, self.evaluate):
             self.report.placement.passes.append((done.name, done.changes, done.seconds))
         self.inputs = tuple(self.graph.inputs)
         simplified = time.perf_counter()
@@ -196,7 +197,8 @@ class _Section:
         self.owner = owner
         self.providers = owner.providers
         self.report = owner.report
-        self.assignment = Assignment(graph, owner.providers, owner.report, lowered)
+        lower = partial(lowered, evaluate=owner.evaluate)
+        self.assignment = Assignment(graph, owner.providers, owner.report, lower)
         self.inputs: tuple[Value, ...] = ()
         self.partitions: list[Partition] = []
         self.placed: list[Placed] = []

@@ -49,7 +49,7 @@ def subtract(a: Element | None, b: Element | None) -> Element | None:
         return None
     if isinstance(a, int) and isinstance(b, int):
         return a - b
-    return _bounded(_sum(_terms(a), {key: -n for key, n in _terms(b).items()}))
+    return _bounded(_sum(_terms(a), _terms(b), -1))
 
 
 @lru_cache(8192)
@@ -59,12 +59,7 @@ def multiply(a: Element | None, b: Element | None) -> Element | None:
         return None
     if isinstance(a, int) and isinstance(b, int):
         return a * b
-    result: _Poly = {}
-    for left, n in _terms(a).items():
-        for right, m in _terms(b).items():
-            key = tuple(sorted(left + right))
-            result[key] = result.get(key, 0) + n * m
-    return _bounded(result)
+    return _bounded(_times(_terms(a), _terms(b)))
 
 
 @lru_cache(8192)
@@ -74,25 +69,8 @@ def divide(a: Element | None, b: Element | None) -> Element | None:
         return None
     if isinstance(a, int) and isinstance(b, int):
         return a // b
-    exact = _quotient(_terms(a), _terms(b))
-    if exact is not None and multiply(_bounded(exact), b) == canonical(a):
-        return _bounded(exact)
-    if not isinstance(b, int) or b < 0 or isinstance(a, int):
-        return None
-    return f"{a}//{b}" if _NAME.fullmatch(a) else f"({a})//{b}"
-
-
-def _quotient(above: _Poly, below: _Poly) -> _Poly | None:
-    """Divide every term by the only one below, or else the leading terms."""
-    (parts, m) = _leading(below)
-    terms = above if len(below) == 1 else dict([_leading(above)])
-    result: _Poly = {}
-    for key, count in terms.items():
-        rest = _without(key, parts)
-        if rest is None or count % m:
-            return None
-        result[rest] = count // m
-    return result
+    quotient = _over(_terms(a), _terms(b))
+    return None if quotient is None else _bounded(quotient)
 
 
 def product(dims: Dims) -> Element | None:
@@ -108,12 +86,7 @@ def minimum(a: Element | None, b: Element | None) -> Element | None:
     """Return the smaller of two sizes, as ``Min(a, b)`` where that is open."""
     if a is None or b is None:
         return None
-    if at_most(a, b):
-        return a
-    if at_most(b, a):
-        return b
-    low, high = sorted((a, b), key=lambda dim: (isinstance(dim, str), str(dim)))
-    return f"Min({low}, {high})"
+    return _bounded(_smaller(_terms(a), _terms(b)))
 
 
 def at_most(a: Element | None, b: Element | None) -> bool:
@@ -123,18 +96,17 @@ def at_most(a: Element | None, b: Element | None) -> bool:
 
 def not_negative(a: Element | None) -> bool:
     """Whether an expression cannot be negative, since no symbol is."""
-    if isinstance(a, str):
-        return all(count > 0 for count in _terms(a).values())
-    return a is not None and a >= 0
+    return a is not None and all(count > 0 for count in _terms(a).values())
 
 
 def bounded_by(a: Element | None, b: Element | None) -> bool:
     """Whether ``a`` is a minimum of ``b`` and something else, not itself 1."""
     if not isinstance(a, str) or b is None or not a.startswith("Min("):
         return False
-    if not _is_atom(a):
+    try:
+        parts = [_format(part) for part in _Parser(_TOKEN.findall(a)).arguments(True)]
+    except (IndexError, ValueError):
         return False
-    parts = [_format(part) for part in _Parser(_TOKEN.findall(a)).arguments()]
     return b in parts and 1 not in parts
 
 
@@ -206,35 +178,61 @@ def _terms(dim: Element) -> _Poly:
     return _parse(dim)
 
 
-def _spelled(dim: Element | None) -> _Poly:
-    """Return the terms of a result of this module, whose own words are symbols."""
-    if dim is None:
-        raise ValueError("an expression too long to follow")
-    return {(dim,): 1} if isinstance(dim, str) and _is_atom(dim) else _terms(dim)
-
-
-def _is_atom(text: str) -> bool:
-    """Whether a spelling is one name, one whole quotient, or one minimum."""
-    head, found, divisor = text.rpartition("//")
-    if found and divisor.isdigit():
-        inner = head
-    else:
-        inner = text.removeprefix("Min")
-    if _NAME.fullmatch(inner):
-        return True
-    depth = 0
-    for place, letter in enumerate(inner):
-        depth += (letter == "(") - (letter == ")")
-        if depth == 0:
-            return letter == ")" and place == len(inner) - 1
-    return False
-
-
-def _sum(a: _Poly, b: _Poly) -> _Poly:
+def _sum(a: _Poly, b: _Poly, sign: int = 1) -> _Poly:
     result = dict(a)
     for key, count in b.items():
-        result[key] = result.get(key, 0) + count
+        result[key] = result.get(key, 0) + sign * count
+    return {key: count for key, count in result.items() if count}
+
+
+def _times(a: _Poly, b: _Poly) -> _Poly:
+    result: _Poly = {}
+    for left, n in a.items():
+        for right, m in b.items():
+            key = tuple(sorted(left + right))
+            result[key] = result.get(key, 0) + n * m
+    return {key: count for key, count in result.items() if count}
+
+
+def _over(above: _Poly, below: _Poly) -> _Poly | None:
+    exact = _quotient(above, below)
+    if exact is not None and _times(exact, below) == above:
+        return exact
+    divisor = _format(below)
+    if not isinstance(divisor, int) or divisor < 1:
+        return None
+    text = _format(above)
+    if isinstance(text, int):
+        text //= divisor
+        return {(): text} if text else {}
+    return {
+        (f"{text}//{divisor}" if _NAME.fullmatch(text) else f"({text})//{divisor}",): 1
+    }
+
+
+def _quotient(above: _Poly, below: _Poly) -> _Poly | None:
+    """Divide every term by the only one below, or else the leading terms."""
+    if not above or not below:
+        return above if below else None
+    parts, m = _leading(below)
+    terms = above if len(below) == 1 else dict([_leading(above)])
+    result: _Poly = {}
+    for key, count in terms.items():
+        rest = _without(key, parts)
+        if rest is None or count % m:
+            return None
+        result[rest] = count // m
     return result
+
+
+def _smaller(a: _Poly, b: _Poly) -> _Poly:
+    for low, high in ((a, b), (b, a)):
+        if all(count > 0 for count in _sum(high, low, -1).values()):
+            return low
+    texts = sorted(
+        (_format(a), _format(b)), key=lambda dim: (isinstance(dim, str), str(dim))
+    )
+    return {(f"Min({texts[0]}, {texts[1]})",): 1}
 
 
 def _leading(terms: _Poly) -> tuple[tuple[str, ...], int]:
@@ -264,6 +262,8 @@ def _format(terms: _Poly) -> Element:
     for key in order:
         count = abs(terms[key])
         words = ([str(count)] if count != 1 or not key else []) + list(key)
+        if len(words) > 1:
+            words = [f"({word})" if "//" in word else word for word in words]
         sign = ("-" if not text else " - ") if terms[key] < 0 else " + " if text else ""
         text += sign + "*".join(words)
     return text
@@ -294,8 +294,8 @@ class _Parser:
         self._expect("")
         return result
 
-    def arguments(self) -> list[_Poly]:
-        """Read what a minimum is taken of."""
+    def arguments(self, last: bool = False) -> list[_Poly]:
+        """Read what a minimum is taken of; ``last`` says nothing may follow."""
         self._expect("Min")
         self._expect("(")
         parts = [self._sum()]
@@ -303,6 +303,8 @@ class _Parser:
             self._next()
             parts.append(self._sum())
         self._expect(")")
+        if last:
+            self._expect("")
         return parts
 
     def _next(self) -> str:
@@ -317,28 +319,28 @@ class _Parser:
         result = self._product()
         while self._tokens[self._place] in ("+", "-"):
             sign = 1 if self._next() == "+" else -1
-            term = self._product()
-            result = _sum(result, {key: sign * n for key, n in term.items()})
-        return {key: n for key, n in result.items() if n}
+            result = _sum(result, self._product(), sign)
+        return result
 
     def _product(self) -> _Poly:
-        result = self._factor()
-        while self._tokens[self._place] in ("*", "//"):
-            combine = multiply if self._next() == "*" else divide
-            result = _spelled(combine(_format(result), _format(self._factor())))
+        result: _Poly | None = self._factor()
+        while self._tokens[self._place] in ("*", "//") and result is not None:
+            combine = _times if self._next() == "*" else _over
+            result = combine(result, self._factor())
+        if result is None:
+            raise ValueError("not a whole quotient")
         return result
 
     def _factor(self) -> _Poly:
         token = self._tokens[self._place]
         if token == "Min" and self._tokens[self._place + 1] == "(":
-            smallest: Element | None = None
-            for part in self.arguments():
-                dim = _format(part)
-                smallest = dim if smallest is None else minimum(smallest, dim)
-            return _spelled(smallest)
+            first, *rest = self.arguments()
+            for part in rest:
+                first = _smaller(first, part)
+            return first
         self._next()
         if token == "-":
-            return {key: -n for key, n in self._factor().items()}
+            return _sum({}, self._factor(), -1)
         if token == "(":
             inner = self._sum()
             self._expect(")")

@@ -11,7 +11,8 @@ Cases, by operator of the node that goes:
 6. Adding or subtracting 0, multiplying or dividing by 1, where that keeps type and shape.
    A NaN stays one; a negative zero may become a positive one.
 7. Not of Not, Neg of Neg.
-8. Where by a constant that is one truth throughout, where that keeps type and shape.
+8. Expand of an operand that is broadcast to the same shape anyway.
+9. Where by a constant that is one truth throughout, where that keeps type and shape.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runtime.graph import Graph, Node, Tensor, Value
+from runtime.passes.dims import broadcast
 from runtime.passes.edit import attribute, is_public, same_type, substitute, sweep
 from runtime.passes.scope import Scope
 from runtime.passes.shape_rules import slice_bounds
@@ -40,6 +42,9 @@ _LOSSLESS = {
 """Element types that hold every value of another."""
 
 _FEW = 4096
+_BROADCASTING = frozenset(
+    ("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Sum", "Mean", "Where")
+) | {"And", "Or", "Xor", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual"}
 _LAYOUT = frozenset(("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"))
 
 
@@ -48,7 +53,11 @@ def run(graph: Graph, scope: Scope) -> int:
     changes = 0
     for node in graph:
         rule = _RULES.get(node.op_type)
-        if rule is None or node.domain or node.graph is not graph:
+        if node.domain or node.graph is not graph:
+            continue
+        if node.op_type in _BROADCASTING:
+            changes += _unexpand(node, scope)
+        if rule is None:
             continue
         value = rule(node, scope)
         if value is None:
@@ -61,6 +70,25 @@ def run(graph: Graph, scope: Scope) -> int:
             sweep([node])
             changes += 1
     return changes
+
+
+def _unexpand(node: Node, scope: Scope) -> bool:
+    """Case 8."""
+    facts, changed = scope.facts, False
+    for index, value in enumerate(node.inputs):
+        before = value.producer if value is not None else None
+        if before is None or before.op_type != "Expand" or before.domain:
+            continue
+        source = before.inputs[0]
+        shapes = [facts.shape(item) for item in node.inputs]
+        shapes[index] = facts.shape(source)
+        whole = facts.shape(node.outputs[0])
+        if whole is None or None in whole or broadcast(shapes) != whole:
+            continue
+        node.set_input(index, source)
+        sweep([before])
+        changed = True
+    return changed
 
 
 def _may_stand(output: Value, value: Value) -> bool:

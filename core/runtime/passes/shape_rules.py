@@ -317,6 +317,23 @@ def _window(node: Node, facts: Facts) -> Shape | None:
     return tuple(result)
 
 
+def _resize(node: Node, facts: Facts) -> Shape | None:
+    shape, sizes = facts.shape(node.input(0)), facts.content(node.input(3))
+    plain = node.attribute("keep_aspect_ratio_policy", "stretch") == "stretch"
+    if shape is None or not plain or "axes" in node.attributes:
+        return None
+    if sizes is not None:
+        return sizes if len(sizes) == len(shape) else None
+    given = node.input(2)
+    scales = given.constant() if given is not None else None
+    if scales is None or scales.size != len(shape):
+        return (None,) * len(shape)
+    return tuple(
+        multiply(dim, int(scale)) if scale == int(scale) else None
+        for dim, scale in zip(shape, scales.tolist(), strict=True)
+    )
+
+
 def _rules(names: str, rule: Rule) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), rule)
 
@@ -366,5 +383,6 @@ RULES: dict[str, Rule] = {
     "ConstantOfShape": _filled,
     "TopK": _topk,
     "Attention": _attention,
+    "Resize": _resize,
 }
 """The shape of the first output, by operator of ai.onnx."""

@@ -8,6 +8,8 @@ Cases:
 3. A Reshape whose target is computed gets a constant one where every dim is a number, the
    input's dim at the same place (0), or the only one left (-1).
 4. Reshape, Transpose, Reshape around the last two of more dims is one Transpose.
+5. A Reshape with a computed target that only adds dims of length 1 is Unsqueeze; one that
+   only drops such dims is Squeeze.
 
 Types of values inside the graph are refined on the way.
 """
@@ -63,7 +65,11 @@ def _rewrite(
     if node.domain:
         return False
     if node.op_type == "Reshape" and node.input(1) is not None:
-        return _to_transpose(node, scope) or _fix_target(node, scope)
+        return (
+            _to_transpose(node, scope)
+            or _fix_target(node, scope)
+            or _to_squeeze(node, scope)
+        )
     output = node.outputs[0] if len(node.outputs) == 1 else None
     if output is None or output.dtype not in INTEGERS or not node.inputs:
         return False
@@ -158,6 +164,26 @@ def _to_transpose(node: Node, scope: Scope) -> bool:
     )
     substitute(node.outputs[0], result)
     sweep([node])
+    return True
+
+
+def _to_squeeze(node: Node, scope: Scope) -> bool:
+    """Case 5."""
+    target, shape = node.inputs[1], scope.facts.shape(node.inputs[0])
+    if target is None or target.is_constant or shape is None or node.graph is None:
+        return False
+    content = scope.facts.content(target)
+    if content is None or None in content or not {-1, 0}.isdisjoint(content):
+        return False
+    few, many = sorted((shape, content), key=len)
+    axes = [index for index, dim in enumerate(many) if dim == 1]
+    if 1 in few or None in few or tuple(dim for dim in many if dim != 1) != few:
+        return False
+    node.op_type = "Unsqueeze" if many is content else "Squeeze"
+    node.attributes.clear()
+    node.set_input(1, scope.constant(node.graph, np.array(axes, np.int64)))
+    if target.producer is not None:
+        sweep([target.producer])
     return True
 
 

@@ -65,8 +65,9 @@ def group_query_attention(
 
     ``seqlens_k`` is, per image, how many keys there are with the new ones, less one.
     The caches are [batch, kv_heads, most, size]; those presented are as long as the
-    past ones or as all keys, whichever is more. Quantized and sliding caches are
-    refused.
+    past ones or as all keys, whichever is more. ``qk_output`` asks for the scores
+    before (1; masked ones are 0) or after softmax (2). Quantized and sliding caches
+    are refused.
     """
     if sliding_window_cache or {k_quant_type, v_quant_type} != {"NONE"}:
         raise ValueError("quantized and sliding caches are not supported")
@@ -97,6 +98,8 @@ def group_query_attention(
         y, scores = _with_sink(q, *used, scoring, masking, head_sink)
     else:
         y, scores = attended(q, *used, scoring, masking)
+    if shown == 2:
+        scores[np.isneginf(scores)] = 0
     return y, *present, scores
 
 
