@@ -16,8 +16,9 @@ REFERENCE = Path(__file__).parent / "reference"
 HEAD = """# Operators of the CPU provider
 
 Made by `docs/generate.py` from the kernel table; do not edit. "Kernels since" are the opset
-versions from which a kernel of its own holds; versions between run by the one before, versions
-before the first are refused. Operators of the standard without a row are refused with the reason.
+versions from which a kernel of its own holds; versions between run by the one before,
+versions before the first are refused. Operators of the standard without a row are refused
+with the reason.
 """
 
 

@@ -23,7 +23,9 @@ class RayPredictor:
         return self._predict(batch)
 
 
-def predict_dataset(model: str, dataset: Any, actors: int = 1, cpus: float = 0.5) -> Any:
+def predict_dataset(
+    model: str, dataset: Any, actors: int = 1, cpus: float = 0.5
+) -> Any:
     """Return the data set with the model's outputs as further columns.
 
     ``cpus`` below 1 leaves room for Ray's own read tasks, which otherwise never start

@@ -59,7 +59,9 @@ def load(source: Source, settings: Settings | None = None) -> Model:
     try:
         skeleton, views = split(data)
     except errors.ModelUnreadable as error:
-        raise errors.ModelUnreadable(f"{path or 'the bytes given'!r}: {error}") from None
+        raise errors.ModelUnreadable(
+            f"{path or 'the bytes given'!r}: {error}"
+        ) from None
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(skeleton)

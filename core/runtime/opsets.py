@@ -50,8 +50,12 @@ SAME = {
 }
 """Operators whose later versions only added element types and optional parts.
 
-Attention's fourth output is the exception: what it shows has changed.
+Exceptions are Attention's fourth output, pools whose output size is rounded up, and
+casts to and from floats of eight bits.
 """
+
+_FLOOR = 13
+"""The opset below which none is looked for: negative axes were not allowed everywhere."""
 
 _EIGHT_BIT_FLOATS = frozenset((17, 18, 19, 20, 24))
 
@@ -69,6 +73,8 @@ def is_current(node: Node) -> bool:
 def _is_exception(node: Node) -> bool:
     if node.op_type == "Attention":
         return len(node.outputs) > 3
+    if node.op_type in ("AveragePool", "LpPool", "MaxPool"):
+        return bool(node.attribute("ceil_mode", 0))
     if node.op_type in ("Cast", "CastLike"):
         values = (*node.inputs, *node.outputs)
         types = {value.dtype for value in values if value is not None}
@@ -121,10 +127,10 @@ def means_the_same(node: Node, version: int) -> bool:
 @cache
 def _history(op_type: str, until: int) -> tuple[int, ...]:
     """Return the versions of one meaning up to one of them, ascending."""
-    found, version = {until}, SAME.get(op_type, until)
+    found, version = {until}, max(_FLOOR, SAME.get(op_type, until))
     for opset in range(version, until):
         since = _since(op_type, opset)
-        if since >= version:
+        if since >= SAME[op_type]:
             found.add(since)
     return tuple(sorted(found))
 

@@ -23,7 +23,9 @@ from runtime.providers import Providers
 class Lowered(Protocol):
     """A node's standard body, not yet in the graph."""
 
-    nodes: Sequence[Node]
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The body's nodes, in order."""
 
     def apply(self) -> None:
         """Put the body in the node's place."""

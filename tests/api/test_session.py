@@ -106,9 +106,7 @@ def test_an_operator_of_a_strange_domain_is_named_with_its_types():
 )
 def test_malformed_providers_are_errors_not_a_fallback(providers, options, match):
     with pytest.raises(ValueError, match=match):
-        ort.InferenceSession(
-            dense(), providers=providers, provider_options=options
-        )
+        ort.InferenceSession(dense(), providers=providers, provider_options=options)
 
 
 def test_a_duplicate_provider_is_ignored_with_a_warning():

@@ -52,9 +52,7 @@ def test_large_islands_are_worth_it(registered):
 
 
 def test_the_rule_can_be_turned_off(registered):
-    made = session(
-        islands(4), registered, cost_rule=False, flops=1e12, overhead=1e-4
-    )
+    made = session(islands(4), registered, cost_rule=False, flops=1e12, overhead=1e-4)
     assert made.explain().counts()["FarExecutionProvider"] == 4
 
 

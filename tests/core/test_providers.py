@@ -146,9 +146,7 @@ class WrongArgument:
     ("provider", "match"),
     [(Misspelt(), "unknown hook 'compil'"), (WrongArgument(), "partitoin")],
 )
-def test_a_misspelt_hook_or_argument_fails_at_registration(
-    provider, match, registered
-):
+def test_a_misspelt_hook_or_argument_fails_at_registration(provider, match, registered):
     registered(provider)
     with pytest.warns(RuntimeWarning, match=match):
         providers, _ = opened(provider.info.name, "cpu")

@@ -82,9 +82,7 @@ def test_with_the_index_reachable_ours_win(dist, tmp_path):
     assert "execution providers are plugins" in told
 
 
-def test_a_third_party_plugin_is_found_when_it_is_installed(
-    dist, wheelhouse, tmp_path
-):
+def test_a_third_party_plugin_is_found_when_it_is_installed(dist, wheelhouse, tmp_path):
     python = fresh(tmp_path / "env")
     vendor = tmp_path / "vendor"
     vendor.mkdir()

@@ -21,9 +21,7 @@ def model(tmp_path):
 
 def batches(count):
     rng = np.random.default_rng(0)
-    return [
-        {"x": rng.standard_normal((5, 4)).astype(np.float32)} for _ in range(count)
-    ]
+    return [{"x": rng.standard_normal((5, 4)).astype(np.float32)} for _ in range(count)]
 
 
 def test_a_process_pool_on_all_cores_gives_equal_results(model):

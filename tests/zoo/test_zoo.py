@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import runtime as ort
+
 from benchmarks.zoo import ZOO
 
 peer = pytest.importorskip("onnxruntime")

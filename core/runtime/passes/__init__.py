@@ -145,8 +145,14 @@ class _Run:
         return (root,) if self._flat else root.all_graphs()
 
     def _finish(self) -> None:
-        """Leave nodes in order, and an IR version under which constants may be added."""
+        """Leave every value a name, and an IR version that admits new constants."""
         model = self._model
+        for graph in self._graphs():
+            for node in graph:
+                for value in node.outputs:
+                    if not value.name and value.uses:
+                        stem = node.origins[0] if node.origins else node.op_type
+                        value.name = model.graph.fresh_name(stem or node.op_type)
         if self._settings.passes == "none" and model.ir_version >= 4:
             return
         if model.ir_version < 4:

@@ -45,8 +45,8 @@ def _machine_bytes() -> int:
 def check_size(shape: Sequence[int], dtype: Any, maximum: int = 0) -> None:
     """Raise `LimitExceeded` for a result larger than ``maximum`` or the machine's memory.
 
-    ``maximum`` is in bytes; 0 means the session's limit, or the machine's memory. A negative dim is a
-    ``ValueError``.
+    ``maximum`` is in bytes; 0 means the session's limit, or the machine's memory. A
+    negative dim is a ``ValueError``.
     """
     count = 1
     for dim in shape:

@@ -1,0 +1,419 @@
+"""Operators of com.microsoft against onnxruntime: activations, sums, products."""
+
+import inspect
+
+import numpy as np
+import onnx
+import pytest
+from evaluate import run_node
+from hypothesis import given
+from hypothesis import strategies as st
+from peers import by_onnxruntime
+from runtime.errors import EngineError
+from runtime_ep_cpu.ops import contrib
+
+MS = "com.microsoft"
+SEEDS = st.integers(0, 10_000)
+TYPES = st.sampled_from([np.float32, np.float16])
+
+
+class Numbers:
+    def __init__(self, seed, dtype=np.float32):
+        self.random = np.random.default_rng(seed)
+        self.dtype = dtype
+
+    def floats(self, *shape):
+        return self.random.standard_normal(shape).astype(self.dtype)
+
+
+def run(op, inputs, outputs=1, **attributes):
+    return run_node(op, inputs, attributes, 1, MS, outputs)
+
+
+def check(op, inputs, outputs=1, steps=0, **attributes):
+    """Compare with onnxruntime: within rounding, or within quantization ``steps``."""
+    want = by_onnxruntime(op, inputs, attributes, 1, MS, outputs)
+    got = run(op, inputs, outputs, **attributes)
+    for ours, theirs in zip(got, want, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert ours.shape == theirs.shape
+        half = theirs.dtype == np.float16
+        tolerance = steps or (2e-2 if half else 1e-3)
+        ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+        np.testing.assert_allclose(
+            ours, theirs, rtol=0.0 if steps else tolerance, atol=tolerance
+        )
+
+
+def test_every_signature_is_onnxruntimes():
+    state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+    schemas = {(s.domain, s.name): s for s in state.get_all_operator_schema()}
+    for kernel in contrib.table:
+        found = schemas.get((kernel.domain, kernel.op_type))
+        found = found or schemas["", kernel.op_type]
+        parameters = list(inspect.signature(kernel.function).parameters.values())
+        inputs = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        assert len(inputs) == len(found.inputs), kernel.op_type
+        ours = {
+            p.name: "required" if p.default is p.empty else p.default
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY and p.name != "call"
+        }
+        theirs = {name: _default(entry) for name, entry in found.attributes.items()}
+        assert ours == theirs, kernel.op_type
+        assert kernel.function.__doc__
+
+
+def _default(entry):
+    if entry.required:
+        return "required"
+    proto = onnx.AttributeProto()
+    proto.ParseFromString(entry._default_value)
+    if not proto.type:
+        return None
+    value = onnx.helper.get_attribute_value(proto)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+@given(SEEDS, TYPES, st.sampled_from(["Gelu", "QuickGelu", "FastGelu"]))
+def test_gelus(seed, dtype, op):
+    check(op, [Numbers(seed, dtype).floats(3, 5) * 3])
+
+
+@given(SEEDS, TYPES)
+def test_gelus_of_sums(seed, dtype):
+    numbers = Numbers(seed, dtype)
+    x, bias = numbers.floats(2, 3, 4), numbers.floats(4)
+    check("BiasGelu", [x, bias])
+    check("FastGelu", [x, bias])
+    check("QuickGelu", [x], alpha=1.25)
+
+
+@given(SEEDS, TYPES, st.sampled_from([(2, 3, 4), (1, 3, 4), (3, 4)]), st.booleans())
+def test_layers_are_normalized_after_a_sum(seed, dtype, shape, biased):
+    numbers = Numbers(seed, dtype)
+    x, skip = numbers.floats(2, 3, 4), numbers.floats(*shape)
+    gamma, beta = numbers.floats(4), numbers.floats(4)
+    bias = numbers.floats(4) if biased else None
+    check("SkipLayerNormalization", [x, skip, gamma, beta, bias], epsilon=1e-5)
+    check("SkipSimplifiedLayerNormalization", [x, skip, gamma, bias], epsilon=1e-5)
+
+
+def test_the_sum_and_the_statistics_are_results_too():
+    x = np.array([[[1, 3]]], np.float16)
+    one = np.ones(2, np.float16)
+    y, mean, inverse, total = run(
+        "SkipLayerNormalization", [x, x, one, one * 0, one], 4, epsilon=0.0
+    )
+    assert y.tolist() == [[[-1, 1]]]
+    assert total.tolist() == [[[3, 7]]]
+    assert (mean.dtype, inverse.dtype) == (np.float32, np.float32)
+    assert (mean.item(), inverse.item()) == (5, 0.5)
+
+
+@given(SEEDS, TYPES, st.sampled_from([-1, 1]))
+def test_simplified_normalization_is_onnxruntimes(seed, dtype, axis):
+    numbers = Numbers(seed, dtype)
+    x, scale = numbers.floats(2, 3, 4), numbers.floats(*([4] if axis < 0 else [3, 4]))
+    inputs, attributes = [x, scale], {"axis": axis}
+    op = "SimplifiedLayerNormalization"
+    want = by_onnxruntime(op, inputs, attributes, 17, "", 2)
+    got = run(op, inputs, 2, **attributes)
+    for ours, theirs in zip(got, want, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-2)
+
+
+@given(SEEDS, TYPES, st.booleans(), st.booleans(), st.sampled_from([0, 1, 2]))
+def test_embeddings_are_summed_and_normalized(seed, dtype, masked, segments, places):
+    numbers = Numbers(seed, dtype)
+    ids = numbers.random.integers(0, 7, (2, 3)).astype(np.int32)
+    mask = numbers.random.integers(0, 2, (2, 3)).astype(np.int32) if masked else None
+    rows = (places, 3)
+    positions = numbers.random.integers(0, 5, rows).astype(np.int32) if places else None
+    inputs = [
+        ids,
+        ids % 2 if segments else None,
+        numbers.floats(7, 4),
+        numbers.floats(5, 4),
+        numbers.floats(2, 4) if segments else None,
+        numbers.floats(4),
+        numbers.floats(4),
+        mask,
+        positions,
+    ]
+    check("EmbedLayerNormalization", inputs, 3)
+
+
+FLAGS = st.sampled_from([0, 1])
+
+
+@given(SEEDS, FLAGS, FLAGS, FLAGS, FLAGS)
+def test_fused_products_are_transposed_first(seed, a_last, b_last, a_batch, b_batch):
+    numbers = Numbers(seed)
+
+    def stored(x, last, batch):
+        x = x.swapaxes(-1, -2) if last else x
+        return np.ascontiguousarray(np.moveaxis(x, -2, 0) if batch else x)
+
+    a, b = numbers.floats(2, 3, 4, 5), numbers.floats(2, 3, 5, 4)
+    inputs = [stored(a, a_last, a_batch), stored(b, b_last, b_batch)]
+    flags = {
+        "transA": a_last,
+        "transB": b_last,
+        "transBatchA": a_batch,
+        "transBatchB": b_batch,
+    }
+    check("FusedMatMul", inputs, alpha=0.5, **flags)
+
+
+ACTIVATIONS = {
+    "Relu": (),
+    "Sigmoid": (),
+    "Tanh": (),
+    "LeakyRelu": (0.25,),
+    "HardSigmoid": (0.25, 0.5),
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_are_fused_behind_products_and_convolutions(activation):
+    numbers = Numbers(1)
+    given_ = ACTIVATIONS[activation]
+    names = ("activation_alpha", "activation_beta")
+    attributes = dict(zip(names, given_, strict=False))
+    a, b, c = numbers.floats(3, 4), numbers.floats(5, 4), numbers.floats(5)
+    check("FusedGemm", [a, b, c], transB=1, activation=activation, **attributes)
+    attributes = {"activation_params": given_} if given_ else {}
+    x, w, b = numbers.floats(1, 4, 5, 5), numbers.floats(4, 4, 3, 3), numbers.floats(4)
+    for z in (None, numbers.floats(1, 4, 5, 5)):
+        check(
+            "FusedConv",
+            [x, w, b, z],
+            pads=[1, 1, 1, 1],
+            activation=activation,
+            **attributes,
+        )
+
+
+def test_channels_may_come_last():
+    numbers = Numbers(2)
+    x, w, b = numbers.floats(2, 6, 5, 4), numbers.floats(3, 2, 2, 4), numbers.floats(3)
+    got = run("NhwcConv", [x, w, b], strides=[2, 1])[0]
+    inputs = [np.moveaxis(x, -1, 1), np.moveaxis(w, -1, 1), b]
+    want = run_node("Conv", inputs, {"strides": [2, 1]})[0]
+    np.testing.assert_allclose(got, np.moveaxis(want, 1, -1), rtol=1e-5)
+
+
+@given(SEEDS)
+def test_inverses_and_distances(seed):
+    numbers = Numbers(seed)
+    x = numbers.floats(2, 3, 3) + 4 * np.eye(3, dtype=np.float32)
+    check("Inverse", [x])
+    a, b = numbers.floats(4, 3), numbers.floats(5, 3)
+    check("CDist", [a, b], metric="euclidean")
+    check("CDist", [a, b], metric="sqeuclidean")
+
+
+def test_old_names_of_standard_operators():
+    numbers = Numbers(3)
+    x = numbers.floats(2, 3, 4)
+    check("Trilu", [x, np.array(-1)], upper=0)
+    check("Pad", [x[0], np.array([[1, 0, 0, 2]])], mode="edge")
+    check("Pad", [x[0], np.array([1, 0, 0, 2]), np.array([7], np.float32)])
+    check("Unique", [np.array([2, 1, 1, 3, 4, 3], np.float32)], 3)
+
+
+BYTES = st.sampled_from([np.uint8, np.int8])
+
+
+class Quantized(Numbers):
+    def __init__(self, seed, dtype):
+        super().__init__(seed, dtype)
+        self.limits = np.iinfo(dtype)
+
+    def values(self, *shape):
+        low, high = self.limits.min, self.limits.max + 1
+        return self.random.integers(low, high, shape).astype(self.dtype)
+
+    def scale(self):
+        return np.array(self.random.uniform(0.01, 0.1), np.float32)
+
+    def parameters(self):
+        return self.scale(), self.values()
+
+
+@given(SEEDS, BYTES)
+def test_quantized_arithmetic(seed, dtype):
+    q = Quantized(seed, dtype)
+    for op in ("QLinearAdd", "QLinearMul"):
+        a, b = (q.values(3, 4), *q.parameters()), (q.values(4), *q.parameters())
+        check(op, [*a, *b, *q.parameters()], steps=1)
+    x = (q.values(3, 4), *q.parameters())
+    check("QLinearLeakyRelu", [*x, *q.parameters()], steps=1, alpha=0.25)
+    fine = np.array(1 / 256, np.float32)
+    check("QLinearSigmoid", [*x, fine, q.values()], steps=1)
+
+
+@given(SEEDS, BYTES, st.sampled_from([11, 13]), st.sampled_from([-1, 1]))
+def test_quantized_softmax(seed, dtype, opset, axis):
+    q = Quantized(seed, dtype)
+    lowest = np.array(q.limits.min, dtype)
+    inputs = [q.values(2, 3, 4), *q.parameters(), np.array(1 / 256, np.float32), lowest]
+    check("QLinearSoftmax", inputs, steps=1, opset=opset, axis=axis)
+
+
+@given(SEEDS, BYTES, FLAGS, FLAGS)
+def test_quantized_pooling(seed, dtype, last, padding):
+    q = Quantized(seed, dtype)
+    inputs = [q.values(2, 6, 5, 6), *q.parameters(), *q.parameters()]
+    check("QLinearGlobalAveragePool", inputs, steps=1, channels_last=last)
+    check(
+        "QLinearAveragePool",
+        inputs,
+        steps=1,
+        channels_last=last,
+        count_include_pad=padding,
+        kernel_shape=[2, 3],
+        pads=[1, 1, 0, 1],
+        strides=[2, 1],
+    )
+
+
+@given(SEEDS, BYTES)
+def test_quantized_concatenation(seed, dtype):
+    q = Quantized(seed, dtype)
+    scale, zero = q.parameters()
+    parts = [q.values(2, 3), *q.parameters(), q.values(2, 4), scale, zero]
+    check("QLinearConcat", [scale, zero, *parts], steps=1, axis=1)
+
+
+@given(SEEDS, BYTES, st.booleans(), st.booleans())
+def test_products_with_8_bit_weights(seed, dtype, by_column, biased):
+    q = Quantized(seed, dtype)
+    floats = Numbers(seed)
+    a, b = floats.floats(2, 3, 8), q.values(8, 5)
+    scale, zero = (abs(floats.floats(5)), q.values(5)) if by_column else q.parameters()
+    bias = floats.floats(5) if biased else None
+    check("DynamicQuantizeMatMul", [a, b, scale, zero, bias])
+    whole = floats.random.integers(0, 256, (2, 3, 8)).astype(np.uint8)
+    own = np.array(0.02, np.float32), np.array(3, np.uint8)
+    check("MatMulIntegerToFloat", [whole, b, own[0], scale, own[1], zero, bias])
+
+
+@given(
+    SEEDS,
+    st.sampled_from([2, 4, 8]),
+    st.sampled_from([(32, 16), (40, 16), (96, 32)]),
+    st.sampled_from(["default", "packed", "floats"]),
+    TYPES,
+)
+def test_products_with_weights_of_few_bits(seed, bits, sizes, zeros, dtype):
+    numbers = Numbers(seed, dtype)
+    (depth, block), rows = sizes, 5
+    blocks = -(-depth // block)
+    packed = (rows, blocks, block * bits // 8)
+    weights = numbers.random.integers(0, 256, packed).astype(np.uint8)
+    scales = numbers.floats(rows, blocks) / dtype(16)
+    shape = (rows, -(-blocks * bits // 8))
+    zero = {
+        "default": None,
+        "packed": numbers.random.integers(0, 256, shape).astype(np.uint8),
+        "floats": numbers.floats(rows, blocks),
+    }[zeros]
+    if zeros == "floats" and (bits == 8 or dtype is np.float16):
+        return  # onnxruntime has no such kernel
+    a = numbers.floats(2, 3, depth) / dtype(8)
+    attributes = {"K": depth, "N": rows, "bits": bits, "block_size": block}
+    check("MatMulNBits", [a, weights, scales, zero], **attributes)
+    check("MatMulNBits", [a, weights, scales, None, None, scales[:, 0]], **attributes)
+
+
+def test_many_rows_of_weights_are_unpacked_piece_by_piece():
+    numbers = Numbers(4)
+    depth, rows = 1024, 2000
+    weights = numbers.random.integers(0, 256, (rows, depth // 32, 16)).astype(np.uint8)
+    scales = numbers.floats(rows, depth // 32)
+    a = numbers.floats(3, depth)
+    got = run("MatMulNBits", [a, weights, scales], K=depth, N=rows, block_size=32)[0]
+    halves = np.stack([weights & 15, weights >> 4], axis=-1).reshape(rows, -1, 32)
+    full = ((halves - 8.0) * scales[..., None]).reshape(rows, depth)
+    np.testing.assert_allclose(got, a @ full.T, rtol=1e-3, atol=1e-1)
+
+
+def test_inputs_may_name_their_blocks():
+    weights = np.full((1, 2, 8), 0x99, np.uint8)
+    scales = np.array([[1, 10]], np.float32)
+    order = np.array([0, 1] * 16, np.int32)
+    inputs = [np.eye(32, dtype=np.float32), weights, scales, None, order]
+    got = run("MatMulNBits", inputs, K=32, N=1, block_size=16)[0]
+    assert got.ravel().tolist() == [1, 10] * 16
+
+
+@given(SEEDS, st.sampled_from([4, 8]), TYPES, st.booleans(), st.booleans())
+def test_gathered_rows_are_dequantized(seed, bits, dtype, zeros, beyond):
+    numbers = Numbers(seed, dtype)
+    each = 8 // bits
+    data = numbers.random.integers(0, 256, (7, 32 // each)).astype(np.uint8)
+    zero = numbers.random.integers(0, 256, (7, 2 // each)).astype(np.uint8)
+    indices = numbers.random.integers(-7, 7 + 3 * beyond, (2, 3))
+    scales = numbers.floats(7, 2)
+    inputs = [data, indices, scales, zero if zeros else None]
+    check("GatherBlockQuantized", inputs, bits=bits, block_size=16)
+
+
+ONES = np.ones((2, 2), np.float32)
+SCALE = np.array(1, np.float32)
+ZERO = np.array(0, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes", "message"),
+    [
+        ("FusedGemm", [ONES, ONES], {"activation": "Step"}, "no fused activation"),
+        ("Inverse", [np.ones((2, 3))], {}, "square matrices"),
+        ("Inverse", [np.zeros((2, 2))], {}, "cannot be inverted"),
+        ("CDist", [ONES, ONES], {"metric": "cosine"}, "no distance"),
+        ("CDist", [ONES, np.ones((2, 3))], {}, "as many columns"),
+        ("Unique", [ONES], {}, "takes a vector"),
+        ("SkipLayerNormalization", [ONES, ONES[:1], ONES[0]], {}, "skip of shape"),
+        ("SkipLayerNormalization", [ONES, ONES, ONES], {}, "gamma"),
+        ("QLinearConcat", [SCALE, ZERO, ZERO[None]], {"axis": 0}, "in threes"),
+        ("QLinearSigmoid", [ZERO[None], ONES, ZERO, SCALE], {}, "must be one number"),
+        (
+            "MatMulNBits",
+            [ONES, ZERO, ONES],
+            {"K": 2, "N": 1, "bits": 3, "block_size": 16},
+            "3 bits",
+        ),
+        (
+            "MatMulNBits",
+            [ONES, ZERO, ONES],
+            {"K": 2, "N": 1, "block_size": 24},
+            "power of two",
+        ),
+        (
+            "MatMulNBits",
+            [ONES, ZERO, ONES],
+            {"K": 3, "N": 1, "block_size": 16},
+            "has not K = 3",
+        ),
+        (
+            "GatherBlockQuantized",
+            [ZERO.reshape(1, 1), np.zeros(1, np.int64), ONES],
+            {"gather_axis": 1},
+            "cannot be gathered",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(op, inputs, attributes, message):
+    with pytest.raises(EngineError, match=message):
+        run(op, inputs, **attributes)
+
+
+def test_words_without_an_embedding_are_refused():
+    table = np.ones((2, 2), np.float32)
+    one = np.ones(2, np.float32)
+    inputs = [np.array([[5]], np.int32), None, table, table, None, one, one]
+    with pytest.raises(EngineError, match="beyond the 2 embeddings"):
+        run("EmbedLayerNormalization", inputs)
