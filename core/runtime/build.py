@@ -23,7 +23,7 @@ from runtime.model import Source, load
 from runtime.partition import Assignment, cut, cut_all
 from runtime.passes import simplify
 from runtime.passes.lower import lowered
-from runtime.placement import record
+from runtime.placement import record, tell_little
 from runtime.plan import Devices, Placed, Plan, StepFailed, runner
 from runtime.plugin import HOST, Partition, Unsupported
 from runtime.providers import Elsewhere, Providers, Request, resolve
@@ -128,6 +128,7 @@ class Runnable:
         seconds["partition"] = divided - simplified
         seconds["compile"] = time.perf_counter() - divided
         record(self.report, self.providers, self._section.sections(), self.model.path)
+        tell_little(self.report, self.providers)
 
     @property
     def section(self) -> _Section:

@@ -26,7 +26,7 @@ class Event:
     """Something that did not go as asked: which provider, at which stage, and why.
 
     ``stage`` is one of ``import``, ``probe``, ``get_capability``, ``compile``, ``run``,
-    ``cost`` or ``request``.
+    ``cost``, ``placement`` or ``request``.
     """
 
     provider: str
@@ -50,6 +50,7 @@ _FAILED = {
     "compile": "did not compile a partition",
     "run": "failed while running",
     "cost": "was not given an island",
+    "placement": "took little of the model",
 }
 
 
@@ -212,6 +213,11 @@ class Report:
         """Record something that is no fault, such as an island not worth a transfer."""
         self.events.append(event)
         logger.info("%s", event)
+
+    def tell(self, event: Event) -> None:
+        """Record something the user should see, though nothing failed."""
+        self.events.append(event)
+        warn_once(event)
 
     def fallback(self, event: Event, cause: BaseException | None = None) -> None:
         """Record a fault: warn once per provider and reason, or raise when strict."""

@@ -54,9 +54,6 @@ Exceptions are Attention's fourth output, pools whose output size is rounded up,
 casts to and from floats of eight bits.
 """
 
-_FLOOR = 13
-"""The opset below which none is looked for: negative axes were not allowed everywhere."""
-
 _EIGHT_BIT_FLOATS = frozenset((17, 18, 19, 20, 24))
 
 
@@ -85,7 +82,7 @@ def _is_exception(node: Node) -> bool:
 @cache
 def newest() -> int:
     """Return the newest opset that both this release and the onnx package know."""
-    return min(NEWEST, onnx.defs.onnx_opset_version())
+    return min(NEWEST, int(onnx.defs.onnx_opset_version()))
 
 
 @cache
@@ -100,8 +97,8 @@ def lowest(node: Node) -> int:
     found = schema(node.domain, node.op_type, node.version)
     if found is None:
         return node.version
-    since: int = found.since_version
-    if node.domain or not is_current(node):
+    since = int(found.since_version)
+    if node.domain or not is_current(node) or _is_exception(node):
         return since
     for version in _history(node.op_type, since):
         if version == since or _admits(version, node):
@@ -126,13 +123,15 @@ def means_the_same(node: Node, version: int) -> bool:
 
 @cache
 def _history(op_type: str, until: int) -> tuple[int, ...]:
-    """Return the versions of one meaning up to one of them, ascending."""
-    found, version = {until}, max(_FLOOR, SAME.get(op_type, until))
-    for opset in range(version, until):
-        since = _since(op_type, opset)
-        if since >= SAME[op_type]:
-            found.add(since)
-    return tuple(sorted(found))
+    """Return the versions of one meaning up to one of them, ascending.
+
+    Those before 11 are left out where 11 is one: it allowed negative axes and indices.
+    """
+    first = SAME.get(op_type, until)
+    found = {_since(op_type, opset) for opset in range(first, until + 1)}
+    if 11 in found:
+        first = 11
+    return tuple(sorted(version for version in found if first <= version <= until))
 
 
 def _admits(version: int, node: Node) -> bool:

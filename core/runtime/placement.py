@@ -8,12 +8,18 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from runtime.cost import boundary_bytes, work
-from runtime.explain import NodeRecord, PartitionRecord, Report, value_label
+from runtime.explain import (
+    Event,
+    NodeRecord,
+    PartitionRecord,
+    Report,
+    value_label,
+)
 from runtime.graph import Graph, Node
 from runtime.partition import Assignment
 from runtime.plan import Placed, Plan
 from runtime.plugin import Partition
-from runtime.providers import Providers
+from runtime.providers import HOST_ALIAS, Providers
 from runtime.valuetypes import describe
 
 
@@ -44,6 +50,34 @@ def record(
         _section(report, section, total)
         if section.placed:
             placement.transfers += section.plan().transfers
+
+
+LITTLE = 0.5
+"""The share of the work below which a provider asked for took little."""
+
+
+def tell_little(report: Report, providers: Providers) -> None:
+    """Say in one line which provider asked for took little or nothing, and why."""
+    placement = report.placement
+    silent = {event.provider for event in report.events if event.stage != "cost"}
+    for name in providers.names:
+        share, count = placement.share(name), placement.counts().get(name, 0)
+        if share >= LITTLE or name in silent or HOST_ALIAS in providers.info(name).aliases:
+            continue
+        refused = Counter(
+            (node.op_type, node.refusals[name])
+            for node in placement.nodes
+            if name in node.refusals
+        )
+        top = ", ".join(
+            f"{op} x{number} ({reason})" for (op, reason), number in refused.most_common(3)
+        )
+        reason = (
+            f"{count} of {len(placement.nodes)} nodes, {share:.0%} of the work; refused "
+            f"most: {top or 'nothing'}"
+        )
+        remedy = "session.explain() tells who runs what and why"
+        report.tell(Event(name, "placement", reason, remedy))
 
 
 def _section(report: Report, section: Any, total: float) -> None:

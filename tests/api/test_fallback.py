@@ -23,7 +23,7 @@ def test_a_failing_provider_is_named_with_its_reason_and_the_answer_is_right(
         session = ort.InferenceSession(dense(), providers=["BurningExecutionProvider"])
         result = session.run(None, {"x": X})[0]
     np.testing.assert_allclose(result, dense_reference(X), rtol=1e-5, atol=1e-6)
-    events = session.explain().events
+    events = [e for e in session.explain().events if e.stage != "placement"]
     assert [e.provider for e in events] == ["BurningExecutionProvider"]
     assert events[0].stage == stage
     assert "on fire" in events[0].reason

@@ -329,6 +329,24 @@ def test_faults_are_logged_too(registered, caplog):
     assert "CUDAExecutionProvider" in caplog.text
 
 
+def test_a_provider_that_takes_little_is_said_in_one_line(registered):
+    registered(Choosy("AnyExecutionProvider", ["Relu"]))
+    with pytest.warns(ort.FallbackWarning) as caught:
+        session = ort.InferenceSession(dense(), providers=["AnyExecutionProvider"])
+    (told,) = [str(w.message) for w in caught]
+    assert "took little of the model: 1 of 4 nodes" in told
+    assert "MatMul x1 (AnyExecutionProvider does not like MatMul)" in told
+    assert "session.explain()" in told
+    assert session.explain().events[0].stage == "placement"
+
+
+def test_the_number_of_threads_is_told():
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    (part,) = ort.InferenceSession(dense(), options).explain().partitions
+    assert part.facts["threads"] == "1"
+
+
 def test_all_providers_are_known_by_name():
     names = ort.get_all_providers()
     assert names[-1] == "CPUExecutionProvider"

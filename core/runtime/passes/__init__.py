@@ -153,9 +153,4 @@ class _Run:
                     if not value.name and value.uses:
                         stem = node.origins[0] if node.origins else node.op_type
                         value.name = model.graph.fresh_name(stem or node.op_type)
-        if self._settings.passes == "none" and model.ir_version >= 4:
-            return
-        if model.ir_version < 4:
-            graph = model.graph
-            graph.inputs = [value for value in graph.inputs if value.const is None]
         model.ir_version = max(model.ir_version, 10)

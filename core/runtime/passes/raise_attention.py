@@ -11,7 +11,7 @@ Cases, around a Softmax over the last of four dims:
 4. Cast to float32 before the Softmax and back after it: ``softmax_precision``. A guard
    that turns NaN into 0 goes, because the operator gives 0 for a query without keys.
 5. Keys and values repeated for groups of query heads (Unsqueeze, Expand, Reshape): the
-   operator shares them itself.
+   operator shares them itself, and so does an Attention that was there before.
 
 A mask whose last dim may be 1 where there are more keys is expanded, since the operator
 pads instead of broadcasting. Past keys and values are joined outside. Where every key of
@@ -28,9 +28,10 @@ import numpy as np
 from runtime.graph import Graph, Node, Value
 from runtime.match import Index, scalar
 from runtime.passes import dims
+from runtime.passes import scores as sides
 from runtime.passes.edit import Draft, is_public, substitute, sweep
 from runtime.passes.scope import FLOATS, Scope
-from runtime.passes.scores import Scores, Side, keys, only_user, query, read
+from runtime.passes.scores import Scores, Side, only_user
 from runtime.schema import schema
 from runtime.valuetypes import Shape, numpy_dtype
 
@@ -39,7 +40,9 @@ def run(graph: Graph, scope: Scope) -> int:
     """Raise every attention of one graph; return how many."""
     if schema("", "Attention", scope.version) is None:
         return 0
-    return sum(_Attention(node, scope).raised() for node in Index(graph).of("Softmax"))
+    index = Index(graph)
+    shared = sum(_share(node, scope) for node in index.of("Attention"))
+    return shared + sum(_Attention(n, scope).raised() for n in index.of("Softmax"))
 
 
 class _Attention:
@@ -60,10 +63,11 @@ class _Attention:
         source = softmax.inputs[0]
         if last is None or source is None or facts.rank(source) != 4:
             return False
-        scores = read(self._uncast(source))
+        scores = sides.read(self._uncast(source))
         if scores is None or not self._precision_fits(scores, last):
             return False
-        left, right = query(scores.product.inputs[0]), keys(scores.product.inputs[1])
+        left = sides.query(scores.product.inputs[0])
+        right = sides.keys(scores.product.inputs[1])
         if left is None or right is None:
             return False
         scale = scores.scale * left.scale * right.scale
@@ -125,7 +129,9 @@ class _Attention:
         k = right.shape(facts.shape(right.value))
         if q is None or k is None or v is None or {len(q), len(k), len(v)} != {4}:
             return False
-        shared = _shared(right, last.inputs[1], self._scope)
+        shared = None
+        if right.is_plain:
+            shared = _shared(right.value, last.inputs[1], self._scope)
         if None in (*q[:3], *k[:3]) or q[:2] != k[:2] or k[:2] != v[:2]:
             return False
         if not all(self._mask_fits(mask.value, q, k) for mask in scores.masks):
@@ -198,13 +204,28 @@ def _guard(value: Value) -> list[Node]:
     return [test, choice] if scalar(zero.constant()) == 0 else []
 
 
+def _share(node: Node, scope: Scope) -> bool:
+    """Let an Attention without past read each head of keys and values once."""
+    if node.domain or any(value is not None for value in node.inputs[4:]):
+        return False
+    if any(value.uses or is_public(value) for value in node.outputs[1:]):
+        return False
+    shared = _shared(node.inputs[1], node.inputs[2], scope)
+    if shared is None:
+        return False
+    repeated = [value.producer for value in node.inputs[1:3] if value is not None]
+    node.set_input(1, shared[0])
+    node.set_input(2, shared[1])
+    sweep(before for before in repeated if before is not None)
+    return True
+
+
 def _shared(
-    right: Side, value: Value | None, scope: Scope
+    keys: Value | None, values: Value | None, scope: Scope
 ) -> tuple[Value, Value] | None:
     """Return keys and values as they are before each head is repeated for its group."""
-    if value is None or not right.is_plain:
-        return None
-    k, v = _unrepeated(right.value, scope), _unrepeated(value, scope)
+    k = _unrepeated(keys, scope) if keys is not None else None
+    v = _unrepeated(values, scope) if values is not None else None
     if k is None or v is None:
         return None
     k_shape, v_shape = scope.facts.shape(k), scope.facts.shape(v)

@@ -11,6 +11,7 @@ from runtime.settings import Settings
 
 from runtime_ep_cpu.limits import Limited
 from runtime_ep_cpu.ops import random, table
+from runtime_ep_cpu.threads import Threaded
 
 
 class CpuProvider:
@@ -22,12 +23,12 @@ class CpuProvider:
         return table.capability(nodes)
 
     @hookimpl
-    def compile(
-        self, partition: Partition, settings: Settings
-    ) -> TableExecutable | Limited:
+    def compile(self, partition: Partition, settings: Settings) -> Threaded:
         """Bind each node to its kernel."""
-        made = table.executable(partition, settings)
-        return Limited(made, settings.maximum_bytes) if settings.maximum_bytes else made
+        made: TableExecutable | Limited = table.executable(partition, settings)
+        if settings.maximum_bytes:
+            made = Limited(made, settings.maximum_bytes)
+        return Threaded(made, settings.intra_op_threads)
 
     @hookimpl
     def data_transfer(self, source: Device, target: Device) -> None:

@@ -131,9 +131,10 @@ def gather_block_quantized(
             f"quantized along axis {quantize}"
         )
     length = data.shape[gather]
-    places = np.where(indices < 0, indices + length, indices)
+    xp = namespace_of(data, indices)
+    places = xp.where(indices < 0, indices + length, indices)
     known = (places >= 0) & (places < length)
-    places = np.where(known, places, 0)
+    places = xp.where(known, places, 0)
     unit = bits if packed else 0
     values = _numbers(_taken(data, places, gather, length), unit)
     shift = gather - rank
@@ -154,7 +155,7 @@ def gather_block_quantized(
 def _taken(x: Any, places: Any, axis: int, length: int) -> Any:
     """Gather; a scale that is shared by all slices stays as it is."""
     shared = x.shape[axis] == 1 and length != 1
-    return x.take(np.zeros_like(places) if shared else places, axis=axis)
+    return x.take(places * 0 if shared else places, axis=axis)
 
 
 def _numbers(x: Any, bits: int) -> Any:

@@ -99,7 +99,7 @@ def group_query_attention(
     else:
         y, scores = attended(q, *used, scoring, masking)
     if shown == 2:
-        scores[np.isneginf(scores)] = 0
+        scores[namespace_of(scores).isneginf(scores)] = 0
     return y, *present, scores
 
 

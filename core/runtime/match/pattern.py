@@ -8,8 +8,8 @@ from types import EllipsisType
 
 import numpy as np
 
-from runtime.attempt import Attempt, Then, say
 from runtime.graph import Node, Value
+from runtime.match.attempt import Attempt, Then, say
 
 COMMUTATIVE = frozenset(
     ("Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min", "Sum", "Mean")
