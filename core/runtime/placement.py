@@ -62,7 +62,11 @@ def tell_little(report: Report, providers: Providers) -> None:
     silent = {event.provider for event in report.events if event.stage != "cost"}
     for name in providers.names:
         share, count = placement.share(name), placement.counts().get(name, 0)
-        if share >= LITTLE or name in silent or HOST_ALIAS in providers.info(name).aliases:
+        if (
+            share >= LITTLE
+            or name in silent
+            or HOST_ALIAS in providers.info(name).aliases
+        ):
             continue
         refused = Counter(
             (node.op_type, node.refusals[name])
@@ -70,7 +74,8 @@ def tell_little(report: Report, providers: Providers) -> None:
             if name in node.refusals
         )
         top = ", ".join(
-            f"{op} x{number} ({reason})" for (op, reason), number in refused.most_common(3)
+            f"{op} x{number} ({reason})"
+            for (op, reason), number in refused.most_common(3)
         )
         reason = (
             f"{count} of {len(placement.nodes)} nodes, {share:.0%} of the work; refused "
