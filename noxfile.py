@@ -28,7 +28,9 @@ def install(session: nox.Session, *groups: str) -> None:
 def tests(session: nox.Session) -> None:
     """Unit, contract, property (few examples) and node tests. 5 min, 120 MB."""
     install(session, "test", "peers")
-    session.run("pytest", "-n", "auto", "-m", "not slow", *session.posargs)
+    session.run(
+        "pytest", "-n", "auto", "-m", "not slow and not packaging", *session.posargs
+    )
 
 
 @nox.session

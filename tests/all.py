@@ -15,6 +15,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+QUICK = "not slow and not packaging"
 
 
 def requirements(group: str, groups: dict[str, list]) -> list[str]:
@@ -55,7 +56,7 @@ def main() -> int:
             [tools / "ruff", "format", "--check", "."],
             [tools / "lint-imports"],
             [python, "-m", "mypy", "core/runtime"],
-            [python, "-m", "pytest", "-q", "-n", "2", "-m", "not slow", *sys.argv[1:]],
+            [python, "-m", "pytest", "-q", "-n", "2", "-m", QUICK, *sys.argv[1:]],
         ]
         for check in checks:
             sys.stdout.write(f"\n== {' '.join(str(part) for part in check[:4])}\n")

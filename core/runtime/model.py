@@ -22,7 +22,7 @@ from runtime.graph import (
     Tensor,
     Value,
 )
-from runtime.schema import domains, operators, schema, versions
+from runtime.schema import STRAY, domains, operators, schema, versions
 from runtime.settings import Settings
 from runtime.valuetypes import (
     ELEMENT_TYPES,
@@ -528,7 +528,7 @@ def validate(model: Model) -> None:
 def _validate_node(node: Node) -> None:
     found = schema(node.domain, node.op_type, node.version)
     if found is None:
-        if node.domain in domains():
+        if node.domain in domains() and (node.domain, node.op_type) not in STRAY:
             raise errors.UnknownOperator(
                 f"no operator {node.op_type} in domain {node.domain or 'ai.onnx'} at "
                 f"opset {node.version} (node {node.name!r}){_since(node)}"

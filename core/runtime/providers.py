@@ -12,6 +12,7 @@ from typing import Any
 
 import pluggy
 
+from runtime import hooktrace
 from runtime.errors import OptionError, ProviderNotFound, TransferUnavailable, near
 from runtime.explain import Event, Report
 from runtime.plugin import (
@@ -260,6 +261,7 @@ class Providers:
         self._settings = settings
         self._manager = pluggy.PluginManager("runtime")
         self._manager.add_hookspecs(ProviderSpec)
+        hooktrace.watch(self._manager)
         self._own: dict[str, Settings] = {}
         self._installed: dict[str, Installed] = {}
         self._hooks: dict[tuple[str, str], Any] = {}

@@ -17,6 +17,10 @@ def schema(domain: str, op_type: str, version: int) -> Any:
         return None
 
 
+STRAY = frozenset({("", "SimplifiedLayerNormalization")})
+"""Operators that files carry in a standard domain although the standard lacks them."""
+
+
 @cache
 def domains() -> frozenset[str]:
     """Return the domains the standard defines operators for."""

@@ -18,7 +18,7 @@ END = 2**31 - 1
 _Poly = dict[tuple[str, ...], int]
 _LIMIT = 8
 _TOKEN = re.compile(r"\s*(\d+|[A-Za-z_][\w.]*|//|[-+*(),])")
-_HYPHEN = re.compile(r"\w-|\d[A-Za-z_]")
+_HYPHEN = re.compile(r"\w-|(?<![\w.])\d+[A-Za-z_]")
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
@@ -196,7 +196,7 @@ def _times(a: _Poly, b: _Poly) -> _Poly:
 
 def _over(above: _Poly, below: _Poly) -> _Poly | None:
     exact = _quotient(above, below)
-    if exact is not None and _times(exact, below) == above:
+    if exact is not None:
         return exact
     divisor = _format(below)
     if not isinstance(divisor, int) or divisor < 1:
@@ -211,18 +211,19 @@ def _over(above: _Poly, below: _Poly) -> _Poly | None:
 
 
 def _quotient(above: _Poly, below: _Poly) -> _Poly | None:
-    """Divide every term by the only one below, or else the leading terms."""
-    if not above or not below:
-        return above if below else None
-    parts, m = _leading(below)
-    terms = above if len(below) == 1 else dict([_leading(above)])
+    """Divide by leading terms until nothing, or no multiple of the divisor, is left."""
     result: _Poly = {}
-    for key, count in terms.items():
+    parts, m = _leading(below)
+    for _ in range(2 * _LIMIT):
+        if not above or not below:
+            break
+        key, count = _leading(above)
         rest = _without(key, parts)
         if rest is None or count % m:
             return None
-        result[rest] = count // m
-    return result
+        result = _sum(result, {rest: count // m})
+        above = _sum(above, _times({rest: count // m}, below), -1)
+    return result if below and not above else None
 
 
 def _smaller(a: _Poly, b: _Poly) -> _Poly:

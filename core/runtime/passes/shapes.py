@@ -86,13 +86,17 @@ def _integer(
     """Cases 1 and 2."""
     content, shape = scope.facts.content(output), scope.facts.shape(output)
     graph = node.graph
-    if content is None or None in content or graph is None or id(output) in public:
+    if content is None or None in content or graph is None:
+        return False
+    if id(output) in public and node.op_type == "Identity":
         return False
     if all(isinstance(item, int) for item in content):
         array = np.array(content, numpy_dtype(output.dtype or 7)).reshape(shape)  # type: ignore[arg-type]
         substitute(output, scope.constant(graph, array))
         sweep([node])
         return True
+    if id(output) in public:
+        return False
     key = (output.dtype, shape, content)
     first = seen.get(key)
     if first is None or first.producer is None or first.producer.graph is not graph:

@@ -182,7 +182,8 @@ def _printed(x: Any) -> Any:
     if x.dtype.kind in "biu":
         texts = [str(int(value)) for value in x.flat]
     else:
-        shortest = x.astype(np.str_).ravel().tolist()
+        plain = x if x.dtype.isbuiltin == 1 else x.astype(np.float32)
+        shortest = plain.astype(np.str_).ravel().tolist()
         texts = [SPECIAL_SPELLINGS.get(s, s).removesuffix(".0") for s in shortest]
     result = np.empty(len(texts), object)
     result[:] = texts
