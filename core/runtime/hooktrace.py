@@ -65,22 +65,31 @@ def _answers(answers: Sequence[Any]) -> str:
     claims = [answer for answer in answers if isinstance(answer, Claim)]
     refusals = sum(isinstance(answer, Refusal) for answer in answers)
     nodes = sum(len(claim.nodes) for claim in claims)
-    return f"{len(claims)} claims of {nodes} nodes, {refusals} refusals"
+    return ", ".join(
+        (
+            f"{_many(len(claims), 'claim')} of {_many(nodes, 'node')}",
+            _many(refusals, "refusal"),
+        )
+    )
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _brief(value: Any) -> str:
     match value:
         case Graph():
-            text = f"{value.name!r}, {len(value)} nodes"
+            text = f"{value.name!r}, {_many(len(value), 'node')}"
         case Partition(nodes=nodes):
             kinds = ", ".join(dict.fromkeys(node.op_type for node in nodes))
-            text = f"{len(nodes)} nodes on {value.device}: {kinds}"
+            text = f"{_many(len(nodes), 'node')} on {value.device}: {kinds}"
         case Settings(options=options):
             text = repr(dict(options))
         case Device():
             return str(value)
         case tuple():
-            return f"{len(value)} nodes"
+            return _many(len(value), "node")
         case None:
             return "None"
         case _:

@@ -9,7 +9,8 @@ import pytest
 import runtime as ort
 from models import dense, dense_reference
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+EXAMPLES = Path(__file__).parents[2] / "examples"
+sys.path.insert(0, str(EXAMPLES))
 
 
 @pytest.fixture
@@ -51,14 +52,20 @@ def test_ray_data_gives_equal_results(model):
     ray = pytest.importorskip("ray")
     from predict_with_ray import predict_dataset
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": str(EXAMPLES)}},
+    )
     try:
         x = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
-        dataset = ray.data.from_numpy(x).rename_columns({"data": "x"})
+        items = [{"id": index, "x": row} for index, row in enumerate(x)]
+        dataset = ray.data.from_items(items)
         rows = predict_dataset(model, dataset).take_all()
     finally:
         ray.shutdown()
-    got = {tuple(row["x"].tolist()): row["y"] for row in rows}
+    got = {row["id"]: row["y"] for row in rows}
     assert len(got) == 200
-    for row, want in zip(x, dense_reference(x), strict=True):
-        np.testing.assert_allclose(got[tuple(row.tolist())], want, rtol=1e-5)
+    for index, want in enumerate(dense_reference(x)):
+        np.testing.assert_allclose(got[index], want, rtol=1e-5)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.abilities import Context
 from runtime.api.exceptions import translated
 from runtime.api.feeds import Signature
 from runtime.api.options import RunOptions
-from runtime.build import Runnable
 from runtime.errors import EngineError, FeedError, near
+
+if TYPE_CHECKING:
+    from runtime.build import Runnable
 
 Call = Callable[..., list[Any]]
 

@@ -11,17 +11,20 @@ from typing import Any
 from runtime.api.binding import IOBinding
 from runtime.api.call import bound_call
 from runtime.api.environment import host_name, severity
-from runtime.api.exceptions import Fail, InvalidArgument, translation
+from runtime.api.exceptions import (
+    Fail,
+    InvalidArgument,
+    ModelLoadCanceled,
+    translation,
+)
 from runtime.api.known import elsewhere
 from runtime.api.metadata import ModelMetadata, NodeArg
 from runtime.api.options import RunOptions, SessionOptions, settings_of
 from runtime.api.requests import requests_of
 from runtime.api.values import OrtValue
-from runtime.build import build
 from runtime.explain import Placement
-from runtime.export import to_proto
 from runtime.graph import Graph
-from runtime.providers import usable
+from runtime.providers import Request, resolve, usable
 
 Providers = Sequence[str | tuple[str, Mapping[str, Any]]] | str | None
 
@@ -84,11 +87,9 @@ class InferenceSession:
         return requests_of(providers, provider_options)
 
     def _open(self) -> None:
-        from runtime.providers import Request
+        from runtime.build import build
 
         if self._options._cancelled:
-            from runtime.api.exceptions import ModelLoadCanceled
-
             raise ModelLoadCanceled("Model loading canceled due to user request.")
         with translation():
             settings = settings_of(self._options, self._strict)
@@ -106,6 +107,8 @@ class InferenceSession:
     def _write_optimized(self) -> None:
         path = self._options.optimized_model_filepath
         if path:
+            from runtime.export import to_proto
+
             with open(path, "wb") as file:
                 file.write(to_proto(self._runnable.model, "inline").SerializeToString())
 
@@ -275,8 +278,6 @@ def _copied(options: SessionOptions) -> SessionOptions:
 
 
 def _with_host(requests: list[Any], allowed: bool) -> list[Any]:
-    from runtime.providers import Request, resolve
-
     host = host_name()
     named = [
         r for r in requests if (e := resolve(r.name)) is not None and e.name == host

@@ -92,38 +92,20 @@ def _missing(required: list[str], found: list[dict[str, Any]]) -> list[str]:
 
 def examine(entry: Installed) -> dict[str, Any]:
     """Return what can be known of a provider: described, probed, and loaded if it can."""
-    from runtime.cli.machine import version_of
+    from runtime.cli.providers import describe
 
-    info, probe = entry.info, entry.probe()
-    reason, remedy, seconds = probe.reason, probe.remedy, 0.0
-    if probe.usable:
+    found, seconds = describe(entry), 0.0
+    if found["usable"]:
         began = time.perf_counter()
         try:
             entry.load()
         except Exception as error:
-            reason = f"it fails to load: {type(error).__name__}: {error}"
-            remedy = info.install and f"reinstall it: {info.install}"
+            found["usable"] = False
+            found["reason"] = f"it fails to load: {type(error).__name__}: {error}"
+            install = found["install"]
+            found["remedy"] = install and f"reinstall it: {install}"
         seconds = time.perf_counter() - began
-    elif not reason:
-        reason = "it found no device"
-    return {
-        "name": entry.name,
-        "aliases": list(info.aliases),
-        "version": info.version or version_of(entry.distribution),
-        "distribution": entry.distribution or "registered in this process",
-        "description": info.description,
-        "api": ["{}.{}".format(*low_high) for low_high in info.api],
-        "usable": probe.usable and not reason,
-        "reason": reason,
-        "remedy": remedy,
-        "devices": [str(device) for device in probe.devices],
-        "details": dict(probe.details),
-        "load_seconds": seconds,
-        "options": {
-            name: {"default": option.default, "help": option.help}
-            for name, option in info.options.items()
-        },
-    }
+    return {**found, "load_seconds": seconds}
 
 
 def _show(console: Console, data: dict[str, Any], options: bool) -> None:

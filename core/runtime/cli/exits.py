@@ -23,7 +23,7 @@ class Exit(IntEnum):
 
 _MEANINGS = {
     Exit.OK: "it worked",
-    Exit.CHECK_FAILED: "a check failed: outputs differ or are not finite",
+    Exit.CHECK_FAILED: "a check failed: outputs differ or are not finite, or a test fails",
     Exit.USAGE: "wrong usage: an argument, an input file or an option",
     Exit.PROVIDER: "a provider that was asked for is not usable",
     Exit.MODEL: "the model is invalid, or no provider supports it",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
-from runtime.cli import bench, compare, demo, doctor, inspect, run
+from runtime.cli import bench, compare, demo, doctor, ep, inspect, run
 from runtime.cli.exits import Exit
 from runtime.version import __version__
 
-VERBS = (run, inspect, compare, bench, doctor, demo)
+VERBS = (run, inspect, compare, bench, doctor, ep, demo)
+"""One module per verb; one with `VERBS` of its own is a noun that groups them."""
+
 ABOUT = "Run, inspect, compare and measure ONNX models."
 
 
@@ -31,22 +35,46 @@ def parser() -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     made.add_argument("--version", action="version", version=f"runtime {__version__}")
-    verbs: Any = made.add_subparsers(
+    _add(made, VERBS)
+    return made
+
+
+def _add(parser: ArgumentParser, modules: Sequence[ModuleType], noun: str = "") -> None:
+    """Add a parser for each module, and those of a noun below it."""
+    group: Any = parser.add_subparsers(
         title="verbs", metavar="VERB", dest="name", required=True
     )
-    for module in VERBS:
-        name = module.__name__.rpartition(".")[2]
-        about = (module.__doc__ or "").splitlines()[0]
-        verb = verbs.add_parser(
-            name,
-            help=about.rstrip("."),
+    for module in modules:
+        word = _word(module)
+        name = f"{noun} {word}".strip()
+        made = group.add_parser(
+            word,
+            help=(module.__doc__ or "").splitlines()[0].rstrip("."),
             description=module.ABOUT,
             epilog=f"examples:\n{module.EXAMPLES}",
             formatter_class=RawDescriptionHelpFormatter,
         )
-        module.add_arguments(verb)
-        verb.set_defaults(verb=module.run)
-    return made
+        if hasattr(module, "VERBS"):
+            _add(made, module.VERBS, name)
+        else:
+            module.add_arguments(made)
+            made.set_defaults(verb=module.run, name=name)
+
+
+def every_verb(
+    modules: Sequence[ModuleType] = VERBS, noun: str = ""
+) -> Iterator[tuple[str, ModuleType]]:
+    """Yield each verb's name, a noun's before it, and the module that holds it."""
+    for module in modules:
+        name = f"{noun} {_word(module)}".strip()
+        if hasattr(module, "VERBS"):
+            yield from every_verb(module.VERBS, name)
+        else:
+            yield name, module
+
+
+def _word(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 def exit_codes() -> str:

@@ -6,7 +6,7 @@ from argparse import Action, ArgumentParser
 from types import ModuleType
 
 from runtime.cli.exits import Exit
-from runtime.cli.parser import ABOUT, VERBS
+from runtime.cli.parser import ABOUT, every_verb
 
 _HEAD = f"""# The command `runtime`
 
@@ -29,13 +29,12 @@ are tried in the order given; the CPU comes last by itself.
 def markdown() -> str:
     """Return the whole page."""
     codes = [(f"`{code:d}`", code.meaning) for code in Exit]
-    verbs = [_verb(module) for module in VERBS]
+    verbs = [_verb(name, module) for name, module in every_verb()]
     exits = f"## Exit codes\n\n{_table(('Code', 'Meaning'), codes)}"
     return "\n".join([_HEAD, exits, *verbs])
 
 
-def _verb(module: ModuleType) -> str:
-    name = module.__name__.rpartition(".")[2]
+def _verb(name: str, module: ModuleType) -> str:
     parser = ArgumentParser(prog=f"runtime {name}", add_help=False)
     module.add_arguments(parser)
     rows = [
