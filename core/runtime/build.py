@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -165,28 +165,39 @@ class Runnable:
     def memory(self) -> dict[str, dict[str, int]]:
         """Return, by provider, bytes by purpose as the executables report them."""
         found: dict[str, dict[str, int]] = {}
-        for section in self.section.sections():
-            for placed in section.placed:
-                if isinstance(placed.executable, MemoryReporting):
-                    own = found.setdefault(placed.partition.provider, {})
-                    for purpose, count in placed.executable.memory().items():
-                        own[purpose] = own.get(purpose, 0) + count
+
+        def add(provider: str, executable: MemoryReporting) -> None:
+            told = {str(k): int(v) for k, v in executable.memory().items()}
+            own = found.setdefault(provider, {})
+            for purpose, count in told.items():
+                own[purpose] = own.get(purpose, 0) + count
+
+        self._each(self.section, MemoryReporting, add)
         return found
 
     def trim(self) -> None:
         """Let executables give back working memory."""
-        for section in self.section.sections():
-            for placed in section.placed:
-                if isinstance(placed.executable, Trimmable):
-                    placed.executable.trim()
+        self._each(self.section, Trimmable, lambda _, executable: executable.trim())
 
     def close(self) -> None:
         """Release what executables hold; no run may follow."""
         section, self._section = self._section, None
-        for part in section.sections() if section is not None else ():
+        if section is not None:
+            self._each(section, Closeable, lambda _, executable: executable.close())
+
+    def _each(
+        self, section: _Section, ability: Any, use: Callable[[str, Any], None]
+    ) -> None:
+        """Use an ability of every executable that has it; one that raises is reported."""
+        for part in section.sections():
             for placed in part.placed:
-                if isinstance(placed.executable, Closeable):
-                    placed.executable.close()
+                name = placed.partition.provider
+                try:
+                    if isinstance(placed.executable, ability):
+                        use(name, placed.executable)
+                except Exception as error:
+                    reason = f"{ability.__name__}: {type(error).__name__}: {error}"
+                    self.report.tell(Event(name, "ability", reason))
 
 
 class _Section:
@@ -277,11 +288,15 @@ class _Section:
                 )
                 if made is None:
                     raise Unsupported("its compile returned nothing")
+                for device in {part.device} - {HOST}:
+                    self.providers.transfer(HOST, device)
+                    self.providers.transfer(device, HOST)
+                limit = self.owner.settings.hang_warning
+                item = Placed.of(part, made, time.perf_counter() - began, limit)
             except Exception as error:
                 queue.extendleft(reversed(self._moved(part, "compile", error)))
                 continue
-            seconds = time.perf_counter() - began
-            placed.append(Placed(part, made, runner(made, part), seconds))
+            placed.append(item)
         return placed
 
     def _with_bodies(self, part: Partition) -> Partition:
@@ -304,7 +319,8 @@ class _Section:
         kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
         reason = f"{kind}{error}"
         labels = tuple(node.label for node in part.nodes)
-        self.report.fallback(Event(name, stage, reason, "", labels), error)
+        fault = not isinstance(error, Unsupported)
+        self.report.fallback(Event(name, stage, reason, "", labels, fault), error)
         for node in part.nodes:
             self.report.refuse(node, name, reason)
         before = {n for n in self.graph if n not in set(part.nodes)}
@@ -337,9 +353,8 @@ class _Section:
         kept: set[str] = set()
         gone: dict[str, Value] = {}
         for placed in self.placed:
-            told = getattr(placed.executable, "weights", {})
             for value in placed.partition.constants:
-                if told.get(value.name, "kept") == "kept":
+                if placed.weights.get(value.name, "kept") == "kept":
                     kept.add(value.name)
                 else:
                     gone[value.name] = value

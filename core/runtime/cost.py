@@ -169,4 +169,4 @@ def weigh(assignment: Assignment, providers: Providers, report: Report) -> None:
                 report.refuse(node, name, reason)
             assignment.ban(nodes, name)
             assignment.offer(providers.after(name), nodes)
-            report.note(Event(name, "cost", reason, "", labels))
+            report.note(Event(name, "cost", reason, "", labels, fault=False))

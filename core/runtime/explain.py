@@ -25,8 +25,9 @@ _lock = threading.Lock()
 class Event:
     """Something that did not go as asked: which provider, at which stage, and why.
 
-    ``stage`` is one of ``import``, ``probe``, ``get_capability``, ``compile``, ``run``,
-    ``cost``, ``placement`` or ``request``.
+    ``stage`` is one of ``import``, ``probe``, ``get_capability``, ``compile``,
+    ``data_transfer``, ``run``, ``ability``, ``hang``, ``cost``, ``placement`` or
+    ``request``. ``fault`` tells what broke from what was declined with a reason.
     """
 
     provider: str
@@ -34,6 +35,7 @@ class Event:
     reason: str
     remedy: str = ""
     nodes: tuple[str, ...] = ()
+    fault: bool = True
 
     def __str__(self) -> str:
         remedy = f"; {self.remedy}" if self.remedy else ""
@@ -48,7 +50,10 @@ _FAILED = {
     "probe": "is installed but not usable",
     "get_capability": "failed in get_capability",
     "compile": "did not compile a partition",
+    "data_transfer": "failed in data_transfer",
     "run": "failed while running",
+    "ability": "breaks its promises",
+    "hang": "may hang",
     "cost": "was not given an island",
     "placement": "took little of the model",
 }

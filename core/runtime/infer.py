@@ -19,13 +19,17 @@ logger = logging.getLogger("runtime")
 def infer(model: Model, settings: Settings) -> None:
     """Fill in the types of every value, in place.
 
-    Sizes given for symbolic dims replace the symbols first. Raises `ModelInvalid` for
-    element types that contradict each other.
+    Sizes given for symbolic dims replace the symbols first. A model with functions gets
+    types once they are inlined: before, each call would be gone through, which a small
+    file can make endless. Raises `ModelInvalid` for element types that contradict each
+    other.
     """
     _name_values(model.graph)
     if settings.dims or settings.denoted_dims:
         for graph in model.graph.all_graphs():
             _override(graph, settings)
+    if model.functions:
+        return
     try:
         proto = to_proto(model, "types")
     except UnicodeError as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Protocol
+from typing import Any, Protocol
 
 from runtime.explain import Event, Report
 from runtime.graph import Graph, Node, Value
@@ -95,12 +95,8 @@ class Assignment:
         for answer in answers:
             if isinstance(answer, Refusal):
                 reasons[answer.node] = answer.reason
-            elif isinstance(answer, Claim):
-                self._take(name, answer, free, shapes, reasons)
             else:
-                self._fault(
-                    name, f"it answered with {answer!r}, not a Claim or a Refusal"
-                )
+                self._take(name, answer, free, shapes, reasons)
         for node in free:
             self.report.refuse(node, name, reasons.get(node, "not claimed"))
         return list(free)
@@ -115,13 +111,29 @@ class Assignment:
                 nodes=tuple(nodes),
                 settings=self.providers.settings(name),
             )
-            return [answer for group in answers for answer in group or ()]
+            found = [answer for group in answers for answer in group or ()]
+            return [answer for answer in found if self._is_sound(name, answer)]
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             for node in nodes:
                 self.report.refuse(node, name, reason)
             self._fault(name, reason, error)
             return None
+
+    def _is_sound(self, name: str, answer: Any) -> bool:
+        """Whether an answer can be read; one that cannot is ignored, loudly."""
+        match answer:
+            case Refusal(node=Node()):
+                return True
+            case Claim(nodes=list() | tuple() as nodes, device=Device()) if nodes:
+                if all(isinstance(node, Node) for node in nodes):
+                    return True
+        self._fault(
+            name,
+            f"it answered with {answer!r:.200}, which is no claim of a list of nodes for "
+            "a device, nor a refusal of a node; it was ignored",
+        )
+        return False
 
     def _fault(
         self, name: str, reason: str, cause: BaseException | None = None

@@ -91,7 +91,6 @@ def _section(report: Report, section: Any, total: float) -> None:
     for part, item in zip(parts, placed, strict=True):
         index = len(report.placement.partitions)
         bounds = section.graph.bounds
-        executable = item.executable if item is not None else None
         report.placement.partitions.append(
             PartitionRecord(
                 index,
@@ -104,8 +103,8 @@ def _section(report: Report, section: Any, total: float) -> None:
                 boundary_bytes((*part.inputs, *part.outputs), bounds),
                 sum(work(node, bounds) for node in part.nodes) / total,
                 item.seconds if item is not None else 0.0,
-                dict(Counter(getattr(executable, "weights", {}).values())),
-                dict(getattr(executable, "facts", {})),
+                dict(Counter(item.weights.values())) if item is not None else {},
+                dict(item.facts) if item is not None else {},
                 section.path,
             )
         )

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from runtime.abilities import Context
 from runtime.errors import Cancelled, EngineError, FeedError
+from runtime.explain import Event
 from runtime.graph import Graph, Value
 from runtime.kernels import fill
 from runtime.plugin import HOST, Device, Executable, Partition
 from runtime.providers import Providers
 from runtime.valuetypes import SequenceType, TensorType, numpy_dtype
+from runtime.watchdog import watched
 
 Devices = tuple[tuple[Device, ...], tuple[Device | None, ...]]
 """Where inputs lie and where outputs are wanted; ``None`` leaves one where it is."""
@@ -39,41 +42,66 @@ class WrongResult(EngineError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
-    """A partition with the executable its provider made of it."""
+    """A partition with the executable its provider made of it, and what that says."""
 
     partition: Partition
     executable: Any
     run: Run
     seconds: float = 0.0
+    weights: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, partition: Partition, executable: Any, seconds: float, limit: float
+    ) -> Placed:
+        """Look up, once, all that an executable has to say; ``limit`` as in `watched`."""
+        run = watched(runner(executable, partition), partition.provider, "run", limit)
+        weights = dict(getattr(executable, "weights", {}))
+        facts = dict(getattr(executable, "facts", {}))
+        return cls(partition, executable, run, seconds, weights, facts)
 
 
 def runner(executable: Any, partition: Partition) -> Run:
     """Return the full calling form of an executable: checked, and serial if it must be."""
     if isinstance(executable, Executable):
         run: Run = executable.run
-    else:
+    elif callable(executable):
         run = _from_function(executable, partition)
+    else:
+        raise TypeError(f"compile returned {executable!r:.80}, which cannot be called")
     if not getattr(executable, "concurrent", True):
         run = _serial(run)
     return _checked(run, partition)
 
 
 def _from_function(function: Callable[..., Any], partition: Partition) -> Run:
-    """Adapt a plain function of arrays; a list is one value where a sequence is wanted."""
+    """Adapt a plain function of arrays; a list is one value where a sequence is wanted.
+
+    It is given read-only views, so that writing an input is an error and not a surprise.
+    """
     outputs = partition.outputs
     sequence = len(outputs) == 1 and isinstance(outputs[0].type, SequenceType)
 
     def run(
         inputs: Sequence[Any], outputs: Sequence[Any], context: Context
     ) -> Sequence[Any]:
-        made = function(*inputs)
+        made = function(*map(_read_only, inputs))
         several = isinstance(made, tuple) or (isinstance(made, list) and not sequence)
         results: Sequence[Any] = made if several else (made,)
+        results = [np.asarray(v) if isinstance(v, np.generic) else v for v in results]
         if not any(buffer is not None for buffer in outputs):
             return results
         return [fill(v, b) for v, b in zip(results, outputs, strict=True)]
 
     return run
+
+
+def _read_only(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.view()
+        value.flags.writeable = False
+    return value
 
 
 def _serial(run: Run) -> Run:
@@ -91,30 +119,30 @@ def _serial(run: Run) -> Run:
 def _checked(run: Run, partition: Partition) -> Run:
     """Compare what a provider returns with what the partition declares."""
     wanted = [
-        (value.name, numpy_dtype(value.dtype), len(value.shape or ()), value.shape)
+        (value.name, numpy_dtype(value.dtype))
         if isinstance(value.type, TensorType) and value.dtype
         else None
         for value in partition.outputs
     ]
+    who = partition.provider
 
     def checked(
         inputs: Sequence[Any], outputs: Sequence[Any], context: Context
     ) -> Sequence[Any]:
         results = run(inputs, outputs, context)
-        if results is None or len(results) != len(wanted):
-            count = "nothing" if results is None else f"{len(results)} values"
-            raise WrongResult(
-                f"{partition.provider} returned {count} for {len(wanted)} outputs"
-            )
+        several = isinstance(results, (list, tuple))
+        if not several or len(results) != len(wanted):
+            made = f"{len(results)} values" if several else type(results).__name__
+            raise WrongResult(f"{who} returned {made} for {len(wanted)} outputs")
         for result, expected in zip(results, wanted, strict=True):
             if expected is None:
                 continue
-            name, dtype, _, _ = expected
+            name, dtype = expected
             found = getattr(result, "dtype", None)
-            if found is not None and found != dtype:
+            if found is None or found != dtype:
+                found = type(result).__name__ if found is None else found
                 raise WrongResult(
-                    f"{partition.provider} returned {found} for {name!r}, which is "
-                    f"{dtype}"
+                    f"{who} returned {found} for {name!r}, which is {dtype}"
                 )
         return results
 
@@ -126,7 +154,7 @@ class Step:
     """Call ``run`` on some slots, store into others, then forget what nobody reads.
 
     ``bound`` tells, for each output of the last step, which of the caller's buffers it
-    may fill.
+    may fill; ``blame`` is whose device a transfer serves.
     """
 
     run: Run
@@ -134,6 +162,7 @@ class Step:
     outputs: tuple[int, ...]
     label: str
     placed: Placed | None = None
+    blame: Placed | None = None
     bound: tuple[int | None, ...] = ()
     frees: tuple[int, ...] = ()
     nothing: tuple[None, ...] = ()
@@ -155,6 +184,7 @@ class Plan:
         self._slots: dict[tuple[Value, Device, bool], int] = {}
         self._template: list[Any] = []
         self._home: dict[Value, Device] = {}
+        self._maker: dict[Value, Placed] = {}
         self.steps: list[Step] = []
         self.transfers: list[tuple[str, str, str]] = []
         self._inputs = self._place_inputs(inputs, input_devices)
@@ -165,6 +195,7 @@ class Plan:
             for value, device in zip(graph.outputs, output_devices, strict=True)
         )
         self._output_devices = tuple(output_devices)
+        self._makers = tuple(self._maker.get(value) for value in graph.outputs)
         self._bind_last()
         self._plan_frees()
         self._constants = tuple(
@@ -193,16 +224,23 @@ class Plan:
     def _place(self, item: Placed) -> None:
         part = item.partition
         inputs = tuple(
-            self._fetch(value, part.device, value in part.shape_only)
+            self._fetch(value, part.device, value in part.shape_only, item)
             for value in part.inputs
         )
         self._home.update(dict.fromkeys(part.outputs, part.device))
+        self._maker.update(dict.fromkeys(part.outputs, item))
         outputs = tuple(self._slot(value, part.device) for value in part.outputs)
         label = f"{part.provider}_{len(self.steps)}"
         nothing = (None,) * len(outputs)
         self.steps.append(Step(item.run, inputs, outputs, label, item, nothing=nothing))
 
-    def _fetch(self, value: Value, device: Device, shape_only: bool = False) -> int:
+    def _fetch(
+        self,
+        value: Value,
+        device: Device,
+        shape_only: bool = False,
+        reader: Placed | None = None,
+    ) -> int:
         """Return the slot that holds a value on a device, adding a transfer if needed."""
         home = self._home.get(value)
         if home is None:
@@ -218,7 +256,9 @@ class Plan:
             run = _copying(copy)
             label = f"{value.name}: {home} -> {device}"
             source = self._slot(value, home)
-            self.steps.append(Step(run, (source,), (target,), label, nothing=(None,)))
+            blame = reader if home == HOST else self._maker.get(value, reader)
+            step = Step(run, (source,), (target,), label, None, blame, nothing=(None,))
+            self.steps.append(step)
             if not shape_only:
                 self.transfers.append((value.name, str(home), str(device)))
         return target
@@ -287,9 +327,10 @@ class Plan:
         except Cancelled:
             raise
         except Exception as error:
-            if step.placed is None:
+            culprit = step.placed or step.blame
+            if culprit is None:
                 raise
-            raise StepFailed(step.placed, error) from error
+            raise StepFailed(culprit, error) from error
         if context.trace is not None:
             category = "Transfer" if step.placed is None else "Partition"
             context.trace.add(step.label, category, began, time.perf_counter_ns())
@@ -303,17 +344,28 @@ class Plan:
     ) -> list[Any]:
         """Give host results memory of their own and put bound ones where they belong."""
         borrowed = {id(root(value)) for value in (*inputs, *self._constants)}
-        for index, (value, device) in enumerate(
-            zip(values, self._output_devices, strict=True)
-        ):
+        given = []
+        for index, device in enumerate(self._output_devices):
             buffer = outputs[index] if outputs is not None else None
             if buffer is not None and device is not None:
-                if buffer is not value:
-                    self._into(value, buffer, device)
-                values[index] = buffer
+                if buffer is not values[index]:
+                    self._into(values[index], buffer, device)
+                given.append(buffer)
             elif device == HOST:
-                values[index] = owned(value, borrowed)
-        return values
+                if _is_free(values[index], borrowed) and is_kept(values, index):
+                    borrowed.add(id(root(values[index])))
+                    self._tell_kept(index)
+                given.append(owned(values[index], borrowed))
+            else:
+                given.append(values[index])
+        return given
+
+    def _tell_kept(self, index: int) -> None:
+        maker = self._makers[index]
+        if maker is not None:
+            reason = "it holds on to a result it returned; such results are copied"
+            event = Event(maker.partition.provider, "ability", reason)
+            self._providers.report.tell(event)
 
     def _into(self, value: Any, buffer: Any, device: Device) -> None:
         """Copy a result that was made elsewhere into the caller's buffer."""
@@ -325,11 +377,32 @@ class Plan:
         if device == HOST:
             buffer[...] = value
             return
-        copy = getattr(self._providers.transfer(device, device), "copy", None)
+        copy = self._providers.copier(device)
         if copy is None:
             buffer[...] = value
         else:
             copy(value, buffer)
+
+
+def is_kept(values: list[Any], index: int) -> bool:
+    """Whether whoever made a result still holds its memory, and may write it again.
+
+    Told from who holds the array that owns it: the run's slot, ``values``, the views of
+    it in there, and, here, a list and an argument.
+    """
+    held = [_owner(values[index])]
+    if type(held[0]) is not np.ndarray:
+        return False
+    if sys.getrefcount(held[0]) <= (4 if held[0] is values[index] else 3):
+        return False
+    known = sum((v is held[0]) + (_owner(v) is held[0]) for v in values)
+    return sys.getrefcount(held[0]) > known + 2
+
+
+def _owner(value: Any) -> Any:
+    """Return the array whose memory an array looks into, which may be itself."""
+    base = getattr(value, "base", None)
+    return value if base is None else base
 
 
 def root(value: Any) -> Any:
@@ -347,15 +420,26 @@ def owned(value: Any, borrowed: set[int]) -> Any:
     """
     if isinstance(value, list):
         return [owned(item, borrowed) for item in value]
+    if isinstance(value, np.generic):
+        return np.asarray(value)
     if not isinstance(value, np.ndarray):
         return value
-    bottom = root(value)
-    foreign = bottom.base is not None or not value.flags.writeable
-    if foreign or id(bottom) in borrowed or not value.flags.c_contiguous:
+    if not _is_free(value, borrowed):
         value = np.array(value, order="C")
-        bottom = value
-    borrowed.add(id(bottom))
+    borrowed.add(id(root(value)))
     return value
+
+
+def _is_free(value: Any, borrowed: set[int]) -> bool:
+    """Whether a result can be given away as it is, as far as the array tells."""
+    if not (isinstance(value, np.ndarray) and value.flags.writeable):
+        return False
+    bottom = root(value)
+    return (
+        bottom.base is None
+        and id(bottom) not in borrowed
+        and bool(value.flags.c_contiguous)
+    )
 
 
 def _copying(copy: Callable[[Any], Any]) -> Run:

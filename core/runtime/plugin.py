@@ -41,6 +41,7 @@ __all__ = [
 API_VERSION = (1, 0)
 hookspec = pluggy.HookspecMarker("runtime")
 hookimpl = pluggy.HookimplMarker("runtime")
+"""Marks a method as one of the provider's hooks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,5 +221,6 @@ class ProviderSpec:
     ) -> Callable[[Any], Any] | None:
         """Return a function that copies one value from one device to another, or ``None``.
 
-        The full form is an object with the methods of `runtime.abilities.Transfer`.
+        The full form is an object with the methods of `runtime.abilities.Transfer`. Where
+        both are one device, its ``copy`` fills memory that a caller has bound.
         """

@@ -25,6 +25,7 @@ from runtime.plugin import (
     ProviderSpec,
 )
 from runtime.settings import Settings
+from runtime.watchdog import watched
 
 GROUP, INFO_GROUP = "runtime.ep", "runtime.ep_info"
 HOST_ALIAS = "cpu"
@@ -51,25 +52,31 @@ class Installed:
         return self._info
 
     def _read_info(self) -> ProviderInfo:
-        if self.info_point is not None:
-            try:
+        try:
+            if self.info_point is not None:
                 found = self.info_point.load()
-                return found() if callable(found) else found  # type: ignore[no-any-return]
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                return ProviderInfo(self.name, probe=lambda: Probe(reason=reason))
-        attached = getattr(self.object, "info", None)
-        return attached if attached is not None else ProviderInfo(self.name)
+            else:
+                found = getattr(self.object, "info", None) or ProviderInfo(self.name)
+            found = found() if callable(found) else found
+            if not isinstance(found, ProviderInfo):
+                raise TypeError(f"its info is {found!r:.80}, not a ProviderInfo")
+            return found
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            return ProviderInfo(self.name, probe=lambda: Probe(reason=reason))
 
     def probe(self) -> Probe:
         """Ask once per process whether the provider can run here; never raises."""
         if self._probe is None:
-            self._probe = self._compatible() or self._ask()
+            self._probe = self._ask()
         return self._probe
 
     def _ask(self) -> Probe:
         try:
-            return self.info.probe()
+            found = self._compatible() or self.info.probe()
+            if not isinstance(found, Probe):
+                raise TypeError(f"it returned {found!r:.80}, not a Probe")
+            return found
         except Exception as error:
             return Probe(
                 reason=f"its probe raised {type(error).__name__}: {error}",
@@ -257,7 +264,7 @@ def _typed(provider: str, key: str, option: Option, value: Any) -> Any:
 class Providers:
     """The providers of one session, in fallback order, each with its own settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, report: Report) -> None:
         self._settings = settings
         self._manager = pluggy.PluginManager("runtime")
         self._manager.add_hookspecs(ProviderSpec)
@@ -265,6 +272,7 @@ class Providers:
         self._own: dict[str, Settings] = {}
         self._installed: dict[str, Installed] = {}
         self._hooks: dict[tuple[str, str], Any] = {}
+        self.report = report
         self.names: list[str] = []
 
     @classmethod
@@ -281,7 +289,7 @@ class Providers:
         `ProviderNotFound` for a name that is nobody's and `OptionError` for a bad option,
         whether or not the provider is usable.
         """
-        providers = cls(settings)
+        providers = cls(settings, report)
         for request in requests:
             entry = resolve(request.name)
             if entry is None:
@@ -334,7 +342,8 @@ class Providers:
         if key not in self._hooks:
             others = [self._manager.get_plugin(n) for n in self.names if n != name]
             self._hooks[key] = self._manager.subset_hook_caller(hook, others)
-        return self._hooks[key](**arguments)
+        limit = self._settings.hang_warning
+        return watched(self._hooks[key], name, hook, limit)(**arguments)
 
     def wrap(self, plugin: Any) -> None:
         """Register a plugin of hook wrappers, e.g. one that traces every call."""
@@ -359,9 +368,26 @@ class Providers:
             )
         return lambda value: up(down(value))
 
+    def copier(self, device: Device) -> Callable[[Any, Any], Any] | None:
+        """Return what copies within a device into given memory, if its owner can."""
+        return getattr(self._direct(device, device), "copy", None)
+
     def _direct(self, source: Device, target: Device) -> Callable[[Any], Any] | None:
-        direct = self._manager.hook.data_transfer
-        return direct(source=source, target=target)  # type: ignore[no-any-return]
+        """Ask one provider after the other, those that own a device first."""
+        kinds = {source.kind, target.kind} - {HOST.kind}
+        foreign = {
+            name: not kinds & {*self.info(name).device_kinds} for name in self.names
+        }
+        for name in sorted(self.names, key=foreign.__getitem__):
+            try:
+                found = self.call("data_transfer", name, source=source, target=target)
+            except Exception as error:
+                reason = f"{source} to {target}: {type(error).__name__}: {error}"
+                self.report.tell(Event(name, "data_transfer", reason))
+                continue
+            if found is not None:
+                return found  # type: ignore[no-any-return]
+        return None
 
 
 def _missing(

@@ -46,6 +46,8 @@ class Settings:
         function_node_limit: nodes that inlining functions may create in total.
         maximum_bytes: the largest single result a kernel may allocate; 0 is the
             machine's memory.
+        hang_warning: seconds after which a hook or a run that has not returned is
+            reported with its provider's name and its stack; 0 is never.
         name: how logs call the session.
         extra: further entries, unread by the engine, for providers that know them.
     """
@@ -74,5 +76,6 @@ class Settings:
     profiling: bool = False
     function_node_limit: int = 1_000_000
     maximum_bytes: int = 0
+    hang_warning: float = 0.0
     name: str = ""
     extra: Mapping[str, str] = field(default_factory=_empty)

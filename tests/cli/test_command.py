@@ -8,23 +8,32 @@ from pathlib import Path
 
 import pytest
 from runtime.cli.exits import Exit
-from runtime.cli.parser import VERBS
+from runtime.cli.parser import VERBS, every_verb
 from runtime.cli.reference import markdown
 
 ROOT = Path(__file__).parent.parent.parent
-NAMES = [module.__name__.rpartition(".")[2] for module in VERBS]
+WORDS = [module.__name__.rpartition(".")[2] for module in VERBS]
+NAMES = [name for name, _ in every_verb()]
 
 
 def test_help_names_every_verb_and_exit_code(call):
     result = call("--help")
     assert result.code == 0
-    assert all(f"    {name} " in result.out for name in NAMES)
+    assert all(f"    {word} " in result.out for word in WORDS)
     assert all(f"  {code:d}  {code.meaning}" in result.out for code in Exit)
+
+
+def test_a_nouns_help_names_its_verbs(call):
+    result = call("ep", "--help")
+    assert result.code == 0
+    own = [name.split()[1] for name in NAMES if name.startswith("ep ")]
+    assert own == ["list", "info", "test", "new"]
+    assert all(f"    {word} " in result.out for word in own)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_verb_has_json_quiet_debug_and_examples(name, call):
-    result = call(name, "--help")
+    result = call(*name.split(), "--help")
     assert result.code == 0
     for expected in ("--json", "--quiet", "--debug", "examples:", f"runtime {name}"):
         assert expected in result.out
@@ -51,6 +60,9 @@ def test_version(call):
     [
         ([], "VERB"),
         (["launch"], "invalid choice: 'launch'"),
+        (["ep"], "VERB"),
+        (["ep", "launch"], "invalid choice: 'launch'"),
+        (["ep", "new"], "NAME"),
         (["run"], "MODEL"),
         (["run", "m.onnx", "--dim", "batch"], "'batch' sets no dim"),
         (["run", "m.onnx", "--dim", "batch=many"], "batch=8"),

@@ -20,13 +20,13 @@ def array(*shape) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-def old(op, opset, shape, inputs=(), result=None, outputs=1, kind=FLOAT, **attributes):
+def old(op, opset, shape_, inputs=(), result=None, outputs=1, kind=FLOAT, **attributes):
     """Return a model of one old node of x and constants."""
     names = [f"c{index}" for index in range(len(inputs))]
     results = ["y", *(f"y{index}" for index in range(1, outputs))]
     return model(
         [node(op, ["x", *names], results, name="old", **attributes)],
-        {"x": (kind, list(shape))},
+        {"x": (kind, list(shape_))},
         dict.fromkeys(results, (kind, result)),
         dict(zip(names, inputs, strict=True)),
         opset=opset,
@@ -56,7 +56,7 @@ CASES = [
     ("Clip", 6, (2, 3), [], {"min": 0.0}),
     ("Clip", 1, (2, 3), [], {"max": 0.0}),
     ("TopK", 9, (2, 5), [], {"k": 2}),
-    ("TopK", 10, (2, 5), [np.array([3])], {"axis": 0}),
+    ("TopK", 10, (2, 5), [np.array([1])], {"axis": 0}),
     ("Dropout", 7, (2, 3), [], {"ratio": 0.4}),
     ("Dropout", 6, (2, 3), [], {"is_test": 1}),
     ("Reshape", 1, (2, 6), [], {"shape": [3, 4]}),
@@ -89,12 +89,7 @@ CASES = [
         "BatchNormalization",
         7,
         (2, 3, 4),
-        [
-            np.float32([1, 2, 3]),
-            np.float32([0, 1, 2]),
-            np.float32([0, 0, 1]),
-            np.ones(3, np.float32),
-        ],
+        [*np.float32([[1, 2, 3], [0, 1, 2], [0, 0, 1], [1, 1, 1]])],
         {"epsilon": 1e-3, "momentum": 0.8},
     ),
     ("Gemm", 6, (2, 3), [array(3, 4), array(4)], {"broadcast": 1, "alpha": 0.5}),
@@ -186,7 +181,7 @@ def test_batch_normalization_in_training_stays():
         9,
         (2, 3, 4),
         [np.ones(3, np.float32)] * 4,
-        outputs=3,
+        outputs=5,
     )
     assert the_node(simplified(proto, ONLY).graph, "BatchNormalization").version == 9
 

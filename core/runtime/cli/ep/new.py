@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runtime.cli.arguments import add_output
 from runtime.cli.console import Console
-from runtime.cli.ep.scaffold import Project
+from runtime.cli.ep.scaffold import SUFFIX, Project, camel
 from runtime.cli.exits import Exit, Stop
 
 ABOUT = """Write an installable project: entry points, a provider in under 60 lines that runs
@@ -53,19 +53,19 @@ def run(args: Namespace, console: Console) -> Exit:
     """Check the name, write the project, and say what to do next."""
     _check_name(args.provider)
     _check_vendor(args.vendor)
-    project = Project(args.provider, args.vendor or "", args.kernel_table)
-    _check_taken(project, console)
+    provider = _provider(args.provider, console)
+    project = Project(args.provider, provider, args.vendor or "", args.kernel_table)
     folder = Path(args.directory or project.distribution).expanduser()
     files = project.files()
     _write(folder, files)
-    console.line(f"{project.provider} is in {folder}:")
+    console.line(f"{provider} is in {folder}:")
     for path in files:
         console.line(f"  {path}")
     console.line("try next:")
     console.line(f"  cd {folder} && pip install -e . && pytest")
     console.result(
         {
-            "provider": project.provider,
+            "provider": provider,
             "distribution": project.distribution,
             "package": project.package,
             "directory": str(folder.resolve()),
@@ -100,26 +100,37 @@ def _check_vendor(vendor: str | None) -> None:
         raise Stop(f"--vendor: {vendor!r} holds a quote or a backslash")
 
 
-def _check_taken(project: Project, console: Console) -> None:
-    """Refuse a name that somebody has; warn of one that is nearly somebody's."""
-    from runtime.api.known import all_names
-    from runtime.providers import registry, resolve
+def _provider(name: str, console: Console) -> str:
+    """Return a provider name nobody here has; one that onnxruntime knows is spelt so.
 
-    names = {_short(name): name for name in all_names()}
-    entry = resolve(project.name) or resolve(project.provider)
-    taken = entry.name if entry is not None else names.get(_short(project.provider))
-    if taken:
-        where = "installed here" if taken in registry.all() else "known to onnxruntime"
+    `Stop` if an installed provider has it; a warning if it could be mistaken.
+    """
+    from runtime.api.known import all_names
+    from runtime.providers import resolve
+
+    made = camel(name) + SUFFIX
+    entry = resolve(name) or resolve(made)
+    if entry is not None:
+        source = f" ({entry.distribution})" if entry.distribution else ""
         raise Stop(
-            f"{project.name!r} is taken: {taken} is {where}; choose another name"
+            f"{name!r} is taken: {entry.name} is installed{source}; choose another name"
         )
-    near = get_close_matches(_short(project.provider), names, n=1, cutoff=0.85)
+    known = {_short(one): one for one in all_names()}
+    found = known.get(_short(made))
+    if found:
+        console.warn(
+            f"programs written for onnxruntime ask for {found}; take this name only if "
+            "the provider is meant for them"
+        )
+        return found
+    near = get_close_matches(_short(made), known, n=1, cutoff=0.85)
     if near:
-        console.warn(f"{project.provider} is easily taken for {names[near[0]]}")
+        console.warn(f"{made} is easily taken for {known[near[0]]}")
+    return made
 
 
 def _short(name: str) -> str:
-    return name.removesuffix("ExecutionProvider").lower()
+    return name.removesuffix(SUFFIX).lower()
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:

@@ -21,23 +21,22 @@ _SUMMARY = {
 }
 
 
+SUFFIX = "ExecutionProvider"
+
+
+def camel(name: str) -> str:
+    """Return ``my_npu`` as ``MyNpu``."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A new provider by its short name; every other name is derived from that."""
+    """A new provider: its short name, and its full one as sessions ask for it."""
 
     name: str
+    provider: str = ""
     vendor: str = ""
     kernel_table: bool = False
-
-    @property
-    def title(self) -> str:
-        """The name in camel case, which provider and classes begin with."""
-        return "".join(word.capitalize() for word in self.name.split("_"))
-
-    @property
-    def provider(self) -> str:
-        """The provider's name, as sessions and entry points use it."""
-        return f"{self.title}ExecutionProvider"
 
     @property
     def package(self) -> str:
@@ -54,11 +53,11 @@ class Project:
         kind = "table" if self.kernel_table else "device"
         words = {
             "name": self.name,
-            "title": self.title,
-            "provider": self.provider,
+            "title": camel(self.name),
+            "provider": self.provider or camel(self.name) + SUFFIX,
             "package": self.package,
             "distribution": self.distribution,
-            "vendor": self.vendor or self.title,
+            "vendor": self.vendor or camel(self.name),
             "summary": _SUMMARY[kind],
         }
         words["rooms"] = _filled(kind, "rooms.md", words).rstrip()

@@ -11,7 +11,7 @@ import numpy as np
 from runtime_ep_cpu.dtypes import NARROW
 from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
-from runtime_ep_cpu.ops._precision import rounded, wide
+from runtime_ep_cpu.ops._precision import rounded, stepped, sums, wide
 from runtime_ep_cpu.ops._products import product
 
 _BLOCK = 4 << 20
@@ -197,10 +197,6 @@ def _blocks(
                 )
 
 
-def _stepped(x: Any, steps: Any) -> Any:
-    return x if steps is None else wide(rounded(x, steps))
-
-
 def scaled_scores(q: Any, k: Any, scale: float, steps: Any = None) -> Any:
     """Return ``scale * q @ k'`` as ``(B, H, S, T)``; key heads serve several queries.
 
@@ -213,12 +209,12 @@ def scaled_scores(q: Any, k: Any, scale: float, steps: Any = None) -> Any:
     with np.errstate(all="ignore"):
         if steps is not None:
             scale = float(np.asarray(scale**0.5, steps))
-            k = _stepped(k * k.dtype.type(scale), steps)
+            k = stepped(k * k.dtype.type(scale), steps)
         xp.multiply(q, q.dtype.type(scale), out=scaled)
-    scaled = _stepped(scaled, steps)
+    scaled = stepped(scaled, steps)
     scaled = scaled.reshape(batch, groups, heads // groups * rows, depth)
     scores = product(scaled, k.swapaxes(-1, -2)).reshape(batch, heads, rows, keys)
-    return _stepped(scores, steps)
+    return stepped(scores, steps)
 
 
 def weigh_values(weights: Any, v: Any) -> Any:
@@ -241,7 +237,7 @@ def _weigh(
         if scoring.shown == 1:
             shown[...] = scores
         masking.apply(xp, scores, block)
-        scores = _stepped(scores, scoring.steps)
+        scores = stepped(scores, scoring.steps)
         if scoring.shown == 2:
             shown[...] = scores
         weights, total = exponentials(scores, scoring.precision)
@@ -253,11 +249,11 @@ def _weigh(
 def _capped(xp: Any, scores: Any, scoring: Scoring) -> Any:
     cap = scores.dtype.type(scoring.softcap)
     scores /= cap
-    scores = _stepped(scores, scoring.steps)
+    scores = stepped(scores, scoring.steps)
     xp.tanh(scores, out=scores)
-    scores = _stepped(scores, scoring.steps)
+    scores = stepped(scores, scoring.steps)
     scores *= cap
-    return _stepped(scores, scoring.steps)
+    return stepped(scores, scoring.steps)
 
 
 def exponentials(scores: Any, precision: Any = None) -> tuple[Any, Any]:
@@ -273,24 +269,10 @@ def exponentials(scores: Any, precision: Any = None) -> tuple[Any, Any]:
             scores = wide(rounded(scores, precision))
         top = scores.max(axis=-1, keepdims=True)
         scores = xp.subtract(scores, xp.where(xp.isneginf(top), 0, top), out=scores)
-        scores = _stepped(scores, steps)
-        weights = _stepped(xp.exp(scores, out=scores), steps)
-        total = _sums(xp, weights, steps)
+        scores = stepped(scores, steps)
+        weights = stepped(xp.exp(scores, out=scores), steps)
+        total = sums(weights, -1, steps)
         total = xp.where(total == 0, weights.dtype.type(1), total)
         if steps is None:
             return weights, total
-        return _stepped(weights / total, steps), weights.dtype.type(1)
-
-
-def _sums(xp: Any, weights: Any, steps: Any) -> Any:
-    """Add up rows; in a narrow type eight elements at a time, so that errors stay few.
-
-    The sums of the eights are added in float32.
-    """
-    if steps is None:
-        return weights.sum(axis=-1, keepdims=True)
-    lead, count = weights.shape[:-1], weights.shape[-1]
-    eights = xp.zeros((*lead, -(-count // 8), 8), steps)
-    eights.reshape(*lead, -1)[..., :count] = weights
-    sums = wide(eights.sum(axis=-1))
-    return _stepped(sums.sum(axis=-1, keepdims=True), steps)
+        return stepped(weights / total, steps), weights.dtype.type(1)

@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 from runtime.kernels import KernelTable
+from runtime.valuetypes import code_of_name, numpy_dtype
 
 from runtime_ep_cpu import formulas
 from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops._formula_kernel import formula_kernel
 from runtime_ep_cpu.ops._legacy import with_consumed_inputs
+from runtime_ep_cpu.ops._precision import rounded, stepped, sums, wide
 
 table = KernelTable()
+
+BFLOAT16 = numpy_dtype(code_of_name("bfloat16"))
 
 # operator: (first opset, formula)
 ACTIVATIONS: dict[str, tuple[int, Callable[..., Any]]] = {
@@ -118,6 +122,21 @@ def softmax(x: Any, axis: int) -> Any:
     return y
 
 
+def softmax_of_any_type(x: Any, axis: int) -> Any:
+    """`softmax`; of bfloat16 with every step rounded, as its body in the standard.
+
+    That is what Attention does, whose cases leave no room for fewer roundings.
+    """
+    if x.dtype != BFLOAT16 or not x.size:
+        return rounded(softmax(wide(x), axis), x.dtype)
+    xp = namespace_of(x)
+    with np.errstate(all="ignore"):
+        y = wide(x)
+        y = stepped(y - y.max(axis=axis, keepdims=True), BFLOAT16)
+        y = stepped(xp.exp(y), BFLOAT16)
+        return rounded(y / sums(y, axis, BFLOAT16), BFLOAT16)
+
+
 def log_softmax(x: Any, axis: int) -> Any:
     """The logarithm of `softmax`, without computing it."""
     if not x.size:
@@ -166,4 +185,8 @@ for _op, _function in {
     "Hardmax": hardmax,
 }.items():
     table(_op, since=1)(_coerced(_function, _op))
+for _op, _function in {"LogSoftmax": log_softmax, "Hardmax": hardmax}.items():
     table(_op, since=13)(_along_axis(_function, _op))
+table("Softmax", since=13, traits=("typed",))(
+    _along_axis(softmax_of_any_type, "Softmax")
+)

@@ -13,6 +13,7 @@ from runtime_ep_cpu.ops import (
     _contrib_matmul,
     _contrib_normalize,
     _contrib_qlinear,
+    _contrib_text,
 )
 from runtime_ep_cpu.ops._pad import pad as standard_pad
 from runtime_ep_cpu.ops._rearrange import trilu as standard_trilu
@@ -28,6 +29,7 @@ FAMILIES = (
     _contrib_matmul,
     _contrib_normalize,
     _contrib_qlinear,
+    _contrib_text,
 )
 for family in FAMILIES:
     table.include(family.table)

@@ -1,0 +1,1 @@
+"""AcmeExecutionProvider: MatMul + Add + Relu in one call, on a simulated device."""

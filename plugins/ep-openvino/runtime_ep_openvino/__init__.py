@@ -1,0 +1,1 @@
+"""The OpenVINO execution provider: partitions become models of Intel's inference engine."""
