@@ -48,6 +48,8 @@ def _value(value: Value, numbers: dict[Value, int]) -> str:
     text = str(kind)
     if isinstance(kind, TensorType):
         text += f"/{None if kind.shape is None else len(kind.shape)}"
+    if value.is_constant and isinstance(value.const, SparseTensor):
+        text += f"={value.const.numpy().tolist()!r}"
     if value.is_constant and isinstance(value.const, Tensor):
         text += f"={value.const.shape}"
         if value.const.size <= _SMALL:
@@ -64,8 +66,10 @@ def _node(node: Node, numbers: dict[Value, int], digest: Any) -> None:
         entry = node.attributes[name]
         digest.update(f"{name}={int(entry.kind)}:".encode())
         _attribute(entry.kind, entry.value, numbers, digest)
+    digest.update(node.overload.encode())
     for value in node.outputs:
         digest.update(_value(value, numbers).encode())
+        digest.update(b"+" if value.name or value.uses else b"-")
 
 
 def _attribute(
@@ -78,6 +82,10 @@ def _attribute(
         for node in value:
             _node(node, inner, digest)
         digest.update(repr([inner.get(each) for each in value.outputs]).encode())
+    elif isinstance(value, tuple) and kind.name.endswith("S"):
+        for item in value:
+            _attribute(kind, item, numbers, digest)
+            digest.update(b",")
     elif isinstance(value, (Tensor, SparseTensor)):
         array = value.numpy()
         digest.update(f"{array.dtype}{array.shape}".encode())

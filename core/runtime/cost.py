@@ -165,8 +165,14 @@ def weigh(assignment: Assignment, providers: Providers, report: Report) -> None:
             )
             nodes = part.nodes
             labels = tuple(node.label for node in nodes)
-            for node in nodes:
-                report.refuse(node, name, reason)
+            kept = {node: assignment.owners[node] for node in nodes}
             assignment.ban(nodes, name)
             assignment.offer(providers.after(name), nodes)
+            if any(
+                node.graph is graph and node not in assignment.owners for node in nodes
+            ):
+                assignment.restore(kept, name)
+                continue
+            for node in nodes:
+                report.refuse(node, name, reason)
             report.note(Event(name, "cost", reason, "", labels, fault=False))

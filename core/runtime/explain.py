@@ -100,7 +100,7 @@ class PartitionRecord:
     boundary_bytes: int = 0
     work: float = 0.0
     compile_seconds: float = 0.0
-    weights: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     body: tuple[str, ...] = ()
 

@@ -429,6 +429,20 @@ class Graph:
         old.name = ""
         self.outputs = [new if value is old else value for value in self.outputs]
 
+    def adopt(self, old: Value, new: Value) -> None:
+        """Let ``old``, another node's output, be made where ``new`` is made now.
+
+        Whoever holds ``old`` (readers, partitions made before) sees no difference.
+        """
+        giver, taker = old.producer, new.producer
+        if giver is None or taker is None:
+            raise ValueError("only outputs of nodes can be exchanged")
+        giver._outputs = tuple(Value() if v is old else v for v in giver._outputs)
+        taker._outputs = tuple(old if v is new else v for v in taker._outputs)
+        old.producer, new.producer = taker, None
+        for node, index in new.uses:
+            node.set_input(index, old)
+
     def _identity(self, source: Value, like: Value) -> Value:
         version = next((n.version for n in self if n.domain == ""), 0) or 14
         node = Node("Identity", [source], version=version)

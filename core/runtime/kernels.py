@@ -305,10 +305,7 @@ class TableExecutable:
             self._call(step, values, context)
             for slot in step.frees:
                 values[slot] = None
-        return [
-            fill(values[slot], buffer)
-            for slot, buffer in zip(self._outputs, outputs, strict=True)
-        ]
+        return filled([values[slot] for slot in self._outputs], outputs)
 
     def _call(self, step: _Step, values: list[Any], context: Context) -> None:
         arguments = [None if slot is None else values[slot] for slot in step.inputs]
@@ -360,17 +357,35 @@ def _explained(node: Node, arguments: list[Any], error: Exception) -> ExecutionE
     )
 
 
-def fill(value: Any, buffer: Any) -> Any:
-    """Copy a result into a caller's buffer, when there is one, and return what holds it."""
-    if buffer is None or buffer is value:
-        return value
-    if tuple(buffer.shape) != tuple(value.shape):
+def filled(values: Sequence[Any], buffers: Sequence[Any]) -> list[Any]:
+    """Copy results into the caller's buffers, where there are any; all of them or none.
+
+    A result that shares memory with another one's buffer is copied first. Raises
+    ``ValueError`` for a buffer of another shape or type, before any is written.
+    """
+    results = list(values)
+    wanted = [(i, b) for i, b in enumerate(buffers) if b is not None]
+    for index, buffer in wanted:
+        if buffer is not results[index]:
+            _check_buffer(results[index], buffer)
+    for index, buffer in wanted:
+        for other, result in enumerate(results):
+            if other != index and isinstance(result, np.ndarray):
+                if np.may_share_memory(result, buffer):
+                    results[other] = result.copy()
+    for index, buffer in wanted:
+        if buffer is not results[index]:
+            buffer[...] = results[index]
+            results[index] = buffer
+    return results
+
+
+def _check_buffer(value: Any, buffer: Any) -> None:
+    if tuple(buffer.shape) != tuple(value.shape) or buffer.dtype != value.dtype:
         raise ValueError(
-            f"a result has the shape {list(value.shape)}, but the memory bound to it "
-            f"has {list(buffer.shape)}"
+            f"a result is {value.dtype} of shape {list(value.shape)}, but the memory "
+            f"bound to it has the shape {list(buffer.shape)} and type {buffer.dtype}"
         )
-    buffer[...] = value
-    return buffer
 
 
 def _wanted(partition: Partition) -> set[Value]:

@@ -69,7 +69,7 @@ def load(source: Source, settings: Settings | None = None) -> Model:
         raise errors.ModelUnreadable(
             f"{path or 'the bytes given'!r} is not an ONNX model: protobuf parsing failed"
         ) from error
-    external = ExternalData(folder, settings.external_data_buffers)
+    external = ExternalData(folder, settings.external_data_buffers, path)
     model = from_proto(proto, views, external)
     model.path = path
     return model
@@ -82,7 +82,7 @@ def _open(path: str) -> Buffer:
         raise errors.ModelUnreadable(
             f"load model from {path} failed: it is not a file; protobuf parsing failed"
         )
-    return STORE.map(path)
+    return STORE.read(path)
 
 
 def from_proto(
@@ -271,7 +271,9 @@ class _Reader:
             raise errors.ModelInvalid(
                 f"{op_type} is of domain ai.onnx, but the model imports no opset of it"
             )
-        return 1
+        known = versions(domain, op_type)
+        self._opsets[domain] = known[-1] if known else 1
+        return self._opsets[domain]
 
     def node(
         self,

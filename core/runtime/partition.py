@@ -66,6 +66,13 @@ class Assignment:
             self.banned.setdefault(node, set()).add(provider)
             self.owners.pop(node, None)
 
+    def restore(self, owners: Mapping[Node, Owner], provider: str) -> None:
+        """Give nodes back to the provider they were taken from."""
+        for node, owner in owners.items():
+            self.banned.get(node, set()).discard(provider)
+            if node.graph is self.graph:
+                self.owners[node] = owner
+
     def offer(self, names: Sequence[str], nodes: Sequence[Node] | None = None) -> None:
         """Offer free nodes, of the whole graph or of a selection, to providers in order."""
         chosen = None if nodes is None else set(nodes)

@@ -15,7 +15,7 @@ from runtime.abilities import Context
 from runtime.errors import Cancelled, EngineError, FeedError
 from runtime.explain import Event
 from runtime.graph import Graph, Value
-from runtime.kernels import fill
+from runtime.kernels import filled
 from runtime.plugin import HOST, Device, Executable, Partition
 from runtime.providers import Providers
 from runtime.valuetypes import SequenceType, TensorType, numpy_dtype
@@ -92,7 +92,7 @@ def _from_function(function: Callable[..., Any], partition: Partition) -> Run:
         results = [np.asarray(v) if isinstance(v, np.generic) else v for v in results]
         if not any(buffer is not None for buffer in outputs):
             return results
-        return [fill(v, b) for v, b in zip(results, outputs, strict=True)]
+        return filled(results, outputs)
 
     return run
 
@@ -266,6 +266,10 @@ class Plan:
     def _constant(self, value: Value, device: Device) -> int:
         slot = self._slot(value, device)
         array = value.constant()
+        if array is None:
+            raise EngineError(
+                f"nothing makes {value.name!r}, which a partition on {device} reads"
+            )
         self._template[slot] = self._providers.transfer(HOST, device)(array)
         return slot
 

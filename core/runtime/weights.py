@@ -25,6 +25,9 @@ Buffer = memoryview
 LARGE = 1024
 """Bytes from which an embedded tensor is viewed instead of parsed."""
 
+MAPPED_FROM = 1 << 28
+"""Bytes from which a model file is mapped instead of read."""
+
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 
 
@@ -36,7 +39,7 @@ class WeightStore:
     """
 
     def __init__(self) -> None:
-        self._files: weakref.WeakValueDictionary[Any, mmap.mmap] = (
+        self._files: weakref.WeakValueDictionary[Any, Any] = (
             weakref.WeakValueDictionary()
         )
         self._arrays: weakref.WeakValueDictionary[Any, Array] = (
@@ -44,22 +47,36 @@ class WeightStore:
         )
         self._lock = threading.Lock()
 
-    def map(self, path: str | os.PathLike[str]) -> Buffer:
-        """Map a file read-only; the mapping lives as long as a view of it does."""
+    def read(self, path: str | os.PathLike[str], mapped: bool = False) -> Buffer:
+        """Return a file's bytes, read once per process while somebody holds them.
+
+        Files up to `MAPPED_FROM` bytes are read, so that a session does not notice when
+        its model is written anew; larger ones, and those asked for, are mapped: then
+        the file must not change while a session lives.
+        """
         with open(path, "rb") as file:
             stat = os.fstat(file.fileno())
             if stat.st_size == 0:
                 return memoryview(b"")
             key = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
             with self._lock:
-                mapped = self._files.get(key)
-                if mapped is None:
-                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                    self._files[key] = mapped
-        return memoryview(mapped)
+                data = self._files.get(key)
+                if data is None:
+                    if mapped or stat.st_size > MAPPED_FROM:
+                        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    else:
+                        data = np.fromfile(file, np.uint8)
+                        data.flags.writeable = False
+                    self._files[key] = data
+        return memoryview(data)
 
     def array(self, view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
-        """Return the read-only array over a view, the same object for the same bytes."""
+        """Return the read-only array over a view, the same object for the same bytes.
+
+        Types below a byte are unpacked, so their arrays hold no view and are not shared.
+        """
+        if ELEMENT_TYPES[dtype].bits < 8:
+            return decode(view, dtype, shape)
         flat = np.frombuffer(view, np.uint8)
         address = flat.__array_interface__["data"][0] if flat.size else 0
         key = (id(view.obj), address, dtype, shape)
@@ -215,8 +232,11 @@ def _tag(number: int) -> bytes:
 class ExternalData:
     """Resolves external tensors below one folder, and nowhere else."""
 
-    def __init__(self, folder: str, buffers: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: str, buffers: Mapping[str, Any], model: str = ""
+    ) -> None:
         self._folder = folder
+        self._model = model
         self._buffers = buffers
         self._files: dict[str, Buffer] = {}
 
@@ -232,7 +252,7 @@ class ExternalData:
             data = self._files[location] = self._open(tensor, location)
         try:
             offset = int(entries.get("offset") or 0)
-            length = int(entries.get("length") or size)
+            length = int(entries.get("length") or 0) or size
         except ValueError as error:
             raise ExternalDataError(
                 f"initializer {tensor!r}: offset and length of its external data must "
@@ -259,7 +279,7 @@ class ExternalData:
                 f"external data of initializer {tensor!r} not found: {location!r} is "
                 f"missing in {self._folder or '.'!r}; put it beside the model"
             )
-        return STORE.map(where)
+        return STORE.read(where, mapped=True)
 
     def _inside(self, tensor: str, location: str) -> Path:
         base = Path(self._folder or ".")
@@ -268,13 +288,21 @@ class ExternalData:
             not location or path.is_absolute() or ".." in path.parts or "\0" in location
         )
         if not bad:
-            bad = not (base / path).resolve().is_relative_to(base.resolve())
+            target = (base / path).resolve()
+            bad = not any(target.is_relative_to(home) for home in self._homes(base))
         if bad:
             raise ExternalDataError(
                 f"initializer {tensor!r} points to {location!r}, outside the model's "
                 "folder; external data must lie in that folder or below"
             )
         return base / path
+
+    def _homes(self, base: Path) -> set[Path]:
+        """Return the model's folder and, where the model is a link, that of its target."""
+        homes = {base.resolve()}
+        if self._model:
+            homes.add(Path(self._model).resolve().parent)
+        return homes
 
 
 def drop_pages(array: Array) -> None:

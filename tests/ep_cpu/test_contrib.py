@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peers import by_onnxruntime
 from runtime.errors import EngineError
+from runtime.model import from_proto
 from runtime_ep_cpu.ops import contrib
+from runtime_ep_cpu.provider import provider
 
 SEEDS = st.integers(0, 10_000)
 TYPES = st.sampled_from([np.float32, np.float16])
@@ -34,6 +36,26 @@ def test_every_signature_is_onnxruntimes():
         theirs = {name: _default(entry) for name, entry in found.attributes.items()}
         assert ours == theirs, kernel.op_type
         assert kernel.function.__doc__
+
+
+def test_every_operator_of_onnxruntime_has_a_kernel_or_a_reason():
+    state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+    names = {s.name for s in state.get_all_operator_schema() if s.domain == contrib.MS}
+    kernels = {kernel.op_type for kernel in contrib.table}
+    assert names <= kernels | contrib.REFUSED.keys()
+    assert not kernels & contrib.REFUSED.keys()
+
+
+def test_the_reason_is_told():
+    node = onnx.helper.make_node("BeamSearch", ["x"], ["y"], domain=contrib.MS)
+    graph = onnx.helper.make_graph(
+        [node], "g", [onnx.ValueInfoProto(name="x")], [onnx.ValueInfoProto(name="y")]
+    )
+    imports = [onnx.helper.make_opsetid(contrib.MS, 1)]
+    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=10)
+    nodes = list(from_proto(model).graph)
+    (refusal,) = provider.get_capability(nodes)
+    assert "a whole decoding loop" in refusal.reason
 
 
 def _default(entry):

@@ -32,7 +32,7 @@ def texts(count: int, seed: int) -> list[str]:
 PIPELINES = [
     make_pipeline(TfidfVectorizer(token_pattern=r"\S+"), LogisticRegression()),
     make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"[^ ]+"),
+        TfidfVectorizer(ngram_range=(1, 2), norm="l1", token_pattern=r"[^ ]+"),
         LogisticRegression(),
     ),
     make_pipeline(

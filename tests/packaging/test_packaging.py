@@ -1,61 +1,11 @@
 """Wheels, extras and discovery, each in a fresh environment."""
 
-import os
 import shutil
-import subprocess
-import sys
-import venv
-from pathlib import Path
 
 import pytest
+from environments import IGNORED, ROOT, fresh, run
 
 pytestmark = pytest.mark.packaging
-ROOT = Path(__file__).parents[2]
-PLUGINS = sorted((ROOT / "plugins").iterdir())
-
-
-def run(*command, cwd=None, **environment):
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="session")
-def dist(tmp_path_factory):
-    """Our wheels, built from a copy of the sources."""
-    folder = tmp_path_factory.mktemp("dist")
-    copy = tmp_path_factory.mktemp("source") / "checkout"
-    ignored = shutil.ignore_patterns(".git", ".nox", "dist", "__pycache__", ".venv")
-    shutil.copytree(ROOT, copy, ignore=ignored)
-    plugins = [copy / "plugins" / plugin.name for plugin in PLUGINS]
-    python = sys.executable
-    run(python, "-m", "pip", "wheel", "--no-deps", "-w", folder, copy, *plugins)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def wheelhouse(dist, tmp_path_factory):
-    """Third-party wheels that ours need."""
-    folder = tmp_path_factory.mktemp("wheelhouse")
-    run(
-        sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:",
-        "-d", folder, "numpy>=2", "onnx>=1.19", "ml_dtypes>=0.5", "pluggy>=1.5",
-        "rich>=13", "threadpoolctl>=3.5",
-    )  # fmt: skip
-    return folder
-
-
-def fresh(folder):
-    venv.create(folder, with_pip=True)
-    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
 
 CHECK = (
     "import runtime as ort, importlib.metadata as m\n"
@@ -119,8 +69,7 @@ def test_a_third_party_plugin_is_found_when_it_is_installed(dist, wheelhouse, tm
 def test_uv_sync_makes_an_environment_that_runs(tmp_path):
     uv = shutil.which("uv") or pytest.skip("uv is not installed")
     copy = tmp_path / "checkout"
-    ignored = shutil.ignore_patterns(".git", ".nox", "dist", "__pycache__", ".venv")
-    shutil.copytree(ROOT, copy, ignore=ignored)
+    shutil.copytree(ROOT, copy, ignore=IGNORED)
     run(uv, "sync", "-q", cwd=copy, VIRTUAL_ENV="")
     told = run(
         uv, "run", "-q", "python", "-c",

@@ -39,7 +39,7 @@ def converter(name: str, kind: Type | None) -> Convert:
             inner = converter(name, kind.element)
             return lambda value: None if value is None else inner(value)
         case MapType():
-            return _map(name)
+            return _map(name, kind)
         case _:
             return lambda value: value
 
@@ -51,8 +51,10 @@ def _tensor(name: str, kind: TensorType) -> Convert:
     text = want.kind == "O"
 
     def convert(value: Any) -> Any:
-        if type(value) is not np.ndarray or value.dtype != want:
-            value = _strings(name, value) if text else _array(name, value, want, kind)
+        if text:
+            value = _strings(name, value)
+        elif type(value) is not np.ndarray or value.dtype != want:
+            value = _array(name, value, want, kind)
         if not value.flags.c_contiguous:
             value = np.ascontiguousarray(value)
         if rank is not None and value.ndim != rank:
@@ -113,7 +115,7 @@ def _foreign(name: str, value: Any) -> Any:
 def _from_python(name: str, value: Any, want: Any) -> Any:
     try:
         found = np.asarray(value)
-        made = found.astype(want)
+        made = np.asarray(value, want)
     except (ValueError, TypeError, OverflowError) as error:
         raise Fault(
             f"the list given for input {name} is no {want} array: {error}"
@@ -127,7 +129,8 @@ def _from_python(name: str, value: Any, want: Any) -> Any:
 def _strings(name: str, value: Any) -> Any:
     if isinstance(value, OrtValue):
         value = value.numpy()
-    array = np.asarray(value)
+    given = isinstance(value, (list, tuple, str))
+    array = np.asarray(value, object if given else None)
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8")
     if array.dtype.kind not in "UOT":
@@ -135,7 +138,7 @@ def _strings(name: str, value: Any) -> Any:
             f"Unexpected input data type. Actual: ({_type_name(array.dtype)}) , "
             f"expected: (tensor(string)) for input: {name}"
         )
-    flat = [item if isinstance(item, str) else str(item) for item in array.ravel()]
+    flat = [str(item) for item in array.ravel().tolist()]
     made = np.empty(array.shape, object)
     made.reshape(-1)[:] = flat
     return made
@@ -156,12 +159,18 @@ def _sequence(name: str, kind: SequenceType) -> Convert:
     return convert
 
 
-def _map(name: str) -> Convert:
+def _map(name: str, kind: MapType) -> Convert:
+    key = str if ELEMENT_TYPES[kind.key].name == "string" else int
+
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
-            raise Fault(
-                f"input {name} is a map: give a dict, not a {type(value).__name__}"
-            )
+            found = type(value).__name__
+            raise Fault(f"input {name} is a {kind}: give a dict, not a {found}")
+        for entry, item in value.items():
+            if not isinstance(entry, (key, np.integer) if key is int else key):
+                raise Fault(f"input {name} is a {kind}: {entry!r} is no {key.__name__}")
+            if item is None:
+                raise Fault(f"input {name} is a {kind}: {entry!r} has no value")
         return value
 
     return convert
@@ -179,6 +188,9 @@ class Signature:
 
     def __init__(self, inputs: Sequence[Value]) -> None:
         self.names = tuple(value.name for value in inputs)
+        self.fixed = frozenset(
+            v.name for v in inputs if v.const is not None and not v.overridable
+        )
         self.known = frozenset(self.names)
         self.converters = tuple(converter(v.name, v.type) for v in inputs)
         self.required = tuple(
@@ -192,7 +204,7 @@ class Signature:
 
         Raises `MissingFeed` or `FeedError` with every fault found.
         """
-        if not isinstance(feed, Mapping) or self.known != feed.keys():
+        if not isinstance(feed, Mapping) or self.fixed or self.known != feed.keys():
             self._check_names(feed)
         try:
             return [
@@ -224,7 +236,7 @@ class Signature:
                 f"Required inputs ({missing}) are missing from input feed ({list(feed)})."
             )
         for name in feed:
-            if name not in self.names:
+            if name not in self.names or name in self.fixed:
                 raise FeedError(
                     f"Invalid input name: {name}{near(str(name), self.names)}"
                 )

@@ -296,6 +296,11 @@ class _Bag:
             return
         self.factors.append(value)
 
+    def _divide(self, value: Value, number: float) -> None:
+        self.number /= number
+        if value.const is not None:
+            self.dtype = value.const.numpy().dtype
+
     def _take_apart(self, node: Node) -> bool:
         values = [value for value in node.inputs if value is not None]
         second = scalar(values[1].constant()) if len(values) == 2 else None
@@ -307,7 +312,7 @@ class _Bag:
             case "Div" if second:
                 self.nodes.append(node)
                 self._open(values[0])
-                self.number /= second
+                self._divide(values[1], second)
             case "Pow" if second in (2.0, 3.0):
                 self.nodes.append(node)
                 self.factors += values[:1] * int(second or 0)

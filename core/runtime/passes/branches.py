@@ -14,18 +14,23 @@ from runtime.passes.scope import Scope
 def run(graph: Graph, scope: Scope) -> int:
     """Take every known branch of one graph; return how many."""
     changes = 0
-    for node in graph:
-        if node.op_type == "If" and not node.domain and node.graph is graph:
-            condition = (
-                node.inputs[0].constant() if node.inputs[0] is not None else None
-            )
-            if condition is not None and condition.size == 1:
-                _take(graph, node, bool(condition.reshape(())[()]), scope)
-                changes += 1
+    pending = [node for node in graph if _is_if(node)]
+    while pending:
+        node = pending.pop()
+        condition = node.inputs[0].constant() if node.inputs[0] is not None else None
+        if condition is not None and condition.size == 1:
+            moved = _take(graph, node, bool(condition.reshape(())[()]), scope)
+            pending += [inner for inner in moved if _is_if(inner)]
+            changes += 1
     return changes
 
 
-def _take(graph: Graph, node: Node, truth: bool, scope: Scope) -> None:
+def _is_if(node: Node) -> bool:
+    return node.op_type == "If" and not node.domain
+
+
+def _take(graph: Graph, node: Node, truth: bool, scope: Scope) -> list[Node]:
+    """Put a branch in its node's place; return what was moved."""
     chosen = node.attributes.pop("then_branch" if truth else "else_branch")
     branch: Graph = chosen.value
     root, stem = scope.model.graph, node.name or node.op_type
@@ -44,3 +49,4 @@ def _take(graph: Graph, node: Node, truth: bool, scope: Scope) -> None:
             new.type = new.type or old.type
             substitute(old, new)
     graph.remove(node)
+    return moved

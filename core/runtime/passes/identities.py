@@ -141,6 +141,8 @@ def _cast(node: Node, scope: Scope) -> Value | None:
     if before is None or before.op_type != "Cast" or before.domain:
         return None
     first = before.inputs[0]
+    if node.outputs[0].dtype == 8:
+        return None
     if first is None or source.dtype not in _LOSSLESS.get(first.dtype or 0, ()):
         return None
     node.set_input(0, first)

@@ -75,10 +75,15 @@ class Lowered:
                     value.name = graph.fresh_name(f"{stem}/{value.name}")
         graph.insert_before(self.node, self.nodes)
         for old, new in zip(self.node.outputs, self.outputs, strict=True):
-            if new is not None:
-                new.type = old.type or new.type
-                _take_name(new, old)
-                substitute(old, new)
+            if new is None:
+                continue
+            if new.producer in self.nodes and self.outputs.count(new) == 1:
+                old.type = old.type or new.type
+                graph.adopt(old, new)
+                continue
+            new.type = old.type or new.type
+            _take_name(new, old)
+            substitute(old, new)
         graph.remove(self.node)
 
     def discard(self) -> None:

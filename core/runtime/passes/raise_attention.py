@@ -73,7 +73,13 @@ class _Attention:
         scale = scores.scale * left.scale * right.scale
         if not scale > 0:
             return False
-        self._nodes += [last, *scores.nodes, *left.nodes, *right.nodes]
+        self._nodes = [
+            last,
+            *self._nodes,
+            *scores.nodes[::-1],
+            *left.nodes,
+            *right.nodes,
+        ]
         return self._emit(last, scores, left, right, scale)
 
     def _weighted(self) -> Node | None:

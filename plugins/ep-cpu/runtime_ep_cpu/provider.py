@@ -11,6 +11,7 @@ from runtime.settings import Settings
 
 from runtime_ep_cpu.limits import Limited
 from runtime_ep_cpu.ops import random, table
+from runtime_ep_cpu.ops.contrib import MS, REFUSED
 from runtime_ep_cpu.threads import Threaded
 
 
@@ -20,7 +21,10 @@ class CpuProvider:
     @hookimpl
     def get_capability(self, nodes: Sequence[Node]) -> Iterator[Claim | Refusal]:
         """Claim by operator and opset; element types are the kernels' affair."""
-        return table.capability(nodes)
+        for offer in table.capability(nodes):
+            node = offer.node if isinstance(offer, Refusal) else None
+            known = node and node.domain == MS and REFUSED.get(node.op_type)
+            yield Refusal(node, f"{offer.reason}: {known}") if known else offer
 
     @hookimpl
     def compile(self, partition: Partition, settings: Settings) -> Threaded:

@@ -1,37 +1,95 @@
-"""draft"""
+"""What runs: a partition compiled by OpenVINO, once or once per combination of shapes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from runtime.valuetypes import numpy_dtype
+import openvino as ov
+from runtime.abilities import Context
+from runtime.errors import Cancelled, ExecutionError
+from runtime.plugin import Partition
 
-from runtime_ep_openvino.frontend import tensor_over
+from runtime_ep_openvino.requests import Compiled
+from runtime_ep_openvino.tensors import first_line
+
+Array = np.ndarray[Any, Any]
 
 
 class Program:
+    """A partition as OpenVINO runs it.
+
+    Safe from several threads: each run leases a request of its own. ``build`` makes a
+    compiled model for given input shapes, or for all shapes when given ``None``.
+    """
+
     concurrent = True
 
-    def __init__(self, cm, part):
-        self.cm = cm
-        self.part = part
-        self.weights = {}
-        self.facts = {}
-        names = {n: i for i, p in enumerate(cm.inputs) for n in p.get_names()}
-        self.places = [names.get(v.name) for v in part.inputs]
-        self.consts = [v.constant() for v in part.constants]
+    def __init__(
+        self,
+        build: Any,
+        partition: Partition,
+        static: bool,
+        weights: Mapping[str, str],
+        held: Sequence[Any],
+    ) -> None:
+        self._build = build
+        self._partition = partition
+        self._static = static
+        self._lock = threading.Lock()
+        self._compiled: dict[Any, Compiled] = {}
+        self.weights = dict(weights)
+        self._held = list(held)
+        self.facts: dict[str, str] = {}
+        if not static:
+            self._compiled[None] = Compiled(build(None), partition)
 
-    def run(self, inputs, outputs, context):
-        r = self.cm.create_infer_request()
-        keep = []
-        for p, v, x in zip(self.places, self.part.inputs, inputs):
-            if p is not None:
-                x = np.ascontiguousarray(x)
-                keep.append(x)
-                r.set_input_tensor(p, tensor_over(x, v.dtype))
-        r.infer()
-        res = []
-        for i, v in enumerate(self.part.outputs):
-            a = np.array(r.get_output_tensor(i).data)
-            d = numpy_dtype(v.dtype)
-            if a.dtype != d:
-                a = a.view(d)
-            res.append(a)
-        return res
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+    ) -> list[Array]:
+        """Run once; the interpreter's lock is released while OpenVINO works.
+
+        Raises `ExecutionError` with OpenVINO's reason, or `Cancelled`.
+        """
+        compiled = self._compiled.get(self._key(inputs)) or self._compile(inputs)
+        request = compiled.lease()
+        try:
+            return request.run(inputs, outputs)
+        except RuntimeError as error:
+            if "was canceled" in str(error):
+                raise Cancelled("the run was stopped, as asked") from error
+            raise ExecutionError(first_line(error)) from error
+        finally:
+            compiled.give_back(request)
+
+    def _key(self, inputs: Sequence[Any]) -> Any:
+        return tuple([array.shape for array in inputs]) if self._static else None
+
+    def _compile(self, inputs: Sequence[Any]) -> Compiled:
+        key = self._key(inputs)
+        with self._lock:
+            if key not in self._compiled:
+                self._compiled[key] = Compiled(self._build(key), self._partition)
+            return self._compiled[key]
+
+    def cancel(self) -> None:
+        """Make runs in progress raise `Cancelled` soon."""
+        for compiled in list(self._compiled.values()):
+            for request in list(compiled.active):
+                request.cancel()
+
+    def memory(self) -> dict[str, int]:
+        """Return the bytes of the weights that are held in place, not OpenVINO's own."""
+        return {"weights": sum(int(getattr(item, "nbytes", 0)) for item in self._held)}
+
+    def trim(self) -> None:
+        """Drop idle requests and what OpenVINO holds between runs."""
+        for compiled in list(self._compiled.values()):
+            compiled.trim()
+
+    def close(self) -> None:
+        """Release the compiled models and let go of the weights."""
+        self._compiled.clear()
+        self._held.clear()

@@ -9,8 +9,9 @@ from runtime.plugin import Claim, Device, Partition, Refusal, hookimpl
 from runtime.settings import Settings
 
 from runtime_ep_openvino.capability import offer
-from runtime_ep_openvino.frontend import engine, model_of
+from runtime_ep_openvino.options import chosen
 from runtime_ep_openvino.program import Program
+from runtime_ep_openvino.build import build
 
 
 class OpenVinoProvider:
@@ -21,22 +22,12 @@ class OpenVinoProvider:
         self, nodes: Sequence[Node], settings: Settings
     ) -> Iterator[Claim | Refusal]:
         """Ask OpenVINO about each kind of node once per process."""
-        return offer(nodes, "CPU")
+        return offer(nodes, chosen(settings).device)
 
     @hookimpl
     def compile(self, partition: Partition, settings: Settings) -> Program:
         """Convert, compile and bind."""
-        model = model_of(partition)
-        cm = engine().compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "f32",
-                "NUM_STREAMS": 1,
-                "PERFORMANCE_HINT": "LATENCY",
-            },
-        )
-        return Program(cm, partition)
+        return build(partition, settings)
 
     @hookimpl
     def data_transfer(self, source: Device, target: Device) -> None:

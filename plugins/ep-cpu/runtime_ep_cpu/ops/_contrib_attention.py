@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -279,13 +280,41 @@ def attention(
     """
     if do_rotary:
         raise ValueError("do_rotary is not supported here: use RotaryEmbedding")
-    xp = namespace_of(x, weights)
     projected = product(x, weights)
     if bias is not None:
         with np.errstate(all="ignore"):
             projected += bias
     total = weights.shape[1]
     sizes = qkv_hidden_sizes or (total // 3,) * 3
+    return attended_projection(
+        projected,
+        sizes,
+        mask_index,
+        past,
+        attention_bias,
+        past_sequence_length if past_present_share_buffer else None,
+        num_heads=num_heads,
+        mask_filter_value=mask_filter_value,
+        scale=scale,
+        unidirectional=unidirectional,
+    )
+
+
+def attended_projection(
+    projected: Any,
+    sizes: Sequence[int],
+    mask_index: Any,
+    past: Any,
+    attention_bias: Any = None,
+    shared: Any = None,
+    *,
+    num_heads: int,
+    mask_filter_value: float | None,
+    scale: float | None,
+    unidirectional: int,
+) -> tuple[Any, Any]:
+    """Attend with queries, keys and values that lie side by side on the last axis."""
+    xp, total = namespace_of(projected), projected.shape[-1]
     if len(sizes) != 3 or sum(sizes) != total:
         raise ValueError(f"qkv_hidden_sizes {list(sizes)} do not make {total}")
     ends = np.cumsum(sizes)
@@ -293,7 +322,6 @@ def attention(
         heads_of(name, projected[..., end - size : end], num_heads)
         for name, size, end in zip(("Q", "K", "V"), sizes, ends, strict=True)
     )
-    shared = past_sequence_length if past_present_share_buffer else None
     before = (None, None) if past is None else (past[0], past[1])
     k, v, present, count = _after_past(k, v, *before, shared)
     keys = k.shape[2]

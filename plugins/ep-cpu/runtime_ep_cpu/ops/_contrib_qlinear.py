@@ -25,7 +25,7 @@ def _scalar(name: str, value: Any) -> Any:
     return value.reshape(())
 
 
-def _floats(x: Any, scale: Any, zero_point: Any) -> Any:
+def dequantized(x: Any, scale: Any, zero_point: Any) -> Any:
     """Return what quantized values stand for, in float32."""
     values = x.astype(np.float32)
     if zero_point is not None:
@@ -35,7 +35,7 @@ def _floats(x: Any, scale: Any, zero_point: Any) -> Any:
 
 
 @np.errstate(all="ignore")
-def _quantized(values: Any, scale: Any, zero_point: Any, dtype: Any) -> Any:
+def quantized(values: Any, scale: Any, zero_point: Any, dtype: Any) -> Any:
     """Round to even after scaling, then shift and saturate."""
     xp = namespace_of(values)
     steps = xp.rint(values / _scalar("a scale", scale))
@@ -57,8 +57,10 @@ def qlinear_add(
     /,
 ):
     """QLinearAdd: a broadcast sum."""
-    total = _floats(a, a_scale, a_zero_point) + _floats(b, b_scale, b_zero_point)
-    return _quantized(total, c_scale, c_zero_point, a.dtype)
+    total = dequantized(a, a_scale, a_zero_point) + dequantized(
+        b, b_scale, b_zero_point
+    )
+    return quantized(total, c_scale, c_zero_point, a.dtype)
 
 
 @table("QLinearMul", since=1, domain=MS)
@@ -74,8 +76,10 @@ def qlinear_mul(
     /,
 ):
     """QLinearMul: a broadcast product."""
-    product = _floats(a, a_scale, a_zero_point) * _floats(b, b_scale, b_zero_point)
-    return _quantized(product, c_scale, c_zero_point, a.dtype)
+    product = dequantized(a, a_scale, a_zero_point) * dequantized(
+        b, b_scale, b_zero_point
+    )
+    return quantized(product, c_scale, c_zero_point, a.dtype)
 
 
 def _by_table(
@@ -84,8 +88,8 @@ def _by_table(
     """Apply a formula to all 256 values there are, then look the elements up."""
     xp = namespace_of(x)
     every = xp.arange(256).astype(np.uint8).view(x.dtype)
-    values = formula(math_of(xp), _floats(every, x_scale, x_zero))
-    results = _quantized(values.astype(np.float32), y_scale, y_zero, x.dtype)
+    values = formula(math_of(xp), dequantized(every, x_scale, x_zero))
+    results = quantized(values.astype(np.float32), y_scale, y_zero, x.dtype)
     return results[x.view(np.uint8)]
 
 
@@ -124,13 +128,13 @@ def qlinear_softmax(
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"axis {axis} is outside an input of rank {x.ndim}")
     axis %= x.ndim
-    values = _floats(x, x_scale, None)
+    values = dequantized(x, x_scale, None)
     if opset < 13:
         rows = int(np.prod(x.shape[:axis]))
         y = softmax(values.reshape(rows, -1 if rows else 0), 1).reshape(x.shape)
     else:
         y = softmax(values, axis)
-    return _quantized(y, y_scale, y_zero_point, x.dtype)
+    return quantized(y, y_scale, y_zero_point, x.dtype)
 
 
 @table("QLinearGlobalAveragePool", since=1, domain=MS)
@@ -139,13 +143,13 @@ def qlinear_global_average_pool(
 ):
     """QLinearGlobalAveragePool: the mean of each channel's image."""
     xp = namespace_of(x)
-    values = _floats(x, x_scale, x_zero_point)
+    values = dequantized(x, x_scale, x_zero_point)
     if channels_last:
         values = xp.moveaxis(values, -1, 1)
     y = pool.global_average_pool(values)
     if channels_last:
         y = xp.moveaxis(y, 1, -1)
-    return _quantized(y, y_scale, y_zero_point, x.dtype)
+    return quantized(y, y_scale, y_zero_point, x.dtype)
 
 
 @table("QLinearAveragePool", since=1, domain=MS)
@@ -167,7 +171,7 @@ def qlinear_average_pool(
 ):
     """QLinearAveragePool: the mean of each window's elements."""
     xp = namespace_of(x)
-    values = _floats(x, x_scale, x_zero_point)
+    values = dequantized(x, x_scale, x_zero_point)
     if channels_last:
         values = xp.moveaxis(values, -1, 1)
     y = pool.average_pool(
@@ -181,7 +185,7 @@ def qlinear_average_pool(
     )
     if channels_last:
         y = xp.moveaxis(y, 1, -1)
-    return _quantized(y, y_scale, y_zero_point, x.dtype)
+    return quantized(y, y_scale, y_zero_point, x.dtype)
 
 
 @table("QLinearConcat", since=1, domain=MS)
@@ -199,8 +203,8 @@ def qlinear_concat(y_scale, y_zero_point, /, *inputs, axis):
             raise ValueError(f"axis {axis} is outside an input of rank {x.ndim}")
         same = bool((scale == y_scale).all() and (zero_point == y_zero_point).all())
         if not same:
-            x = _quantized(
-                _floats(x, scale, zero_point), y_scale, y_zero_point, x.dtype
+            x = quantized(
+                dequantized(x, scale, zero_point), y_scale, y_zero_point, x.dtype
             )
         parts.append(x)
     return xp.concatenate(parts, axis=axis)

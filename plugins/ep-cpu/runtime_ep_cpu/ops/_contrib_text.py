@@ -91,8 +91,8 @@ def tokenizer(x, /, *, mark, mincharnum, pad_value, separators=None, tokenexp=No
     """Tokenizer: texts (C) or (N, C) to rows of tokens, padded to the longest row.
 
     Patterns are RE2's and match as much as they can. Separators are used one after
-    another; the empty one alone, or the expression ``.``, splits into characters. ``mark`` puts a start and an
-    end around each row, unless there is no token at all.
+    another; the empty one alone, or the expression ``.``, splits into characters.
+    ``mark`` puts a start and an end around each row, unless there is no token at all.
     """
     if x.ndim not in (1, 2):
         raise ValueError(f"the shape C or N, C is expected, found {list(x.shape)}")

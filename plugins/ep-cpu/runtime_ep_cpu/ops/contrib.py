@@ -9,14 +9,20 @@ from runtime_ep_cpu.ops import (
     _contrib_activation,
     _contrib_attention,
     _contrib_blocks,
+    _contrib_experts,
     _contrib_group_query,
     _contrib_matmul,
     _contrib_normalize,
     _contrib_qlinear,
+    _contrib_quantized,
+    _contrib_renamed,
     _contrib_text,
 )
+from runtime_ep_cpu.ops._contrib_refused import REFUSED
 from runtime_ep_cpu.ops._pad import pad as standard_pad
 from runtime_ep_cpu.ops._rearrange import trilu as standard_trilu
+
+__all__ = ["MS", "REFUSED", "table"]
 
 table = KernelTable()
 
@@ -25,10 +31,13 @@ FAMILIES = (
     _contrib_activation,
     _contrib_attention,
     _contrib_blocks,
+    _contrib_experts,
     _contrib_group_query,
     _contrib_matmul,
     _contrib_normalize,
     _contrib_qlinear,
+    _contrib_quantized,
+    _contrib_renamed,
     _contrib_text,
 )
 for family in FAMILIES:

@@ -1,0 +1,229 @@
+"""Inference requests that stay bound from one run to the next, and who leases them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from runtime.errors import ExecutionError
+from runtime.graph import Value
+from runtime.kernels import fill
+from runtime.plugin import Partition
+from runtime.valuetypes import numpy_dtype
+
+from runtime_ep_openvino.tensors import tensor_over
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+
+WIDE = frozenset((7, 12, 13))
+"""Element types that devices compute in 32 signed bits: int64, uint32 and uint64."""
+
+LIMIT = 2**30
+"""Integers beyond this are refused at run time, so that small sums still fit."""
+
+LARGE = 1 << 20
+"""Bytes from which a result is let go at once, and not when the next run replaces it."""
+
+_REMEMBERED = 4096
+"""How many combinations of input shapes have their output shapes kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One result: its port, its element type here, and OpenVINO's type and least shape."""
+
+    place: int
+    dtype: np.dtype[Any]
+    code: int
+    kind: ov.Type
+    least: list[int]
+
+
+class Compiled:
+    """One compiled model: which port is which value, and requests ready to be leased.
+
+    Raises `ExecutionError` where the model lacks one of the partition's outputs.
+    """
+
+    def __init__(self, model: ov.CompiledModel, partition: Partition) -> None:
+        self.model = model
+        self.inputs = partition.inputs
+        read = _places(model.inputs, partition.inputs)
+        self.fed = [(i, place) for i, place in enumerate(read) if place is not None]
+        self.wide = [i for i, _ in self.fed if self.inputs[i].dtype in WIDE]
+        made = _places(model.outputs, partition.outputs)
+        self.outputs = [
+            _output(model, place, value)
+            for place, value in zip(made, partition.outputs, strict=True)
+        ]
+        ports = [model.outputs[output.place] for output in self.outputs]
+        self.static = not any(port.partial_shape.is_dynamic for port in ports)
+        self.shapes: dict[Any, list[ov.Shape] | None] = {}
+        if self.static:
+            self.shapes[()] = [port.shape for port in ports]
+        self.active: set[Request] = set()
+        self._idle = [Request(self)]
+
+    def lease(self) -> Request:
+        """Return a request nobody uses; as many exist as runs have gone side by side."""
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = Request(self)
+        self.active.add(request)
+        return request
+
+    def give_back(self, request: Request) -> None:
+        """Let others use a request."""
+        self.active.discard(request)
+        self._idle.append(request)
+
+    def trim(self) -> None:
+        """Drop idle requests, the arrays they hold, and OpenVINO's working memory."""
+        self._idle.clear()
+        if hasattr(self.model, "release_memory"):
+            self.model.release_memory()
+
+
+def _places(ports: Sequence[Any], values: Sequence[Value]) -> list[int | None]:
+    """Return which port is which value, by name; values of one port have one each."""
+    free = list(range(len(ports)))
+    names = [port.get_names() for port in ports]
+    found: list[int | None] = []
+    for value in values:
+        place = next((place for place in free if value.name in names[place]), None)
+        found.append(place)
+        if place is not None:
+            free.remove(place)
+    return found
+
+
+def _output(model: ov.CompiledModel, place: int | None, value: Value) -> Output:
+    if place is None:
+        raise ExecutionError(f"OpenVINO's model has no output {value.name!r}")
+    port = model.outputs[place]
+    shape = port.partial_shape
+    least = [d.get_length() if d.is_static else 0 for d in shape] if shape.rank.is_static else [0]
+    code = value.dtype or 1
+    return Output(place, numpy_dtype(code), code, port.get_element_type(), least)
+
+
+class Request:
+    """An inference request and the arrays it is bound to; one run at a time uses it."""
+
+    def __init__(self, owner: Compiled) -> None:
+        self._owner = owner
+        self._request = owner.model.create_infer_request()
+        self._bound: list[Array | None] = [None] * len(owner.inputs)
+        self._sizes: list[Shape] = [()] * len(owner.inputs)
+        self._loose = [False] * len(owner.outputs)
+
+    def cancel(self) -> None:
+        """Make the run in progress raise soon."""
+        self._request.cancel()
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Any]) -> list[Array]:
+        """Bind what changed, infer, and return arrays nobody else will write.
+
+        ``outputs`` are as for `runtime.plugin.Executable.run`. Raises `ExecutionError`
+        for integers that do not fit and ``RuntimeError`` with OpenVINO's words.
+        """
+        owner = self._owner
+        for index in owner.wide:
+            _check_fits(inputs[index], owner.inputs[index])
+        for index, place in owner.fed:
+            array = inputs[index]
+            if array is not self._bound[index] or array.shape != self._sizes[index]:
+                self._feed(index, place, array)
+        key = () if owner.static else tuple([inputs[i].shape for i, _ in owner.fed])
+        shapes = owner.shapes.get(key)
+        if shapes is None:
+            return self._unforeseen(key, outputs)
+        return self._foreseen(key, shapes, outputs)
+
+    def _feed(self, index: int, place: int, array: Array) -> None:
+        """Bind an input; only a C-contiguous array stays bound for the next run."""
+        whole = array if array.flags.c_contiguous else array.copy()
+        code = self._owner.inputs[index].dtype or 1
+        self._request.set_input_tensor(place, tensor_over(whole, code))
+        self._bound[index] = array if whole is array else None
+        self._sizes[index] = array.shape
+
+    def _foreseen(
+        self, key: Any, shapes: Sequence[ov.Shape], outputs: Sequence[Any]
+    ) -> list[Array]:
+        """Run into arrays of the shapes that these inputs gave before."""
+        owner, made = self._owner, []
+        for index, output in enumerate(owner.outputs):
+            array = outputs[index]
+            if array is None or not array.flags.c_contiguous:
+                array = np.empty(shapes[index], output.dtype)
+            tensor = tensor_over(array, output.code)
+            self._request.set_output_tensor(output.place, tensor)
+            self._loose[index] = False
+            made.append((array, tensor))
+        try:
+            self._request.infer(share_outputs=True)
+        except RuntimeError as error:
+            if owner.static or "set new shape" not in str(error):
+                raise
+            owner.shapes[key] = None
+            return self._copies(outputs)
+        for index, (array, tensor) in enumerate(made):
+            if not owner.static and tensor.shape != shapes[index]:
+                owner.shapes[key] = None
+                made[index] = (_beginning(array, tensor), tensor)
+            if array.nbytes >= LARGE:
+                self._loosen(index)
+        return [fill(a, out) for (a, _), out in zip(made, outputs, strict=True)]
+
+    def _loosen(self, index: int) -> None:
+        """Bind memory of OpenVINO's own to an output, which grows as needed."""
+        output = self._owner.outputs[index]
+        tensor = ov.Tensor(output.kind, output.least)
+        self._request.set_output_tensor(output.place, tensor)
+        self._loose[index] = True
+
+    def _unforeseen(self, key: Any, outputs: Sequence[Any]) -> list[Array]:
+        """Run where the shapes of the outputs are not known, and remember them.
+
+        ``None`` is remembered where equal inputs shapes gave other output shapes.
+        """
+        results = self._copies(outputs)
+        known = self._owner.shapes
+        if key not in known:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[key] = [ov.Shape(list(array.shape)) for array in results]
+        return results
+
+    def _copies(self, outputs: Sequence[Any]) -> list[Array]:
+        for index, loose in enumerate(self._loose):
+            if not loose:
+                self._loosen(index)
+        self._request.infer(share_outputs=True)
+        results = []
+        for output, buffer in zip(self._owner.outputs, outputs, strict=True):
+            found = self._request.get_output_tensor(output.place).data
+            same = found.dtype == output.dtype
+            results.append(fill(np.array(found if same else found.view(output.dtype)), buffer))
+        return results
+
+
+def _beginning(array: Array, tensor: ov.Tensor) -> Array:
+    """Return the smaller result that lies at the beginning of an array."""
+    count = tensor.get_size()
+    return array.reshape(-1)[:count].reshape(tuple(tensor.shape)).copy()
+
+
+def _check_fits(array: Array, value: Value) -> None:
+    """Refuse integers that 32 signed bits do not hold, instead of computing nonsense."""
+    if array.size and not (-LIMIT <= array.min() and array.max() <= LIMIT):
+        raise ExecutionError(
+            f"input {value.name!r} holds integers beyond ±2**30, and OpenVINO computes "
+            f"{array.dtype} in 32 bits"
+        )
