@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from runtime.abilities import Closeable, Context, MemoryReporting, Trimmable
 from runtime.cost import weigh
 from runtime.explain import Event, Placement, Report
 from runtime.graph import Graph, Model, Node, Tensor, Value
-from runtime.infer import infer
+from runtime.infer import infer, separate, twins
 from runtime.model import Source, load
 from runtime.partition import Assignment, cut, cut_all
 from runtime.passes import simplify
@@ -48,18 +49,39 @@ def build(
     trace = Trace()
     began = time.perf_counter()
     with trace.span("model_loading"):
-        model = source if isinstance(source, Model) else load(source, settings)
-        _replace_initializers(model, settings)
-        infer(model, settings)
-        model.graph.bounds.update(settings.bounds)
+        model = loaded(source, settings)
     report.placement.seconds["load"] = time.perf_counter() - began
     with trace.span("session_initialization"):
         providers = Providers.open(requests, settings, report, elsewhere)
         requested = tuple(request.name for request in requests)
         report.placement.requested = requested
         runnable = Runnable(model, providers, settings, report, trace)
+        if not isinstance(source, Model):
+            runnable.remember(source)
         runnable.prepare(dry)
     return runnable
+
+
+def loaded(source: Source | Model, settings: Settings, apart: bool = False) -> Model:
+    """Return a model with its settings applied and its types inferred.
+
+    ``apart`` gives every symbolic dim of the inputs a name of its own.
+    """
+    model = source if isinstance(source, Model) else load(source, settings)
+    _replace_initializers(model, settings)
+    if apart:
+        separate(model.graph.inputs)
+    infer(model, settings)
+    model.graph.bounds.update(settings.bounds)
+    return model
+
+
+def _stamp(source: Source) -> tuple[int, ...]:
+    """Return what tells whether a model's file was written since."""
+    if isinstance(source, bytes):
+        return ()
+    stat = os.stat(source)
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 def _replace_initializers(model: Model, settings: Settings) -> None:
@@ -103,13 +125,25 @@ class Runnable:
         self.graph = model.graph
         self.inputs = tuple(model.graph.inputs)
         self.outputs = tuple(model.graph.outputs)
-        self.signature = tuple((v.name, v.type) for v in self.outputs)
+        self.signature = tuple(
+            (value.name, model.declared.get(value.name, value.type))
+            for value in self.outputs
+        )
         self.providers = providers
         self.settings = settings
         self.report = report
         self.trace = trace
         self.evaluate = _Evaluator(settings)
+        self.source: Source | None = None
+        self._stamp: tuple[int, ...] = ()
+        self._twins: list[tuple[tuple[int, int], tuple[int, int]]] = []
+        self._apart: Runnable | None = None
+        self._lock = threading.Lock()
         self._section: _Section | None = None
+
+    def remember(self, source: Source) -> None:
+        """Note where the model came from, to build it again for feeds that need it."""
+        self.source, self._stamp = source, _stamp(source)
 
     def prepare(self, dry: bool = False) -> None:
         """Simplify the graph, divide it and compile every partition."""
@@ -117,6 +151,7 @@ class Runnable:
         for done in simplify(self.model, self.settings, self.evaluate):
             self.report.placement.passes.append((done.name, done.changes, done.seconds))
         self.inputs = tuple(self.graph.inputs)
+        self._twins = twins(self.inputs)
         simplified = time.perf_counter()
         self._section = _Section(self.graph, (), self)
         self._section.divide()
@@ -156,7 +191,38 @@ class Runnable:
         ``devices`` tells where inputs lie and outputs are wanted; everything on the host
         by default.
         """
+        if self._twins and not self._agree(inputs):
+            return self._separated().run(inputs, outputs, context, devices)
         return self.section.run(inputs, outputs, context or Context(), devices)
+
+    def _agree(self, inputs: Sequence[Any]) -> bool:
+        """Whether dims of one name have one size, as simplifying took for granted."""
+        for (one, axis), (other, another) in self._twins:
+            a, b = inputs[one], inputs[other]
+            if a is None or b is None:
+                continue
+            if a.shape[axis] != b.shape[another]:
+                return False
+        return True
+
+    def _separated(self) -> Runnable:
+        """Return this model built with every input dim on its own, made on first use."""
+        with self._lock:
+            if self._apart is None:
+                if self.source is None or self._stamp != _stamp(self.source):
+                    raise errors.FeedError(
+                        "dims of the same name were given different sizes, and the "
+                        "model's file has changed since; make a new session"
+                    )
+                model = loaded(self.source, self.settings, apart=True)
+                report = Report(self.report.strict)
+                report.events = self.report.events
+                made = Runnable(
+                    model, self.providers, self.settings, report, self.trace
+                )
+                made.prepare()
+                self._apart = made
+            return self._apart
 
     def plan(self, devices: Devices | None = None) -> Plan:
         """Return the plan for a placement, made on first use."""
@@ -182,8 +248,16 @@ class Runnable:
     def close(self) -> None:
         """Release what executables hold; no run may follow."""
         section, self._section = self._section, None
-        if section is not None:
-            self._each(section, Closeable, lambda _, executable: executable.close())
+        if section is None:
+            return
+        self._each(section, Closeable, lambda _, executable: executable.close())
+        for part in section.sections():
+            part.forget()
+        for graph in self.graph.all_graphs():
+            for value in graph.initializers.values():
+                value.const = None
+        if self._apart is not None:
+            self._apart.close()
 
     def _each(
         self, section: _Section, ability: Any, use: Callable[[str, Any], None]
@@ -216,6 +290,7 @@ class _Section:
         self.placed: list[Placed] = []
         self.bodies: dict[tuple[Node, str], _Section] = {}
         self._plans: dict[Any, Plan] = {}
+        self._stuck: set[Placed] = set()
         self._lock = threading.RLock()
 
     def divide(self) -> None:
@@ -323,7 +398,8 @@ class _Section:
         self.report.fallback(Event(name, stage, reason, "", labels, fault), error)
         for node in part.nodes:
             self.report.refuse(node, name, reason)
-        before = {n for n in self.graph if n not in set(part.nodes)}
+        failed = set(part.nodes)
+        before = {node for node in self.graph if node not in failed}
         self.assignment.ban(part.nodes, name)
         self.assignment.offer(later, part.nodes)
         self._settle(later)
@@ -361,6 +437,12 @@ class _Section:
         for name, value in gone.items():
             if name not in kept and isinstance(value.const, Tensor):
                 weights.drop_pages(value.const.numpy())
+
+    def forget(self) -> None:
+        """Let go of executables, plans and what they hold."""
+        self.placed, self.partitions = [], []
+        self._plans.clear()
+        self._stuck.clear()
 
     def sections(self) -> list[_Section]:
         """Return this section and every body below it."""
@@ -413,13 +495,13 @@ class _Section:
     ) -> list[Any]:
         """Move the failed partition for good, if the next provider does better with it."""
         part, cause = failure.placed.partition, failure.cause
-        if (
-            not self.providers.after(part.provider)
-            or self.owner.settings.fallback == "error"
-        ):
+        strict = self.owner.settings.fallback == "error"
+        last = not self.providers.after(part.provider)
+        if last or strict or failure.placed in self._stuck:
             raise self._failed(part, "run", cause) from cause
         with self._lock:
-            before = self.placed
+            before, told = self.placed, len(self.report.events)
+            owners = {node: self.assignment.owners[node] for node in part.nodes}
             if failure.placed in before:
                 self.placed = self._compile_moved(failure)
                 self._plans.clear()
@@ -427,8 +509,11 @@ class _Section:
             return self.run(inputs, outputs, context, devices)
         except errors.EngineError:
             with self._lock:
+                self._stuck.add(failure.placed)
                 self.placed = before
                 self._plans.clear()
+                del self.report.events[told:]
+                self.assignment.restore(owners, part.provider)
             raise
 
     def _compile_moved(self, failure: StepFailed) -> list[Placed]:

@@ -589,7 +589,11 @@ class Function:
 
 @dataclass(slots=True)
 class Model:
-    """A graph with what surrounds it in a file."""
+    """A graph with what surrounds it in a file.
+
+    ``declared`` are the types the file gives its outputs: what callers are told, while
+    the values themselves carry what was inferred.
+    """
 
     graph: Graph
     ir_version: int
@@ -603,3 +607,4 @@ class Model:
     metadata: dict[str, str] = field(default_factory=dict)
     extra: Any = None
     path: str = ""
+    declared: dict[str, Type] = field(default_factory=dict)

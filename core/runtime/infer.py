@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 
 import onnx
 
 from runtime.errors import ModelInvalid, ModelUnreadable
 from runtime.export import to_proto
-from runtime.graph import Graph, Model
+from runtime.graph import Graph, Model, Value
 from runtime.model import read_type
 from runtime.settings import Settings
 from runtime.valuetypes import TensorType, Type
@@ -25,6 +27,9 @@ def infer(model: Model, settings: Settings) -> None:
     other.
     """
     _name_values(model.graph)
+    for value in model.graph.outputs:
+        if value.type is not None and _told(value.type):
+            model.declared.setdefault(value.name, value.type)
     if settings.dims or settings.denoted_dims:
         for graph in model.graph.all_graphs():
             _override(graph, settings)
@@ -36,6 +41,7 @@ def infer(model: Model, settings: Settings) -> None:
         raise ModelUnreadable(
             f"the model holds text that is not UTF-8: {error}"
         ) from error
+    _distrust(proto.graph)
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, True, False, True)
     except onnx.shape_inference.InferenceError as error:
@@ -46,6 +52,54 @@ def infer(model: Model, settings: Settings) -> None:
         logger.info("shape inference gave up: %s", error)
         return
     _read_back(model.graph, inferred.graph)
+
+
+Place = tuple[int, int]
+
+
+def twins(inputs: Sequence[Value]) -> list[tuple[Place, Place]]:
+    """Return the (input, axis) pairs that carry one symbol, each with its first place."""
+    first: dict[str, Place] = {}
+    pairs = []
+    for index, value in enumerate(inputs):
+        for axis, dim in enumerate(value.shape or ()):
+            if isinstance(dim, str):
+                place = first.setdefault(dim, (index, axis))
+                if place != (index, axis):
+                    pairs.append((place, (index, axis)))
+    return pairs
+
+
+def separate(inputs: Sequence[Value]) -> None:
+    """Give every symbolic dim a name of its own."""
+    for index, value in enumerate(inputs):
+        if isinstance(value.type, TensorType) and value.type.shape is not None:
+            shape = tuple(
+                f"{dim}.{index}.{axis}" if isinstance(dim, str) else dim
+                for axis, dim in enumerate(value.type.shape)
+            )
+            value.type = replace(value.type, shape=shape)
+
+
+def _distrust(graph: onnx.GraphProto) -> None:
+    """Drop the symbols of results: exporters reuse names for sizes that differ.
+
+    What inference finds from the inputs holds; what a file says of results is a claim.
+    """
+    for info in (*graph.value_info, *graph.output):
+        if info.type.HasField("tensor_type"):
+            for dim in info.type.tensor_type.shape.dim:
+                if dim.HasField("dim_param"):
+                    dim.Clear()
+    for node in graph.node:
+        for entry in node.attribute:
+            if entry.HasField("g"):
+                _distrust(entry.g)
+
+
+def _told(kind: Type) -> bool:
+    """Whether a declared type says more than that there is a tensor of some shape."""
+    return not isinstance(kind, TensorType) or kind.shape is not None
 
 
 def _name_values(graph: Graph) -> None:

@@ -347,7 +347,11 @@ class Plan:
         self, values: list[Any], inputs: Sequence[Any], outputs: Sequence[Any] | None
     ) -> list[Any]:
         """Give host results memory of their own and put bound ones where they belong."""
-        borrowed = {id(root(value)) for value in (*inputs, *self._constants)}
+        borrowed = {
+            id(root(array))
+            for value in (*inputs, *self._constants)
+            for array in flat(value)
+        }
         given = []
         for index, device in enumerate(self._output_devices):
             buffer = outputs[index] if outputs is not None else None
@@ -416,6 +420,14 @@ def root(value: Any) -> Any:
     return value
 
 
+def flat(value: Any) -> list[Any]:
+    """Return the arrays a value is made of: itself, or a sequence's or map's items."""
+    if isinstance(value, (list, dict)):
+        items = value.values() if isinstance(value, dict) else value
+        return [array for item in items for array in flat(item)]
+    return [value]
+
+
 def owned(value: Any, borrowed: set[int]) -> Any:
     """Return a result as a writable C-ordered array that shares memory with nothing else.
 
@@ -424,6 +436,8 @@ def owned(value: Any, borrowed: set[int]) -> Any:
     """
     if isinstance(value, list):
         return [owned(item, borrowed) for item in value]
+    if isinstance(value, dict):
+        return {key: owned(item, borrowed) for key, item in value.items()}
     if isinstance(value, np.generic):
         return np.asarray(value)
     if not isinstance(value, np.ndarray):

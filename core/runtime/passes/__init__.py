@@ -147,6 +147,8 @@ class _Run:
     def _finish(self) -> None:
         """Leave every value a name, and an IR version that admits new constants."""
         model = self._model
+        for value in model.graph.outputs:
+            value.type = model.declared.get(value.name, value.type)
         for graph in self._graphs():
             for node in graph:
                 for value in node.outputs:

@@ -84,12 +84,23 @@ class Lowered:
             new.type = old.type or new.type
             _take_name(new, old)
             substitute(old, new)
+        weights = self.node.inputs
         graph.remove(self.node)
+        for value in weights:
+            _drop_unread(graph, value)
 
     def discard(self) -> None:
         """Forget the body: values no longer know it reads them."""
         for node in self.nodes:
             release(node)
+
+
+def _drop_unread(graph: Graph, value: Value | None) -> None:
+    """Let go of a weight that the body has another form of."""
+    if value is None or value.uses or graph.initializers.get(value.name) is not value:
+        return
+    if value not in graph.inputs and value not in graph.outputs:
+        del graph.initializers[value.name]
 
 
 def _take_name(new: Value, old: Value) -> None:

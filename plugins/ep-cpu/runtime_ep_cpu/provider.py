@@ -15,6 +15,13 @@ from runtime_ep_cpu.ops.contrib import MS, REFUSED
 from runtime_ep_cpu.threads import Threaded
 
 
+def _told(refusal: Refusal) -> Refusal:
+    """Add why an operator of com.microsoft has no kernel."""
+    node = refusal.node
+    reason = REFUSED.get(node.op_type) if node.domain == MS else None
+    return Refusal(node, f"{refusal.reason}: {reason}") if reason else refusal
+
+
 class CpuProvider:
     """Claims every node there is a kernel for and runs it with NumPy on the host."""
 
@@ -22,9 +29,7 @@ class CpuProvider:
     def get_capability(self, nodes: Sequence[Node]) -> Iterator[Claim | Refusal]:
         """Claim by operator and opset; element types are the kernels' affair."""
         for offer in table.capability(nodes):
-            node = offer.node if isinstance(offer, Refusal) else None
-            known = node and node.domain == MS and REFUSED.get(node.op_type)
-            yield Refusal(node, f"{offer.reason}: {known}") if known else offer
+            yield _told(offer) if isinstance(offer, Refusal) else offer
 
     @hookimpl
     def compile(self, partition: Partition, settings: Settings) -> Threaded:

@@ -119,6 +119,7 @@ class Request:
         self._owner = owner
         self._request = owner.model.create_infer_request()
         self._bound: list[Array | None] = [None] * len(owner.inputs)
+        self._copied: list[Array | None] = [None] * len(owner.inputs)
         self._sizes: list[Shape] = [()] * len(owner.inputs)
         self._loose = [False] * len(owner.outputs)
 
@@ -151,6 +152,7 @@ class Request:
         code = self._owner.inputs[index].dtype or 1
         self._request.set_input_tensor(place, tensor_over(whole, code))
         self._bound[index] = array if whole is array else None
+        self._copied[index] = whole
         self._sizes[index] = array.shape
 
     def _foreseen(

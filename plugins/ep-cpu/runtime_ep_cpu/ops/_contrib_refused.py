@@ -22,12 +22,12 @@ _BY_REASON: dict[str, str] = {
         BiasDropout BifurcationDetector BitmaskBiasDropout BitmaskDropout IsAllFinite
     """,
     _STANDARD: """
-        CausalConvWithState Irfft LinearAttention Rfft ScaledSiLU TorchEmbedding
+        CausalConvWithState Irfft LinearAttention Rfft TorchEmbedding
     """,
     _HASH: """
         BranchwiseRMSNorm EngramGate GatedAdd GatedRMSNorm HyperConnectionPostMix
         HyperConnectionPreMix LinearAttentionGate MurmurHash3 NGramHashMapping
-        VarlenNGramHashMapping WordConvEmbedding
+        ScaledSiLU VarlenNGramHashMapping WordConvEmbedding
     """,
     _PACKED: "DequantizeBFP MatMulBnb4 MatMulFpQ4 QuantizeBFP",
     _DEVICE: """

@@ -1,0 +1,3 @@
+"""Calls of the operators that ONNX has no node case of."""
+
+TEMPLATES = {}
