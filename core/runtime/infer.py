@@ -42,6 +42,8 @@ def infer(model: Model, settings: Settings) -> None:
             f"the model holds text that is not UTF-8: {error}"
         ) from error
     _distrust(proto.graph)
+    for info in proto.graph.output:
+        info.ClearField("type")
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, True, False, True)
     except onnx.shape_inference.InferenceError as error:
@@ -52,6 +54,20 @@ def infer(model: Model, settings: Settings) -> None:
         logger.info("shape inference gave up: %s", error)
         return
     _read_back(model.graph, inferred.graph)
+    _compare(model)
+
+
+def _compare(model: Model) -> None:
+    """Refuse a declared output whose element type is not the one computed."""
+    for value in model.graph.outputs:
+        declared = model.declared.get(value.name)
+        if not isinstance(declared, TensorType) or not value.dtype:
+            continue
+        if declared.dtype and declared.dtype != value.dtype:
+            raise ModelInvalid(
+                f"Type Error: output {value.name!r} is declared {declared}, but the "
+                f"model computes {value.type}"
+            )
 
 
 Place = tuple[int, int]

@@ -370,9 +370,10 @@ def filled(values: Sequence[Any], buffers: Sequence[Any]) -> list[Any]:
             _check_buffer(results[index], buffer)
     for index, buffer in wanted:
         for other, result in enumerate(results):
-            if other != index and isinstance(result, np.ndarray):
-                if np.may_share_memory(result, buffer):
-                    results[other] = result.copy()
+            if other == index or not isinstance(result, np.ndarray):
+                continue
+            if np.may_share_memory(result, buffer):
+                results[other] = result.copy()
     for index, buffer in wanted:
         if buffer is not results[index]:
             buffer[...] = results[index]

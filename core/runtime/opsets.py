@@ -16,7 +16,7 @@ NEWEST = 28
 SAME = {
     name: since
     for since, names in {
-        1: "ArgMax ArgMin AveragePool DepthToSpace SpaceToDepth Flatten Gather "
+        1: "ArgMax ArgMin AveragePool Constant DepthToSpace SpaceToDepth Flatten Gather "
         "GlobalAveragePool GlobalMaxPool Identity If Loop LRN LpNormalization Conv "
         "MatMul MaxPool MaxRoiPool RandomNormal RandomNormalLike RandomUniform Shape "
         "RandomUniformLike Size Softplus Softsign Transpose",

@@ -58,6 +58,8 @@ _TYPES = (
     ElementType(24, "float8e8m0", "float8_e8m0fnu", 8),
     ElementType(25, "uint2", "uint2", 2),
     ElementType(26, "int2", "int2", 2),
+    ElementType(27, "float6e2m3", "float6_e2m3fn", 6),
+    ElementType(28, "float6e3m2", "float6_e3m2fn", 6),
 )
 ELEMENT_TYPES = {entry.code: entry for entry in _TYPES}
 _BY_NAME = {entry.name: entry for entry in _TYPES}

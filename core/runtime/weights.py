@@ -93,7 +93,7 @@ STORE = WeightStore()
 
 
 def decode(view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
-    """Return raw little-endian tensor bytes as an array; a view, but for 2 and 4 bits.
+    """Return raw little-endian tensor bytes as an array; a view from 8 bits on.
 
     Raises `ExternalDataError` when the number of bytes does not fit shape and type.
     """

@@ -41,6 +41,10 @@ def bound_call(runnable: Runnable) -> Call:
                     wanted = chosen[key] = indices(output_names, names)
             else:
                 wanted = None
+            if run_options is not None and not isinstance(run_options, RunOptions):
+                raise TypeError(
+                    f"run_options is a RunOptions, not a {type(run_options).__name__}"
+                )
             context = idle if run_options is None else context_of(runnable, run_options)
             results = run(given, None, context)
         except EngineError as error:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.errors import near
+
 
 @dataclass(frozen=True, slots=True)
 class Acts:
@@ -41,6 +43,13 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.replace(";", ",").split(",") if word)
 
 
+def _policy(text: str) -> str:
+    known = ("exact", "bucket", "range")
+    if text not in known:
+        raise ValueError(f"expected one of {', '.join(known)}{near(text, known)}")
+    return text
+
+
 _NO_PREPACK = Accepted("weights are packed once and shared; there is no knob")
 _NO_MLAS = Accepted("MLAS is not used here")
 _NO_ORT_FORMAT = Refused("the .ort flatbuffer format is not read; use the .onnx model")
@@ -58,7 +67,7 @@ SESSION_KEYS: Mapping[str, Acts | Accepted | Refused] = {
     "session.intra_op.allow_spinning": Acts("thread_spinning", _flag),
     "session.inter_op.allow_spinning": Accepted("there is one pool"),
     "session.use_env_allocators": Accepted("memory is shared in the process already"),
-    "session.shape_policy": Acts("shape_policy", str),
+    "session.shape_policy": Acts("shape_policy", _policy),
     "session.cost_rule": Acts("cost_rule", _flag),
     "session.cache": Acts("cache", _flag),
     "session.cache_directory": Acts("cache_directory", str),

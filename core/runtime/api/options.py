@@ -64,6 +64,13 @@ class _Options:
             )
         self._values[name] = _of_type(name, self._defaults[name], value)
 
+    def __copy__(self) -> Any:
+        made = type(self)()
+        for name, value in vars(self).items():
+            kept = value.copy() if isinstance(value, (dict, list)) else value
+            object.__setattr__(made, name, kept)
+        return made
+
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._defaults})
 

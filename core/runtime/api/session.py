@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,7 +66,7 @@ class InferenceSession:
         ):
             raise TypeError(f"Unable to load from type '{type(path_or_bytes)}'")
         self._source = path_or_bytes
-        self._options = _copied(sess_options or SessionOptions())
+        self._options = copy.copy(sess_options or SessionOptions())
         if disabled_optimizers:
             key = "optimization.disable_specified_optimizers"
             self._options._entries[key] = ",".join(disabled_optimizers)
@@ -98,6 +100,8 @@ class InferenceSession:
             source: Any = self._source
             runnable = build(source, requests, settings, elsewhere(), self._dry_run)
         self._runnable = runnable
+        release = weakref.finalize(self, runnable.close)
+        release.atexit = False
         self._profiled = settings.profiling
         self._call = bound_call(runnable)
         self._write_optimized()
@@ -184,6 +188,8 @@ class InferenceSession:
     ) -> None:
         """Build the session anew for other providers; on failure it stays as it was."""
         before = self._asked
+        if self._call is _closed:
+            _closed()
         self._asked = self._chosen(providers, provider_options)
         try:
             self._open()
@@ -193,7 +199,7 @@ class InferenceSession:
 
     def get_session_options(self) -> SessionOptions:
         """Return a copy of the options."""
-        return _copied(self._options)
+        return copy.copy(self._options)
 
     def explain(self) -> Placement:
         """Return what runs where and why: print it, read it as data, or ``save`` it."""
@@ -215,9 +221,10 @@ class InferenceSession:
     def _set_fallback(self, mode: str) -> None:
         from dataclasses import replace
 
+        self._strict = mode == "error"
         settings = replace(self._runnable.settings, fallback=mode)  # type: ignore[arg-type]
         self._runnable.settings = settings
-        self._runnable.report.strict = mode == "error"
+        self._runnable.report.strict = self._strict
 
     def end_profiling(self) -> str:
         """Write the profile and return its path; ``""`` when off or already ended."""
@@ -255,7 +262,13 @@ class InferenceSession:
         self.close()
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        state = (self._source, self._options, self._asked, self._strict)
+        state = (
+            self._source,
+            self._options,
+            self._asked,
+            self._strict,
+            self._dry_run,
+        )
         return _rebuilt, state
 
 
@@ -264,17 +277,9 @@ def _closed(*arguments: Any) -> list[Any]:
 
 
 def _rebuilt(
-    source: Any, options: SessionOptions, asked: Any, strict: bool | None
+    source: Any, options: SessionOptions, asked: Any, strict: bool | None, dry: bool
 ) -> InferenceSession:
-    return InferenceSession(source, options, asked, strict=strict)
-
-
-def _copied(options: SessionOptions) -> SessionOptions:
-    made = SessionOptions()
-    for name, value in vars(options).items():
-        kept = value.copy() if isinstance(value, (dict, list)) else value
-        object.__setattr__(made, name, kept)
-    return made
+    return InferenceSession(source, options, asked, strict=strict, dry_run=dry)
 
 
 def _with_host(requests: list[Any], allowed: bool) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runtime.graph import Node, Tensor
 from runtime.passes.facts import Facts
 from runtime.passes.shape_rules import RULES, split
-from runtime.valuetypes import Shape, TensorType
+from runtime.valuetypes import ELEMENT_TYPES, Shape, TensorType
 
 
 def infer(node: Node, facts: Facts) -> None:
@@ -55,7 +55,8 @@ def _dtype(node: Node, index: int) -> int:
     if op in _INDICES:
         return 7
     if op == "Cast":
-        return int(node.attribute("to", 0))
+        target = node.attribute("to")
+        return target if target in ELEMENT_TYPES else 0
     if op == "ConstantOfShape":
         value = node.attribute("value")
         return value.dtype if isinstance(value, Tensor) else 1

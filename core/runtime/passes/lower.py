@@ -86,8 +86,8 @@ class Lowered:
             substitute(old, new)
         weights = self.node.inputs
         graph.remove(self.node)
-        for value in weights:
-            _drop_unread(graph, value)
+        for weight in weights:
+            _drop_unread(graph, weight)
 
     def discard(self) -> None:
         """Forget the body: values no longer know it reads them."""

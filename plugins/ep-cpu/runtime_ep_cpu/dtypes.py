@@ -28,6 +28,8 @@ NARROW = frozenset(
         "float8e5m2fnuz",
         "float8e8m0",
         "float4e2m1",
+        "float6e2m3",
+        "float6e3m2",
     )
 )
 

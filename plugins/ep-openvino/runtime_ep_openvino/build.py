@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import openvino as ov
 from runtime.plugin import Partition, Unsupported
 from runtime.settings import Settings
 
 from runtime_ep_openvino.frontend import model_of
-from runtime_ep_openvino.tensors import engine, first_line
-from runtime_ep_openvino.options import Choice, chosen
+from runtime_ep_openvino.options import chosen
 from runtime_ep_openvino.program import Program
+from runtime_ep_openvino.tensors import engine, first_line
 
 
 def build(partition: Partition, settings: Settings) -> Program:
@@ -21,7 +17,10 @@ def build(partition: Partition, settings: Settings) -> Program:
 
     def make(shapes):
         try:
-            return engine().compile_model(model_of(partition), choice.device, dict(choice.properties))
+            return engine().compile_model(
+                model_of(partition), choice.device, dict(choice.properties)
+            )
         except RuntimeError as error:
             raise Unsupported(first_line(error)) from error
+
     return Program(make, partition, choice.static, {}, held)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from runtime.abilities import Context
 from runtime.errors import Cancelled, ExecutionError
 from runtime.plugin import Partition

@@ -8,10 +8,10 @@ from runtime.graph import Node
 from runtime.plugin import Claim, Device, Partition, Refusal, hookimpl
 from runtime.settings import Settings
 
+from runtime_ep_openvino.build import build
 from runtime_ep_openvino.capability import offer
 from runtime_ep_openvino.options import chosen
 from runtime_ep_openvino.program import Program
-from runtime_ep_openvino.build import build
 
 
 class OpenVinoProvider:

@@ -107,7 +107,11 @@ def _output(model: ov.CompiledModel, place: int | None, value: Value) -> Output:
         raise ExecutionError(f"OpenVINO's model has no output {value.name!r}")
     port = model.outputs[place]
     shape = port.partial_shape
-    least = [d.get_length() if d.is_static else 0 for d in shape] if shape.rank.is_static else [0]
+    least = (
+        [d.get_length() if d.is_static else 0 for d in shape]
+        if shape.rank.is_static
+        else [0]
+    )
     code = value.dtype or 1
     return Output(place, numpy_dtype(code), code, port.get_element_type(), least)
 
@@ -212,7 +216,9 @@ class Request:
         for output, buffer in zip(self._owner.outputs, outputs, strict=True):
             found = self._request.get_output_tensor(output.place).data
             same = found.dtype == output.dtype
-            results.append(fill(np.array(found if same else found.view(output.dtype)), buffer))
+            results.append(
+                fill(np.array(found if same else found.view(output.dtype)), buffer)
+            )
         return results
 
 
@@ -224,7 +230,7 @@ def _beginning(array: Array, tensor: ov.Tensor) -> Array:
 
 def _check_fits(array: Array, value: Value) -> None:
     """Refuse integers that 32 signed bits do not hold, instead of computing nonsense."""
-    if array.size and not (-LIMIT <= array.min() and array.max() <= LIMIT):
+    if array.size and not (array.min() >= -LIMIT and array.max() <= LIMIT):
         raise ExecutionError(
             f"input {value.name!r} holds integers beyond ±2**30, and OpenVINO computes "
             f"{array.dtype} in 32 bits"

@@ -88,7 +88,9 @@ def read_shapes(text: str) -> dict[str, list[tuple[int, int]]]:
         for dim in dims.split(",") if dims.strip() else []:
             match = _DIM.fullmatch(dim.replace(" ", ""))
             if match is None:
-                raise ValueError(f"{dim!r} of {name!r} is no size, ? or range like 1..9")
+                raise ValueError(
+                    f"{dim!r} of {name!r} is no size, ? or range like 1..9"
+                )
             size, low, high = match.groups()
             bounds.append((int(size or low or 0), int(size or high or -1)))
         shapes[name] = bounds

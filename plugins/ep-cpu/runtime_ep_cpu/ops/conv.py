@@ -284,6 +284,8 @@ def col2im(x, image_shape, block_shape, /, *, dilations=None, pads=None, strides
             f"an image of {list(image)} has {prod(windows.out)} such blocks, found "
             f"{x.shape[2]}"
         )
+    if x.dtype == object:
+        raise ValueError("strings cannot be added up")
     xp = namespace_of(x)
     shape = (x.shape[0], x.shape[1] // prod(block), *image)
     check_size(shape, x.dtype)
