@@ -79,6 +79,21 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def openvino(session: nox.Session) -> None:
+    """The OpenVINO provider on the real engine: its tests and the kit. 6 min, 200 MB."""
+    install(session, "test", "peers")
+    session.install("-e", "plugins/ep-openvino")
+    session.run("pytest", "tests/ep_openvino", *session.posargs)
+
+
+@nox.session
+def estimators(session: nox.Session) -> None:
+    """scikit-learn, LightGBM and XGBoost models against themselves. 5 min, 500 MB."""
+    install(session, "test", "peers", "sklearn")
+    session.run("pytest", "tests/ep_cpu/test_estimators.py", *session.posargs)
+
+
+@nox.session
 def models(session: nox.Session) -> None:
     """Models exported by both torch exporters, against torch. 6 min, 700 MB (torch)."""
     install(session, "test", "peers")
@@ -114,6 +129,6 @@ def nightly(session: nox.Session) -> None:
     session.env["HYPOTHESIS_PROFILE"] = "nightly"
     for name in (
         "lint", "types", "tests", "conformance", "slow", "packaging", "docs", "models",
-        "pools", "bench",
+        "openvino", "estimators", "pools", "bench",
     ):  # fmt: skip
         session.notify(name)

@@ -5,12 +5,14 @@ usage: python docs/generate.py
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 
 import onnx
 from runtime.api.keys import RUN_KEYS, SESSION_KEYS, Acts, Refused
 from runtime_ep_cpu.ops import table
+from runtime_ep_cpu.ops.contrib import MS, REFUSED
 
 REFERENCE = Path(__file__).parent / "reference"
 HEAD = """# Operators of the CPU provider
@@ -19,7 +21,26 @@ Made by `docs/generate.py` from the kernel table; do not edit. "Kernels since" a
 versions from which a kernel of its own holds; versions between run by the one before,
 versions before the first are refused. Operators of the standard without a row are refused
 with the reason.
+
+"Types" are the element types in which a call of the operator runs and gives what the newest
+schema infers (`tests/conformance/test_types.py`, whose record is `types.json`), over all its
+type variables: *integers* are the eight of 8 to 64 bits, *floats* are float16, bfloat16,
+float and double, *float8* the four of 8 bits, *small integers* int4, uint4, int2 and uint2,
+*complex* complex64 and complex128, *all* is every type there is. `com.microsoft` takes what
+onnxruntime's kernels take; its half precision is computed in float32.
 """
+
+INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+GROUPS = {
+    "integers": INTEGERS,
+    "floats": {"float16", "bfloat16", "float", "double"},
+    "float8": {"float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"},
+    "float6": {"float6e2m3", "float6e3m2"},
+    "small integers": {"int4", "uint4", "int2", "uint2"},
+    "complex": {"complex64", "complex128"},
+}
+SINGLE = {"bool", "string", "float4e2m1", "float8e8m0"}
+EVERY = set().union(SINGLE, *GROUPS.values())
 
 
 def rows() -> dict[str, dict[str, list[int]]]:
@@ -35,6 +56,20 @@ def standard(domain: str) -> set[str]:
     return {s.name for s in onnx.defs.get_all_schemas() if s.domain == domain}
 
 
+def types_of(domain: str, name: str) -> str:
+    """Return the element types an operator runs in, groups by their name."""
+    record = json.loads((REFERENCE / "types.json").read_text(encoding="utf-8"))
+    left = set(record.get(f"{domain}:{name}", ()))
+    if left == EVERY or left == EVERY - GROUPS["float6"]:
+        return "all" if left == EVERY else "all but float6"
+    words = []
+    for group, members in GROUPS.items():
+        if members <= left:
+            words.append(f"*{group}*")
+            left -= members
+    return ", ".join([*words, *sorted(left)])
+
+
 def operators() -> str:
     """Return the page of operators."""
     lines = [HEAD]
@@ -44,14 +79,22 @@ def operators() -> str:
         have = sorted(found[domain])
         title = domain or "ai.onnx"
         count = f", {len(names & set(have))} of {len(names)}" if names else ""
-        lines += [f"## {title}{count}", "", "| operator | kernels since |", "|---|---|"]
+        known = " types |" if names else ""
+        rule = "---|" if names else ""
+        lines += [f"## {title}{count}", "", f"| operator | kernels since |{known}"]
+        lines.append(f"|---|---|{rule}")
         for name in have:
             versions = ", ".join(str(v) for v in sorted(found[domain][name]))
-            lines.append(f"| {name} | {versions} |")
+            types = f" {types_of(domain, name)} |" if names else ""
+            lines.append(f"| {name} | {versions} |{types}")
         missing = sorted(names - set(have))
         if missing:
             lines += ["", f"No kernel of their own: {', '.join(missing)}."]
         lines.append("")
+        if domain == MS:
+            lines += ["Refused:", "", "| operator | why |", "|---|---|"]
+            lines += [f"| {name} | {REFUSED[name]} |" for name in sorted(REFUSED)]
+            lines.append("")
     return "\n".join(lines)
 
 

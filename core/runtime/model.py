@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -546,7 +546,23 @@ def _validate_node(node: Node) -> None:
                 f"{node.label} has {count} {what}; {node.op_type} at opset "
                 f"{node.version} takes {bounds}"
             )
+    _validate_presence(node, found.inputs)
     _validate_attributes(node, found.attributes)
+
+
+def _validate_presence(node: Node, formals: Sequence[Any]) -> None:
+    """Refuse required inputs left out by name, and outputs another number than told."""
+    for formal, value in zip(formals, node.inputs, strict=False):
+        if value is None and formal.option.name == "Single":
+            raise errors.ModelInvalid(
+                f"{node.label} lacks the input {formal.name!r}, which {node.op_type} "
+                "requires"
+            )
+    told = node.attribute("num_outputs") if node.op_type == "Split" else None
+    if told is not None and told != len(node.outputs):
+        raise errors.ModelInvalid(
+            f"{node.label} has {len(node.outputs)} outputs, but num_outputs is {told}"
+        )
 
 
 def _validate_attributes(node: Node, known: Mapping[str, Any]) -> None:

@@ -60,7 +60,7 @@ class WeightStore:
                 return memoryview(b"")
             key = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
             with self._lock:
-                data = self._files.get(key)
+                data: Any = self._files.get(key)
                 if data is None:
                     if mapped or stat.st_size > MAPPED_FROM:
                         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

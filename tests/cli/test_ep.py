@@ -129,8 +129,9 @@ def test_the_kit_gets_the_provider_the_cpu_and_what_was_asked(call, pytest_call)
     calls = pytest_call(0)
     Path("xfails.txt").write_text("")
     result = call(
-        "ep", "test", "cpu", "-k", "contract", "--xfails", "xfails.txt",
+        "ep", "test", "cpu:a=1,b=2", "-k", "contract", "--xfails", "xfails.txt",
         "--junit-xml", "out.xml", "--capabilities", "can.json",
+        "--support-matrix", "can.md",
     )  # fmt: skip
     assert result.code == Exit.OK
     ((command, _),) = calls
@@ -140,10 +141,12 @@ def test_the_kit_gets_the_provider_the_cpu_and_what_was_asked(call, pytest_call)
     assert told.count("--ep ") == 1, "the CPU stands behind itself"
     here = Path.cwd()
     for expected in (
+        "--ep-option=a=1 --ep-option=b=2",
         "-k contract",
         f"--xfails {here / 'xfails.txt'}",
         f"--junit-xml={here / 'out.xml'}",
         f"--capabilities {here / 'can.json'}",
+        f"--support-matrix {here / 'can.md'}",
     ):
         assert expected in told
 

@@ -1,4 +1,4 @@
-"""Makes `cases` importable, and turns the lines of xfails.txt into strict xfails."""
+"""Makes `cases` and `evaluate` importable; lines of xfails.txt become strict xfails."""
 
 import fnmatch
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent / "ep_cpu")]
 
 
 def pytest_collection_modifyitems(config, items):

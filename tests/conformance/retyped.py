@@ -12,14 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from cases import node_cases, value
 from onnx import helper
 from runtime.valuetypes import code_of_name, numpy_dtype
-from templates import TEMPLATES
+from templates import TEMPLATES, WITHOUT
 
 TENSOR = re.compile(r"tensor\((\w+)\)")
+WITHOUT_INFERENCE = {"MeanVarianceNormalization"}
+"""Operators whose inference fails: a float32 constant in the standard's own body."""
+
+TIED = {("SequenceInsert", "S"): "T"}
+"""Type variables that must change together with another."""
+
 Schema = onnx.defs.OpSchema
 Key = tuple[str, str]
 
@@ -62,7 +69,7 @@ def templates() -> dict[Key, Template]:
         by_name = dict(zip((i.name for i in graph.input), feeds, strict=False))
         inputs = tuple(by_name.get(name) for name in node.input)
         key = (node.domain, node.op_type)
-        if key in schemas() and key not in found:
+        if key in schemas() and key not in found and key not in WITHOUT:
             found[key] = Template(node, inputs)
     return found
 
@@ -86,27 +93,44 @@ def converted(item: Any, code: int) -> Any:
         plain = array.astype(np.float64) if array.dtype.kind == "V" else array
         return plain.astype(str).astype(object)
     dtype = numpy_dtype(code)
-    if array.dtype == dtype:
+    if array.dtype == dtype and "int" not in dtype.name:
         return array
     if array.dtype.kind == "c":
         array = array.real
-    if dtype.kind in "iu" or "int" in dtype.name:
+    if "int" in dtype.name:
         low, high = limits(dtype)
         array = np.clip(np.rint(array.astype(np.float64)), low, high)
         return array.astype(np.int64).astype(dtype)
-    return (
-        array.astype(np.float32).astype(dtype)
-        if dtype.kind == "V"
-        else array.astype(dtype)
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = array.astype(np.float32) if dtype.kind == "V" else array
+        return array.astype(dtype)
 
 
 def limits(dtype: Any) -> tuple[int, int]:
     """Return what an integer type holds, but no more than small numbers."""
-    import ml_dtypes
-
     info = ml_dtypes.iinfo(dtype)
     return max(int(info.min), -100), min(int(info.max), 100)
+
+
+def widened(variant: Variant, wide: Variant) -> tuple[Any, ...]:
+    """Return the inputs of a variant in the types of another of the same call."""
+    return tuple(
+        own if code_of_item(own) == code_of_item(like) else converted(own, code)
+        for own, like in zip(variant.feeds, wide.feeds, strict=True)
+        for code in [code_of_item(like)]
+    )
+
+
+def code_of_item(item: Any) -> int:
+    """Return the element type of an array or of a list of them."""
+    return code_of(item[0] if isinstance(item, list) else item)
+
+
+def wide_kind(kind: str) -> str:
+    """Return the type with the wide element type that a narrow one is compared with."""
+    name = TENSOR.search(kind)[1]
+    wide = "int64" if "int" in name else "float"
+    return kind.replace(f"({name})", f"({wide})")
 
 
 def model_of(
@@ -124,8 +148,11 @@ def model_of(
     if schema.domain:
         imports.append(helper.make_opsetid(schema.domain, schema.since_version))
     model = helper.make_model(graph, opset_imports=imports)
-    inferred = onnx.shape_inference.infer_shapes(model, True, True)
-    return model, tuple(output.type for output in inferred.graph.output)
+    if schema.name not in WITHOUT_INFERENCE:
+        model_types = onnx.shape_inference.infer_shapes(model, True, True)
+    else:
+        model_types = model
+    return model, tuple(output.type for output in model_types.graph.output)
 
 
 def declared(name: str, item: Any) -> onnx.ValueInfoProto:
@@ -157,7 +184,7 @@ def variants(key: Key) -> Iterator[Variant]:
                 continue
             try:
                 model, expected = model_of(node, inputs, schema)
-            except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
+            except onnx.shape_inference.InferenceError:
                 continue
             feeds = tuple(item for item in inputs if item is not None)
             yield Variant(variable, kind, model, feeds, expected)
@@ -168,13 +195,16 @@ def retyped(
 ) -> tuple[onnx.NodeProto | None, tuple[Any, ...]]:
     """Convert a template's inputs of one variable; ``None`` where none is there."""
     code, node, inputs, touched = element(kind), onnx.NodeProto(), [], False
+    tied = TIED.get((schema.name, variable))
     node.CopyFrom(template.node)
     for place, item in enumerate(template.inputs):
         formal = schema.inputs[min(place, len(schema.inputs) - 1)]
         mine = item is not None and formal.type_str == variable
         fits = isinstance(item, list) == ("seq(" in kind)
-        inputs.append(converted(item, code) if mine and fits else item)
-        touched |= mine and fits
+        mine = mine and fits
+        also = tied is not None and formal.type_str == tied
+        inputs.append(converted(item, code) if mine or also else item)
+        touched |= mine
     produced = any(output.type_str == variable for output in schema.outputs)
     if not touched and produced:
         for name in ("to", "dtype", "output_dtype"):
@@ -182,5 +212,10 @@ def retyped(
                 kept = [a for a in node.attribute if a.name != name]
                 del node.attribute[:]
                 node.attribute.extend([*kept, helper.make_attribute(name, code)])
+                touched = True
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                held = converted(onnx.numpy_helper.to_array(attribute.t), code)
+                attribute.t.CopyFrom(onnx.numpy_helper.from_array(held))
                 touched = True
     return (node, tuple(inputs)) if touched else (None, ())

@@ -66,6 +66,8 @@ CALLS = (
     call(ML, "FeatureVectorizer", [X, X], inputdimensions=[3, 3]),
     call(ML, "OneHotEncoder", [np.array([1, 2, 4])], cats_int64s=[1, 2]),
     call("", "Optional", [X]),
+    call("", "OptionalHasElement", [X]),
+    call("", "MeanVarianceNormalization", [IMAGE]),
     call("", "SequenceLength", [[X, X]]),
     call("", "SequenceAt", [[X, X + 1], PLACE]),
     call("", "SequenceConstruct", [X, X]),
@@ -87,6 +89,10 @@ WITHOUT: dict[tuple[str, str], str] = {
     (ML, "CastMap"): "maps are given, not tensors",
     (ML, "DictVectorizer"): "maps are given, not tensors",
     (ML, "ZipMap"): "maps are returned; the input is float only",
+    ("", "If"): "its branches fix the types",
+    ("", "Loop"): "its body fixes the types",
+    ("", "Scan"): "its body fixes the types",
+    ("", "SequenceMap"): "its body fixes the types",
     ("ai.onnx.preview.training", "Gradient"): "differentiates a graph, not a call",
 }
 """Operators whose types are not those of tensors that a call can vary."""

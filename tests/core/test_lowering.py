@@ -123,3 +123,17 @@ def test_without_anybody_for_the_operator_its_body_is_shared_out(registered):
     np.testing.assert_allclose(
         session.run(None, {"x": X})[0], want, rtol=1e-5, atol=1e-6
     )
+
+
+def test_a_body_that_names_no_opset_of_its_operators_is_read_at_the_newest(
+    registered, node_cases
+):
+    """FlexAttention's body of the preview domain imports its own domain only."""
+    (case,) = [case for case in node_cases if case.name == "test_flexattention"]
+    registered(Choosy("NoneExecutionProvider", []))
+    data = case.model.SerializeToString()
+    session = ort.InferenceSession(data, providers=["NoneExecutionProvider"])
+    inputs, (want,) = case.data_sets[0]
+    names = [info.name for info in session.get_inputs()]
+    (got,) = session.run(None, dict(zip(names, inputs, strict=True)))
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)

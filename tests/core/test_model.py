@@ -326,3 +326,15 @@ def test_dims_given_by_symbol_or_denotation_are_fixed_everywhere():
     loaded = from_proto(proto)
     infer(loaded, Settings(denoted_dims={"DATA_BATCH": 5}))
     assert loaded.graph.inputs[0].shape == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("made", "match"),
+    [
+        (node("Reshape", ["", "x"], ["y"]), "lacks the input 'data'"),
+        (node("Split", ["x"], ["y", "z"], num_outputs=3), "num_outputs is 3"),
+    ],
+)
+def test_what_would_crash_inference_is_refused_first(made, match):
+    with pytest.raises(errors.ModelInvalid, match=match):
+        load(nodes(made, opset=18).SerializeToString())

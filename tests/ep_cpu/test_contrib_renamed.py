@@ -188,15 +188,57 @@ def test_softmax_of_sums(seed, inner):
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_fused_convolutions_with_channels_last():
-    numbers = Numbers(1)
-    x, w, z = numbers.floats(1, 5, 6, 4), numbers.floats(2, 4, 3, 2), None
-    want = run_node("Conv", [np.moveaxis(x, -1, 1), w, None], {"pads": [1, 1, 0, 0]})[0]
-    z = numbers.floats(*np.moveaxis(want, 1, -1).shape)
-    made = {"pads": [1, 1, 0, 0], "activation": "Relu"}
-    got = run("NhwcFusedConv", [x, w, None, z], **made)[0]
-    want = np.maximum(np.moveaxis(want, 1, -1) + z, 0)
+ACTIVATIONS = st.sampled_from(["Relu", "Sigmoid", "Tanh", None])
+
+
+@given(SEEDS, ACTIVATIONS, FLAGS, FLAGS, st.booleans())
+def test_fused_products(seed, activation, a_turned, b_turned, biased):
+    numbers = Numbers(seed)
+    a = numbers.floats(*((4, 3) if a_turned else (3, 4)))
+    b = numbers.floats(*((5, 4) if b_turned else (4, 5)))
+    made = {"transA": a_turned, "transB": b_turned, "alpha": 0.5, "beta": 2.0}
+    made |= {"activation": activation or "Relu"}
+    check("FusedGemm", [a, b, numbers.floats(5) if biased else None], **made)
+
+
+@given(SEEDS, ACTIVATIONS, FEW, st.booleans(), st.booleans())
+def test_fused_convolutions(seed, activation, stride, biased, added):
+    numbers = Numbers(seed)
+    x, w = numbers.floats(2, 4, 5, 6), numbers.floats(6, 2, 3, 2)
+    made = {"group": 2, "strides": [stride, 1], "pads": [1, 0, 1, 1]}
+    (plain,) = run_node("Conv", [x, w], made)
+    bias = numbers.floats(6) if biased else None
+    z = numbers.floats(*plain.shape) if added else None
+    made |= {"activation": activation or "Relu"}
+    check("FusedConv", [x, w, bias, z], **made)
+
+
+@given(SEEDS, FEW, st.booleans())
+def test_convolutions_with_channels_last(seed, stride, biased):
+    numbers = Numbers(seed)
+    x, w = numbers.floats(2, 5, 6, 4), numbers.floats(3, 3, 2, 4)
+    bias = numbers.floats(3) if biased else None
+    made = {"strides": [stride, 1], "pads": [1, 0, 1, 1]}
+    turned = [np.moveaxis(x, -1, 1), np.moveaxis(w, -1, 1), bias]
+    (want,) = run_node("Conv", turned, made)
+    (got,) = run("NhwcConv", [x, w, bias], **made)
+    np.testing.assert_allclose(got, np.moveaxis(want, 1, -1), rtol=1e-4, atol=1e-5)
+    made["activation"] = "Relu"
+    filters = np.moveaxis(w, -1, 1)
+    (got,) = run("NhwcFusedConv", [x, filters, bias], **made)
+    want = np.maximum(np.moveaxis(want, 1, -1), 0)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+@given(SEEDS, st.integers(-4, 4), FLAGS, st.sampled_from(["constant", "edge"]))
+def test_older_names(seed, shift, upper, mode):
+    numbers = Numbers(seed)
+    x = numbers.floats(2, 3, 4)
+    check("Trilu", [x, np.array(shift)], upper=upper)
+    pads = numbers.random.integers(0, 3, 4)
+    check("Pad", [x[0], pads, np.array([7], np.float32)], mode=mode)
+    check("Unique", [np.round(x.ravel())], 3)
+    check("Gelu", [x])
 
 
 ONE = np.array(1, np.float32)

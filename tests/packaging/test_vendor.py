@@ -14,7 +14,7 @@ EXAMPLE = ROOT / "examples/vendor-ep"
 NOWHERE = "http://127.0.0.1:9"
 PROBE = (
     "import urllib.request as r\n"
-    "try: r.urlopen('https://pypi.org', timeout=5)\n"
+    "try: r.urlopen('https://example.org', timeout=5)\n"
     "except OSError: print('unreachable')\n"
 )
 

@@ -17,7 +17,8 @@ def run(graph: Graph, scope: Scope) -> int:
     pending = [node for node in graph if _is_if(node)]
     while pending:
         node = pending.pop()
-        condition = node.inputs[0].constant() if node.inputs[0] is not None else None
+        value = node.input(0)
+        condition = value.constant() if value is not None else None
         if condition is not None and condition.size == 1:
             moved = _take(graph, node, bool(condition.reshape(())[()]), scope)
             pending += [inner for inner in moved if _is_if(inner)]

@@ -18,6 +18,10 @@ INTEGERS = frozenset((6, 7, 9))
 """int32, int64 and bool: the element types whose contents are followed."""
 
 
+_ANONYMOUS = frozenset(("?", "*", "-1", "none", "unk", "unknown", "dynamic", "any"))
+"""Symbols that some exporters write for every dim they do not know."""
+
+
 class Facts:
     """Shapes and contents by value; declared types count until more is known.
 
@@ -100,7 +104,9 @@ def _declared(value: Value) -> Shape | None:
 
 @lru_cache(4096)
 def _canonical(shape: Shape) -> Shape:
-    return tuple(canonical(dim) for dim in shape)
+    return tuple(
+        None if str(dim).lower() in _ANONYMOUS else canonical(dim) for dim in shape
+    )
 
 
 def _constant(value: Value) -> Content | None:

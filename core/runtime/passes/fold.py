@@ -1,6 +1,7 @@
 """Nodes whose inputs are all known before any run are computed now.
 
-The CPU's kernels compute, through ``scope.evaluate``; the core never does. Left alone are:
+The CPU's kernels compute, through ``scope.evaluate``; the core never does, unless a node
+only gives data another shape. Left alone are:
 
 1. random operators, nodes with bodies and nodes without inputs;
 2. QuantizeLinear and DequantizeLinear, and whatever reads weights of less than eight bits
@@ -11,6 +12,8 @@ The CPU's kernels compute, through ``scope.evaluate``; the core never does. Left
 """
 
 from __future__ import annotations
+
+from math import prod
 
 import numpy as np
 
@@ -27,6 +30,7 @@ _NEVER = RANDOM | {"QuantizeLinear", "DequantizeLinear", "Constant"}
 _GROWING = frozenset(
     ("ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "OneHot", "EyeLike")
 )
+_LAYOUT = frozenset(("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"))
 _PACKED = frozenset((17, 18, 19, 20, 21, 22, 23, 24, 25, 26))
 
 
@@ -43,7 +47,7 @@ def _fold(graph: Graph, node: Node, scope: Scope) -> bool:
     if not _may(node, scope):
         return False
     inputs = [None if value is None else value.constant() for value in node.inputs]
-    results = scope.evaluate(node, inputs)
+    results = _laid_out(node, inputs, scope) or scope.evaluate(node, inputs)
     if results is None or len(results) < len(node.outputs):
         return False
     pairs = [
@@ -57,6 +61,19 @@ def _fold(graph: Graph, node: Node, scope: Scope) -> bool:
         substitute(value, scope.constant(graph, result, value.name or node.op_type))
     sweep([node])
     return True
+
+
+def _laid_out(
+    node: Node, inputs: list[Array | None], scope: Scope
+) -> list[Array] | None:
+    """Return the same data in another shape, where that is all a node does."""
+    shape = scope.facts.shape(node.outputs[0])
+    if node.op_type not in _LAYOUT or node.domain or shape is None:
+        return None
+    array, dims = inputs[0], [dim for dim in shape if isinstance(dim, int)]
+    if array is None or len(dims) != len(shape) or array.size != prod(dims):
+        return None
+    return [array.reshape(dims)]
 
 
 def _may(node: Node, scope: Scope) -> bool:

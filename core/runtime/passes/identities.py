@@ -76,10 +76,10 @@ def _unexpand(node: Node, scope: Scope) -> bool:
     """Case 8."""
     facts, changed = scope.facts, False
     for index, value in enumerate(node.inputs):
-        before = value.producer if value is not None else None
+        before = _maker(value)
         if before is None or before.op_type != "Expand" or before.domain:
             continue
-        source = before.inputs[0]
+        source = before.input(0)
         shapes = [facts.shape(item) for item in node.inputs]
         shapes[index] = facts.shape(source)
         whole = facts.shape(node.outputs[0])
@@ -102,7 +102,7 @@ def _may_stand(output: Value, value: Value) -> bool:
 
 
 def _identity(node: Node, scope: Scope) -> Value | None:
-    return node.inputs[0]
+    return node.input(0)
 
 
 def _dropout(node: Node, scope: Scope) -> Value | None:
@@ -115,24 +115,24 @@ def _dropout(node: Node, scope: Scope) -> Value | None:
         flag = training.constant()
         if flag is None or flag.any():
             return None
-    return node.inputs[0]
+    return node.input(0)
 
 
 def _single(node: Node, scope: Scope) -> Value | None:
-    return node.inputs[0] if len(node.inputs) == 1 == len(node.outputs) else None
+    return node.input(0) if len(node.inputs) == 1 == len(node.outputs) else None
 
 
 def _split(node: Node, scope: Scope) -> Value | None:
-    return node.inputs[0] if len(node.outputs) == 1 else None
+    return node.input(0) if len(node.outputs) == 1 else None
 
 
 def _clip(node: Node, scope: Scope) -> Value | None:
     unbounded = len(node.inputs) == 1 and node.version >= 11
-    return node.inputs[0] if unbounded else None
+    return node.input(0) if unbounded else None
 
 
 def _cast(node: Node, scope: Scope) -> Value | None:
-    source, target = node.inputs[0], node.attribute("to")
+    source, target = node.input(0), node.attribute("to")
     if source is None or isinstance(target, str):
         return None
     if source.dtype == target:
@@ -140,7 +140,7 @@ def _cast(node: Node, scope: Scope) -> Value | None:
     before = source.producer
     if before is None or before.op_type != "Cast" or before.domain:
         return None
-    first = before.inputs[0]
+    first = before.input(0)
     if node.outputs[0].dtype == 8:
         return None
     if first is None or source.dtype not in _LOSSLESS.get(first.dtype or 0, ()):
@@ -151,7 +151,7 @@ def _cast(node: Node, scope: Scope) -> Value | None:
 
 
 def _transpose(node: Node, scope: Scope) -> Value | None:
-    source, order = node.inputs[0], node.attribute("perm")
+    source, order = node.input(0), node.attribute("perm")
     rank = scope.facts.rank(source)
     if source is None or (order is None and rank is None):
         return None
@@ -163,10 +163,10 @@ def _transpose(node: Node, scope: Scope) -> Value | None:
         return None
     inner = before.attribute("perm") or tuple(range(len(order)))[::-1]
     both = tuple(inner[axis] for axis in order)
-    node.set_input(0, before.inputs[0])
+    node.set_input(0, before.input(0))
     sweep([before])
     if both == tuple(range(len(both))):
-        return node.inputs[0]
+        return node.input(0)
     node.attributes["perm"] = attribute(both)
     return node.outputs[0]
 
@@ -174,7 +174,7 @@ def _transpose(node: Node, scope: Scope) -> Value | None:
 def _layout(node: Node, scope: Scope) -> Value | None:
     facts = scope.facts
     shape = facts.shape(node.outputs[0])
-    found, value = None, node.inputs[0]
+    found, value = None, node.input(0)
     last = value
     while value is not None:
         if shape is not None and None not in shape and facts.shape(value) == shape:
@@ -182,15 +182,15 @@ def _layout(node: Node, scope: Scope) -> Value | None:
         last, before = value, value.producer
         if before is None or before.op_type not in _LAYOUT or before.domain:
             break
-        value = before.inputs[0]
+        value = before.input(0)
     if found is not None:
         return found
-    if node.op_type != "Reshape" or last is node.inputs[0]:
+    if node.op_type != "Reshape" or last is node.input(0):
         return None
     target = facts.integers(node.input(1))
     if target is None or 0 in target or last is None:
         return None
-    before = node.inputs[0].producer if node.inputs[0] is not None else None
+    before = _maker(node.input(0))
     node.set_input(0, last)
     if before is not None:
         sweep([before])
@@ -199,9 +199,9 @@ def _layout(node: Node, scope: Scope) -> Value | None:
 
 def _same_shape(node: Node, scope: Scope) -> Value | None:
     shape = scope.facts.shape(node.outputs[0])
-    if shape is None or None in shape or scope.facts.shape(node.inputs[0]) != shape:
+    if shape is None or None in shape or scope.facts.shape(node.input(0)) != shape:
         return None
-    return node.inputs[0]
+    return node.input(0)
 
 
 def _slice(node: Node, scope: Scope) -> Value | None:
@@ -213,12 +213,16 @@ def _slice(node: Node, scope: Scope) -> Value | None:
 
 def _pad(node: Node, scope: Scope) -> Value | None:
     pads = scope.facts.integers(node.input(1))
-    return node.inputs[0] if pads is not None and not any(pads) else None
+    return node.input(0) if pads is not None and not any(pads) else None
 
 
 def _tile(node: Node, scope: Scope) -> Value | None:
     repeats = scope.facts.integers(node.input(1))
-    return node.inputs[0] if repeats is not None and set(repeats) <= {1} else None
+    return node.input(0) if repeats is not None and set(repeats) <= {1} else None
+
+
+def _maker(value: Value | None) -> Node | None:
+    return value.producer if value is not None else None
 
 
 def _neutral(number: int, commutes: bool) -> Rule:
@@ -256,14 +260,15 @@ def _keeps(value: Value | None, node: Node, scope: Scope) -> bool:
 
 
 def _twice(node: Node, scope: Scope) -> Value | None:
-    before = node.inputs[0].producer if node.inputs[0] is not None else None
+    before = _maker(node.input(0))
     if before is None or before.op_type != node.op_type or before.domain:
         return None
-    return before.inputs[0]
+    return before.input(0)
 
 
 def _where(node: Node, scope: Scope) -> Value | None:
-    condition = node.inputs[0].constant() if node.inputs[0] is not None else None
+    value = node.input(0)
+    condition = value.constant() if value is not None else None
     if condition is None or condition.size == 0 or condition.all() != condition.any():
         return None
     value = node.inputs[1] if condition.all() else node.inputs[2]

@@ -11,15 +11,16 @@ from runtime.valuetypes import ELEMENT_TYPES, Shape, TensorType
 def infer(node: Node, facts: Facts) -> None:
     """Note the shapes of a node's outputs, and give untyped ones an element type."""
     rule = None if node.domain else RULES.get(node.op_type)
-    first = None
-    if rule is not None:
+    shapes: list[Shape | None] = [None] * len(node.outputs)
+    if rule is not None and shapes:
         try:
-            first = rule(node, facts)
+            shapes[0] = rule(node, facts)
+            for index in range(1, len(shapes)):
+                shapes[index] = _further(node, facts, index, shapes[0])
         except (IndexError, TypeError, ValueError, ZeroDivisionError):
             rule = None  # the node is malformed; running it will say how
     for index, value in enumerate(node.outputs):
-        shape = first if index == 0 else _further(node, facts, index, first)
-        facts.learn(value, shape)
+        facts.learn(value, shapes[index])
         if value.type is None and rule is not None:
             dtype = _dtype(node, index)
             if dtype:

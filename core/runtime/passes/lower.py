@@ -183,6 +183,8 @@ def _function(node: Node) -> tuple[Function, list[int | None]] | None:
     else:
         return None
     _add_defaults(proto, found)
+    if not any(entry.domain in ("", "ai.onnx") for entry in proto.opset_import):
+        proto.opset_import.add(domain="", version=onnx.defs.onnx_opset_version())
     made = {name for inner in proto.node for name in inner.output} | set(proto.input)
     kept = [name for name in proto.output if name in made]
     places = [kept.index(name) if name in made else None for name in proto.output]

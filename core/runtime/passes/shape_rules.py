@@ -161,6 +161,8 @@ def slice_bounds(
         steps = facts.integers(node.input(4))
     if axes is None or steps is None or not all(-rank <= a < rank for a in axes):
         return None
+    if len({len(starts), len(ends), len(axes), len(steps)}) > 1:
+        return None
     cuts = zip(axes, starts, ends, steps, strict=True)
     return [(axis % rank, start, end, step) for axis, start, end, step in cuts]
 

@@ -109,7 +109,7 @@ def _integer(
 
 def _fix_target(node: Node, scope: Scope) -> bool:
     """Case 3."""
-    target, source = node.inputs[1], scope.facts.shape(node.inputs[0])
+    target, source = node.inputs[1], scope.facts.shape(node.input(0))
     if target is None or target.is_constant or node.graph is None:
         return False
     shape = RULES["Reshape"](node, scope.facts)
@@ -149,7 +149,7 @@ def _is_certain(fixed: list[int], shape: Shape, content: Shape) -> bool:
 
 def _to_transpose(node: Node, scope: Scope) -> bool:
     """Case 4."""
-    middle = _only(node.inputs[0], "Transpose")
+    middle = _only(node.input(0), "Transpose")
     first = _only(middle.inputs[0], "Reshape") if middle is not None else None
     if middle is None or first is None or middle.attribute("perm") != (0, 2, 1):
         return False
@@ -173,7 +173,7 @@ def _to_transpose(node: Node, scope: Scope) -> bool:
 
 def _to_squeeze(node: Node, scope: Scope) -> bool:
     """Case 5."""
-    target, shape = node.inputs[1], scope.facts.shape(node.inputs[0])
+    target, shape = node.inputs[1], scope.facts.shape(node.input(0))
     if target is None or target.is_constant or shape is None or node.graph is None:
         return False
     content = scope.facts.content(target)

@@ -333,7 +333,9 @@ def conv_transpose(node: Node, scope: Scope) -> bool:
 def cast_like(node: Node, scope: Scope) -> bool:
     """CastLike: is Cast where the type is known."""
     like = node.input(1)
-    if like is None or like.dtype is None or like.dtype in (17, 18, 19, 20, 24):
+    if node.input(0) is None or like is None or like.dtype is None:
+        return False
+    if like.dtype in (17, 18, 19, 20, 24):
         return False
     node.op_type = "Cast"
     node.attributes["to"] = attribute(like.dtype)

@@ -8,18 +8,19 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.testing import child, expectations, matrix, results
+from runtime.testing import expectations, matrix, results
+from runtime.testing.fixtures import claimed, one, record_case, subject
 from runtime.testing.subject import NotUsable, Subject
 
+__all__ = ["claimed", "one", "record_case", "subject"]
+
 HERE = Path(__file__).parent
-Record = Callable[..., None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -123,7 +124,6 @@ class Kit:
         """End the process, stack told, when a test of the kit takes too long."""
         limit = self.config.getoption("ep_limit")
         if _is_ours(item) and limit:
-            os.write(self._stderr, b"")
             faulthandler.dump_traceback_later(limit, exit=True, file=self._stderr)
         try:
             return (yield)
@@ -194,34 +194,3 @@ def _modules() -> set[str]:
 def _chosen(config: pytest.Config) -> bool:
     """Whether single tests were named, so that lines for others mean nothing."""
     return any("::" in str(argument) for argument in config.args)
-
-
-@pytest.fixture(scope="session")
-def subject(request: pytest.FixtureRequest) -> Subject:
-    """The provider under test; known to answer, since it did so in a child process."""
-    kit: Any = request.config.pluginmanager.get_plugin("runtime-kit")
-    if kit is None:
-        pytest.fail("name the provider under test: --ep NAME", pytrace=False)
-    found: Subject = kit.subject
-    hang = child.hang_of(found)
-    if hang:
-        pytest.skip("it hangs; see test_it_answers")
-    return found
-
-
-@pytest.fixture
-def record_case(request: pytest.FixtureRequest) -> Record:
-    """Return a function that adds facts to a node case's record."""
-    facts: dict[str, Any] = {"owned": 0, "nodes": 0, "reasons": []}
-    properties = request.node.user_properties
-
-    def record(**more: Any) -> None:
-        facts.update(more)
-        properties[:] = [p for p in properties if p[0] != results.PROPERTY]
-        properties.append((results.PROPERTY, json.dumps(facts)))
-
-    return record
-
-
-if sys.platform == "win32":  # pragma: no cover
-    os.environ.setdefault("PYTHONUTF8", "1")

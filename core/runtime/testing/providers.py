@@ -74,7 +74,7 @@ class Loopback:
         for node in nodes:
             if node not in liked:
                 yield Refusal(node, f"{self.info.name} does not like {node.op_type}")
-        asked = {"graph": graph, "nodes": liked, "settings": settings}
+        asked: dict[str, Any] = {"graph": graph, "nodes": liked, "settings": settings}
         for group in host_hook("get_capability", **asked):
             for answer in group:
                 yield self._placed(answer) if isinstance(answer, Claim) else answer

@@ -17,7 +17,7 @@ from runtime.errors import FallbackWarning, near
 from runtime.explain import NodeRecord, Placement
 from runtime.graph import Graph
 from runtime.plan import Placed
-from runtime.plugin import HOST, Device, Partition, ProviderInfo
+from runtime.plugin import HOST, Device, ProviderInfo
 from runtime.providers import HOST_ALIAS, Installed, Request, registry, resolve
 from runtime.settings import Settings
 
@@ -61,7 +61,7 @@ def _names(entry: Installed) -> tuple[str, ...]:
     return (entry.name, *entry.info.aliases)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """The providers asked for, in fallback order; the first is under test.
 
@@ -237,10 +237,3 @@ def run_alone(opened: Opened, item: Placed, inputs: Sequence[Any]) -> list[Any]:
     given = [opened.up(value, device) for value in inputs]
     nothing = (None,) * len(item.partition.outputs)
     return [opened.down(v, device) for v in item.run(given, nothing, Context())]
-
-
-def whole(opened: Opened) -> tuple[Placed, Partition] | None:
-    """Return the only partition of a model that the provider under test took whole."""
-    if len(opened.runnable.section.placed) != 1 or len(opened.placed) != 1:
-        return None
-    return opened.placed[0], opened.placed[0].partition

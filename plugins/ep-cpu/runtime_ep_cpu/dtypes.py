@@ -73,5 +73,6 @@ def _is_wide(node: Node) -> bool:
 def back(result: Any, dtype: Any) -> Any:
     """Round a float32 result to a narrow type; leave any other type alone."""
     if hasattr(result, "dtype") and result.dtype == np.float32:
-        return result.astype(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return result.astype(dtype)
     return result

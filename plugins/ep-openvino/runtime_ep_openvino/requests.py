@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,23 +11,15 @@ import numpy as np
 import openvino as ov
 from runtime.errors import ExecutionError
 from runtime.graph import Value
-from runtime.kernels import fill
+from runtime.kernels import filled
 from runtime.plugin import Partition
 from runtime.valuetypes import numpy_dtype
 
+from runtime_ep_openvino.integers import guard
 from runtime_ep_openvino.tensors import tensor_over
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
-
-WIDE = frozenset((7, 12, 13))
-"""Element types that devices compute in 32 signed bits: int64, uint32 and uint64."""
-
-LIMIT = 2**30
-"""Integers beyond this are refused at run time, so that small sums still fit."""
-
-LARGE = 1 << 20
-"""Bytes from which a result is let go at once, and not when the next run replaces it."""
 
 _REMEMBERED = 4096
 """How many combinations of input shapes have their output shapes kept."""
@@ -52,9 +45,9 @@ class Compiled:
     def __init__(self, model: ov.CompiledModel, partition: Partition) -> None:
         self.model = model
         self.inputs = partition.inputs
+        self.guard = guard(partition)
         read = _places(model.inputs, partition.inputs)
         self.fed = [(i, place) for i, place in enumerate(read) if place is not None]
-        self.wide = [i for i, _ in self.fed if self.inputs[i].dtype in WIDE]
         made = _places(model.outputs, partition.outputs)
         self.outputs = [
             _output(model, place, value)
@@ -83,7 +76,7 @@ class Compiled:
         self._idle.append(request)
 
     def trim(self) -> None:
-        """Drop idle requests, the arrays they hold, and OpenVINO's working memory."""
+        """Drop idle requests and OpenVINO's working memory."""
         self._idle.clear()
         if hasattr(self.model, "release_memory"):
             self.model.release_memory()
@@ -106,24 +99,28 @@ def _output(model: ov.CompiledModel, place: int | None, value: Value) -> Output:
     if place is None:
         raise ExecutionError(f"OpenVINO's model has no output {value.name!r}")
     port = model.outputs[place]
-    shape = port.partial_shape
-    least = (
-        [d.get_length() if d.is_static else 0 for d in shape]
-        if shape.rank.is_static
-        else [0]
-    )
-    code = value.dtype or 1
+    shape, code = port.partial_shape, value.dtype or 1
+    if shape.rank.is_dynamic:
+        raise ExecutionError(f"OpenVINO does not know the rank of {value.name!r}")
+    least = [dim.get_length() if dim.is_static else 0 for dim in shape]
     return Output(place, numpy_dtype(code), code, port.get_element_type(), least)
 
 
+def _nobody() -> None:
+    return None
+
+
 class Request:
-    """An inference request and the arrays it is bound to; one run at a time uses it."""
+    """An inference request and the arrays it is bound to; one run at a time uses it.
+
+    It holds no array between runs: inputs are known by weak references, and results are
+    the caller's. What is bound and gone is bound anew before it could be touched.
+    """
 
     def __init__(self, owner: Compiled) -> None:
         self._owner = owner
         self._request = owner.model.create_infer_request()
-        self._bound: list[Array | None] = [None] * len(owner.inputs)
-        self._copied: list[Array | None] = [None] * len(owner.inputs)
+        self._bound: list[Any] = [_nobody] * len(owner.inputs)
         self._sizes: list[Shape] = [()] * len(owner.inputs)
         self._loose = [False] * len(owner.outputs)
 
@@ -138,40 +135,46 @@ class Request:
         for integers that do not fit and ``RuntimeError`` with OpenVINO's words.
         """
         owner = self._owner
-        for index in owner.wide:
-            _check_fits(inputs[index], owner.inputs[index])
+        if owner.guard.inputs:
+            owner.guard.check(inputs, owner.inputs)
+        copies = []
         for index, place in owner.fed:
             array = inputs[index]
-            if array is not self._bound[index] or array.shape != self._sizes[index]:
-                self._feed(index, place, array)
+            if array is not self._bound[index]() or array.shape != self._sizes[index]:
+                copies.append(self._feed(index, place, array))
         key = () if owner.static else tuple([inputs[i].shape for i, _ in owner.fed])
         shapes = owner.shapes.get(key)
         if shapes is None:
             return self._unforeseen(key, outputs)
-        return self._foreseen(key, shapes, outputs)
+        return self._foreseen(key, shapes, inputs, outputs)
 
-    def _feed(self, index: int, place: int, array: Array) -> None:
-        """Bind an input; only a C-contiguous array stays bound for the next run."""
+    def _feed(self, index: int, place: int, array: Array) -> Array:
+        """Bind an input; return what was bound, a copy unless it is C-contiguous."""
         whole = array if array.flags.c_contiguous else array.copy()
         code = self._owner.inputs[index].dtype or 1
         self._request.set_input_tensor(place, tensor_over(whole, code))
-        self._bound[index] = array if whole is array else None
-        self._copied[index] = whole
+        self._bound[index] = weakref.ref(array) if whole is array else _nobody
         self._sizes[index] = array.shape
+        return whole
 
     def _foreseen(
-        self, key: Any, shapes: Sequence[ov.Shape], outputs: Sequence[Any]
+        self,
+        key: Any,
+        shapes: Sequence[ov.Shape],
+        inputs: Sequence[Array],
+        outputs: Sequence[Any],
     ) -> list[Array]:
-        """Run into arrays of the shapes that these inputs gave before."""
-        owner, made = self._owner, []
+        """Run into arrays of the shapes that inputs of these shapes gave before."""
+        owner, results, tensors = self._owner, [], []
         for index, output in enumerate(owner.outputs):
             array = outputs[index]
-            if array is None or not array.flags.c_contiguous:
+            if array is None or not _may_fill(array, output, shapes[index], inputs):
                 array = np.empty(shapes[index], output.dtype)
             tensor = tensor_over(array, output.code)
             self._request.set_output_tensor(output.place, tensor)
             self._loose[index] = False
-            made.append((array, tensor))
+            results.append(array)
+            tensors.append(tensor)
         try:
             self._request.infer(share_outputs=True)
         except RuntimeError as error:
@@ -179,25 +182,17 @@ class Request:
                 raise
             owner.shapes[key] = None
             return self._copies(outputs)
-        for index, (array, tensor) in enumerate(made):
-            if not owner.static and tensor.shape != shapes[index]:
-                owner.shapes[key] = None
-                made[index] = (_beginning(array, tensor), tensor)
-            if array.nbytes >= LARGE:
-                self._loosen(index)
-        return [fill(a, out) for (a, _), out in zip(made, outputs, strict=True)]
-
-    def _loosen(self, index: int) -> None:
-        """Bind memory of OpenVINO's own to an output, which grows as needed."""
-        output = self._owner.outputs[index]
-        tensor = ov.Tensor(output.kind, output.least)
-        self._request.set_output_tensor(output.place, tensor)
-        self._loose[index] = True
+        if not owner.static:
+            for index, tensor in enumerate(tensors):
+                if tensor.shape != shapes[index]:
+                    owner.shapes[key] = None
+                    results[index] = _beginning(results[index], tensor)
+        return filled(results, outputs)
 
     def _unforeseen(self, key: Any, outputs: Sequence[Any]) -> list[Array]:
         """Run where the shapes of the outputs are not known, and remember them.
 
-        ``None`` is remembered where equal inputs shapes gave other output shapes.
+        ``None`` is remembered where inputs of one shape gave outputs of several.
         """
         results = self._copies(outputs)
         known = self._owner.shapes
@@ -208,30 +203,35 @@ class Request:
         return results
 
     def _copies(self, outputs: Sequence[Any]) -> list[Array]:
-        for index, loose in enumerate(self._loose):
-            if not loose:
-                self._loosen(index)
+        """Run into OpenVINO's own memory, which grows as needed, and copy from there."""
+        for index, output in enumerate(self._owner.outputs):
+            if not self._loose[index]:
+                tensor = ov.Tensor(output.kind, output.least)
+                self._request.set_output_tensor(output.place, tensor)
+                self._loose[index] = True
         self._request.infer(share_outputs=True)
         results = []
-        for output, buffer in zip(self._owner.outputs, outputs, strict=True):
+        for output in self._owner.outputs:
             found = self._request.get_output_tensor(output.place).data
             same = found.dtype == output.dtype
-            results.append(
-                fill(np.array(found if same else found.view(output.dtype)), buffer)
-            )
-        return results
+            results.append(np.array(found if same else found.view(output.dtype)))
+        return filled(results, outputs)
+
+
+def _may_fill(
+    array: Array, output: Output, shape: ov.Shape, inputs: Sequence[Array]
+) -> bool:
+    """Whether OpenVINO may write a caller's buffer while it reads the inputs."""
+    return bool(
+        array.flags.c_contiguous
+        and array.flags.writeable
+        and array.dtype == output.dtype
+        and ov.Shape(list(array.shape)) == shape
+        and not any(np.may_share_memory(array, given) for given in inputs)
+    )
 
 
 def _beginning(array: Array, tensor: ov.Tensor) -> Array:
     """Return the smaller result that lies at the beginning of an array."""
     count = tensor.get_size()
     return array.reshape(-1)[:count].reshape(tuple(tensor.shape)).copy()
-
-
-def _check_fits(array: Array, value: Value) -> None:
-    """Refuse integers that 32 signed bits do not hold, instead of computing nonsense."""
-    if array.size and not (array.min() >= -LIMIT and array.max() <= LIMIT):
-        raise ExecutionError(
-            f"input {value.name!r} holds integers beyond ±2**30, and OpenVINO computes "
-            f"{array.dtype} in 32 bits"
-        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from runtime.cli.arguments import add_output
+from runtime.cli.arguments import Asked, add_output, provider
 from runtime.cli.console import Console
 from runtime.cli.exits import Exit, Stop
 
@@ -24,7 +24,7 @@ gets wrong is a failure. Needs pytest and hypothesis. Exit code 1 if a test fail
 the provider is not usable."""
 EXAMPLES = """  runtime ep test acme
   runtime ep test acme --xfails xfails.txt --junit-xml kit.xml
-  runtime ep test acme -k "contract and not memory" """.rstrip()
+  runtime ep test acme:device_id=1 -k "contract and not memory" """.rstrip()
 
 KIT = ("-p", "runtime.testing.plugin", "--pyargs", "runtime.testing")
 _CODES = {0: Exit.OK, 1: Exit.CHECK_FAILED, 3: Exit.INTERNAL}
@@ -33,7 +33,12 @@ _CODES = {0: Exit.OK, 1: Exit.CHECK_FAILED, 3: Exit.INTERNAL}
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Describe the verb's arguments."""
-    parser.add_argument("provider", metavar="NAME", help="its name or alias, any case")
+    parser.add_argument(
+        "provider",
+        type=provider,
+        metavar="NAME[:KEY=VALUE,...]",
+        help="its name or alias, any case, with the options to test it with",
+    )
     group = parser.add_argument_group("kit")
     group.add_argument(
         "-k", metavar="EXPRESSION", help="run only the tests whose names match"
@@ -51,12 +56,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="write as JSON which operators the provider claims and gets right",
     )
+    group.add_argument(
+        "--support-matrix",
+        metavar="FILE",
+        help="write the same as a Markdown page for your documentation",
+    )
     add_output(parser)
 
 
 def run(args: Namespace, console: Console) -> Exit:
     """Check that the provider can run, then hand over to pytest in a new process."""
-    entry = _usable(args.provider)
+    entry = _usable(args.provider.name)
     _check_tools()
     if args.xfails and not Path(args.xfails).is_file():
         raise Stop(f"--xfails: there is no file {args.xfails}")
@@ -113,14 +123,16 @@ def _arguments(args: Namespace, entry: Installed, results: Path) -> list[str]:
         "-p",
         "no:cacheprovider",
     ]
+    asked: Asked = args.provider
     given += ["--ep", entry.name]
     if "cpu" not in entry.info.aliases:
         given += ["--ep", "cpu"]
+    given += [f"--ep-option={key}={value}" for key, value in asked.options.items()]
     given += [f"--junit-xml={results}"]
     if args.k:
         given += ["-k", args.k]
-    for option in ("xfails", "capabilities"):
-        value = getattr(args, option)
+    for option in ("xfails", "capabilities", "support-matrix"):
+        value = getattr(args, option.replace("-", "_"))
         if value:
             given += [f"--{option}", str(Path(value).resolve())]
     if args.quiet or args.json:

@@ -42,6 +42,9 @@ def tf_idf_vectorizer(
         )
     if (pool_int64s is None) == (pool_strings is None):
         raise ValueError("one of pool_int64s and pool_strings must be set")
+    if (x.dtype == object) != (pool_int64s is None):
+        given = "pool_int64s" if pool_strings is None else "pool_strings"
+        raise ValueError(f"{given} cannot be found among inputs of type {x.dtype}")
     pool = pool_strings if pool_int64s is None else pool_int64s
     grams = _grams(_Same((pool, ngram_counts, ngram_indexes)))
     rows = x.reshape(1, -1) if x.ndim == 1 else x

@@ -1,0 +1,182 @@
+"""Each optional ability of `runtime.abilities`: where it is there, it behaves."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from runtime import abilities
+from runtime.abilities import Context
+from runtime.plan import Placed
+from runtime.testing.fixtures import Claimed
+from runtime.testing.subject import Opened, run_alone
+
+
+def able(opened: Opened, ability: Any) -> list[Placed]:
+    """Return the provider's partitions whose executables have an ability."""
+    found = [p for p in opened.placed if isinstance(p.executable, ability)]
+    if not found:
+        pytest.skip(f"no executable is {ability.__name__}")
+    return found
+
+
+def test_weights_say_what_became_of_each_constant(claimed: Claimed) -> None:
+    """Every name is a constant of the partition, every word one of three."""
+    for item in able(claimed.opened, abilities.WeightReporting):
+        told = item.executable.weights
+        assert isinstance(told, Mapping)
+        names = {value.name for value in item.partition.constants}
+        strange = sorted(set(told) - names)
+        assert not strange, f"weights names {', '.join(strange)}, no constants of it"
+        words = {str(word) for word in told.values()}
+        assert words <= {"kept", "repacked", "unused"}, f"weights says {words}"
+
+
+def test_facts_are_text(claimed: Claimed) -> None:
+    """What `explain()` shows of an executable is words by words."""
+    for item in claimed.opened.placed:
+        facts = getattr(item.executable, "facts", {})
+        assert all(isinstance(k, str) and isinstance(v, str) for k, v in facts.items())
+
+
+def test_concurrency_is_declared_once(claimed: Claimed) -> None:
+    """`concurrent`, where it is there, is a plain truth value and stays what it is."""
+    for item in claimed.opened.placed:
+        declared = getattr(item.executable, "concurrent", True)
+        assert isinstance(declared, bool), f"concurrent is {declared!r}"
+
+
+def test_memory_is_bytes_by_purpose(claimed: Claimed) -> None:
+    """Names with counts that are not negative, before and after runs."""
+    opened = claimed.fresh()
+    for item in able(opened, abilities.MemoryReporting):
+        for _ in range(2):
+            told = item.executable.memory()
+            assert isinstance(told, Mapping), f"memory() returned {told!r:.80}"
+            for purpose, count in told.items():
+                fine = isinstance(purpose, str) and isinstance(count, int)
+                assert fine and count >= 0, f"memory() says {purpose!r}: {count!r}"
+            opened(claimed.sample.feed())
+    assert isinstance(opened.runnable.memory(), dict)
+    assert not opened.faults, "; ".join(opened.faults)
+
+
+def test_trimming_changes_no_result(claimed: Claimed) -> None:
+    """Before the first run, between runs and twice in a row."""
+    opened = claimed.fresh()
+    items = able(opened, abilities.Trimmable)
+    feed = claimed.sample.feed()
+    for _ in range(2):
+        for item in items:
+            item.executable.trim()
+            item.executable.trim()
+        claimed.check(opened(feed), feed)
+    opened.runnable.trim()
+    claimed.check(opened(feed), feed)
+    assert not opened.faults, "; ".join(opened.faults)
+
+
+def test_closing_ends_in_peace(claimed: Claimed) -> None:
+    """A session that has run closes, and another one of the same model goes on."""
+    opened, other = claimed.fresh(), claimed.fresh()
+    items = able(opened, abilities.Closeable)
+    feed = claimed.sample.feed()
+    opened(feed)
+    for item in items:
+        item.executable.close()
+    claimed.check(other(feed), feed)
+
+
+def test_a_session_gone_takes_its_executables_along(claimed: Claimed) -> None:
+    """Nobody holds an executable once its session was closed and forgotten."""
+    opened = claimed.fresh()
+    opened(claimed.sample.feed())
+    held = [ref for item in opened.placed if (ref := _reference(item.executable))]
+    opened.runnable.close()
+    del opened
+    gc.collect()
+    alive = sum(ref() is not None for ref in held)
+    assert not alive, f"{alive} executables outlive their session"
+
+
+def _reference(value: Any) -> Any:
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return None
+
+
+def test_cancelling_nothing_does_nothing(claimed: Claimed) -> None:
+    """A cancel without a run in progress does not stop the next run."""
+    opened = claimed.fresh()
+    items = able(opened, abilities.Cancellable)
+    feed = claimed.sample.feed()
+    for _ in range(2):
+        for item in items:
+            item.executable.cancel()
+        claimed.check(opened(feed), feed)
+    assert not opened.faults, "; ".join(opened.faults)
+
+
+def test_cancelling_from_another_thread_leaves_the_executable_well(
+    claimed: Claimed,
+) -> None:
+    """Runs that are cancelled end or raise; the runs after them are right."""
+    opened = claimed.fresh()
+    items = able(opened, abilities.Cancellable)
+    feed, done = claimed.sample.feed(), threading.Event()
+
+    def cancel() -> None:
+        while not done.is_set():
+            for item in items:
+                item.executable.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    try:
+        for item in items:
+            _run_anyhow(opened, item, feed)
+    finally:
+        done.set()
+        thread.join()
+    claimed.check(opened(feed), feed)
+
+
+def _run_anyhow(opened: Opened, item: Placed, feed: dict[str, Any]) -> None:
+    given = [feed.get(value.name) for value in item.partition.inputs]
+    if any(value is None for value in given):
+        return
+    for _ in range(20):
+        try:
+            run_alone(opened, item, given)
+        except Exception as error:
+            assert type(error).__name__, "cancelled"
+
+
+def test_exports_are_bytes(claimed: Claimed) -> None:
+    """What an executable exports is some bytes, and exporting does not hurt it."""
+    opened, feed = claimed.fresh(), claimed.sample.feed()
+    for item in able(opened, abilities.Exportable):
+        made = item.executable.export()
+        assert isinstance(made, bytes), f"export() returned {type(made).__name__}"
+        assert made, "export() returned nothing"
+    claimed.check(opened(feed), feed)
+
+
+def test_a_trace_is_no_burden(claimed: Claimed) -> None:
+    """With somebody listening, results are the same and events have been recorded."""
+    opened, feed = claimed.fresh(profiling=True), claimed.sample.feed()
+    claimed.check(opened(feed), feed)
+    context = Context(trace=opened.runnable.trace)
+    for item in opened.placed:
+        given = [feed.get(value.name) for value in item.partition.inputs]
+        if all(value is not None for value in given):
+            device = item.partition.device
+            up = [opened.up(value, device) for value in given]
+            item.run(up, (None,) * len(item.partition.outputs), context)
+    assert opened.runnable.trace.events
