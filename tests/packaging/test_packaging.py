@@ -9,7 +9,7 @@ pytestmark = pytest.mark.packaging
 
 CHECK = (
     "import runtime as ort, importlib.metadata as m\n"
-    "assert ort.get_available_providers() == ['CPUExecutionProvider']\n"
+    "assert ort.get_available_providers()[-1] == 'CPUExecutionProvider'\n"
     "assert m.version('runtime') == '1.0.0'\n"
 )
 
