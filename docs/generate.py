@@ -114,7 +114,8 @@ def config_keys() -> str:
     lines = []
     for key, row in sorted({**SESSION_KEYS, **RUN_KEYS}.items()):
         if isinstance(row, Acts):
-            told = f"sets `{row.field}`"
+            name = f"`{row.field}`" if row.field.isidentifier() else row.field
+            told = f"sets {name}"
         else:
             verb = "refused" if isinstance(row, Refused) else "accepted without effect"
             told = f"{verb}: {row.reason}"

@@ -17,12 +17,13 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from runtime.abilities import Context
-from runtime.errors import Cancelled, EngineError, ExecutionError
+from runtime.errors import Cancelled, EngineError, ExecutionError, LimitExceeded
 from runtime.graph import AttributeKind, Node, SparseTensor, Tensor, Value
 from runtime.plugin import HOST, Claim, Device, Partition, Refusal, Unsupported
 from runtime.settings import Settings
@@ -180,7 +181,9 @@ class KernelTable:
             attributes["call"] = Call(
                 node, node.version, wanted, settings or Settings()
             )
-        function = _with(kernel.function, attributes)
+        function = kernel.function
+        if attributes:
+            function = partial(function, **attributes)
         if self.wrap is None or node.bodies:
             return function
         return self.wrap(kernel, node, function)
@@ -188,14 +191,6 @@ class KernelTable:
     def executable(self, partition: Partition, settings: Settings) -> TableExecutable:
         """Compile a partition into calls of this table's kernels."""
         return TableExecutable(self, partition, settings)
-
-
-def _with(function: Function, attributes: dict[str, Any]) -> Function:
-    if not attributes:
-        return function
-    from functools import partial
-
-    return partial(function, **attributes)
 
 
 def _keywords(function: Function) -> frozenset[str]:
@@ -313,7 +308,7 @@ class TableExecutable:
         began = time.perf_counter_ns() if context.trace is not None else 0
         try:
             results = step.run(*arguments, **bodies)
-        except (EngineError, MemoryError):
+        except EngineError:
             raise
         except Exception as error:
             raise _explained(step.node, arguments, error) from error
@@ -333,10 +328,12 @@ def _with_captures(
     """Give each body the values it reads from outside in this run."""
     captured = [values[slot] for slot in step.captures]
 
-    def given(body: Function) -> Function:
-        return lambda *inputs: body(inputs, captured, context)
+    def call(body: Function, *inputs: Any) -> Any:
+        if context.stopped():
+            raise Cancelled(f"stopped in {step.node.label}, as asked")
+        return body(inputs, captured, context)
 
-    return {name: given(body) for name, body in step.bodies}
+    return {name: partial(call, body) for name, body in step.bodies}
 
 
 def _explained(node: Node, arguments: list[Any], error: Exception) -> ExecutionError:
@@ -352,7 +349,8 @@ def _explained(node: Node, arguments: list[Any], error: Exception) -> ExecutionE
         return f"{name}{list(value.shape)}"
 
     found = ", ".join(show(value) for value in arguments)
-    return ExecutionError(
+    kind = LimitExceeded if isinstance(error, MemoryError) else ExecutionError
+    return kind(
         f"running {node.op_type} node, name {node.name!r}: {error} (inputs: {found})"
     )
 

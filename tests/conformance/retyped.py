@@ -99,8 +99,8 @@ def converted(item: Any, code: int) -> Any:
         array = array.real
     if "int" in dtype.name:
         low, high = limits(dtype)
-        array = np.clip(np.rint(array.astype(np.float64)), low, high)
-        return array.astype(np.int64).astype(dtype)
+        array = np.nan_to_num(np.rint(array.astype(np.float64)))
+        return np.clip(array, low, high).astype(np.int64).astype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         array = array.astype(np.float32) if dtype.kind == "V" else array
         return array.astype(dtype)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtime.abilities import Context
 from runtime.api.exceptions import translated
 from runtime.api.feeds import Signature
+from runtime.api.keys import MAXIMUM_SECONDS
 from runtime.api.options import RunOptions
 from runtime.errors import EngineError, FeedError, near
 
@@ -69,11 +72,26 @@ def indices(output_names: Any, names: Sequence[str]) -> tuple[int, ...]:
 
 def context_of(runnable: Runnable, options: RunOptions) -> Context:
     """Return what one run carries, by its options."""
+    seconds = options._entries.get(MAXIMUM_SECONDS)
     return Context(
-        cancelled=options._event,
+        cancelled=Deadline(options._event, float(seconds))
+        if seconds
+        else options._event,
         trace=_kernel_trace(runnable),
         options=options._entries,
     )
+
+
+class Deadline:
+    """A cancel flag that another flag sets, or the clock."""
+
+    def __init__(self, flag: threading.Event, seconds: float) -> None:
+        self._flag = flag
+        self._end = time.monotonic() + seconds
+
+    def is_set(self) -> bool:
+        """Whether the flag is set or the time is over."""
+        return self._flag.is_set() or time.monotonic() >= self._end
 
 
 def _kernel_trace(runnable: Runnable) -> Any:

@@ -39,6 +39,13 @@ def _not(text: str) -> bool:
     return not _flag(text)
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0:
+        raise ValueError(f"a time limit is a positive number, found {text!r}")
+    return seconds
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.replace(";", ",").split(",") if word)
 
@@ -69,6 +76,7 @@ SESSION_KEYS: Mapping[str, Acts | Accepted | Refused] = {
     "session.use_env_allocators": Accepted("memory is shared in the process already"),
     "session.shape_policy": Acts("shape_policy", _policy),
     "session.cost_rule": Acts("cost_rule", _flag),
+    "session.hang_warning_seconds": Acts("hang_warning", float),
     "session.cache": Acts("cache", _flag),
     "session.cache_directory": Acts("cache_directory", str),
     "session.maximum_result_bytes": Acts("maximum_bytes", int),
@@ -140,7 +148,10 @@ SESSION_KEYS: Mapping[str, Acts | Accepted | Refused] = {
     "mlas.qnbit.force_fp32": _NO_MLAS,
 }
 
-RUN_KEYS: Mapping[str, Accepted] = {
+MAXIMUM_SECONDS = "run.maximum_seconds"
+
+RUN_KEYS: Mapping[str, Acts | Accepted] = {
+    MAXIMUM_SECONDS: Acts("the time after which the run is stopped", _seconds),
     "memory.enable_memory_arena_shrinkage": Accepted("use session.trim()"),
     "disable_synchronize_execution_providers": Accepted("values come finished"),
     "gpu_graph_id": Accepted("graphs are captured by shape"),

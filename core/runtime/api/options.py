@@ -271,8 +271,11 @@ class RunOptions(_Options):
 
     def add_run_config_entry(self, key: str, value: str) -> None:
         """Set a config entry of this run; an unknown key warns with the near match."""
+        row = RUN_KEYS.get(key)
+        if isinstance(row, Acts):
+            row.read(value)
         self._add_entry(key, value)
-        if key not in RUN_KEYS:
+        if row is None:
             message = f"unknown run config key {key!r}{near(key, RUN_KEYS)}"
             warnings.warn(message, stacklevel=2)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from runtime.kernels import KernelTable
 
+from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops._precision import wide
 from runtime_ep_cpu.ops._products import centred, exact_product, product, requantize
@@ -82,6 +83,13 @@ def _fitting(multiply: Any, a: Any, b: Any) -> Any:
         raise ValueError(
             f"shapes {list(a.shape)} and {list(b.shape)} do not fit a matrix product"
         )
+    if a.ndim > 1 and b.ndim > 1:
+        lead = (
+            a.shape[:-2]
+            if b.ndim == 2
+            else np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        )
+        check_size((*lead, a.shape[-2], b.shape[-1]), a.dtype)
     return multiply(a, b)
 
 
@@ -89,9 +97,22 @@ def _fitting(multiply: Any, a: Any, b: Any) -> Any:
 def einsum(*inputs, equation):
     """Einsum: Einstein summation, two operands at a time and through BLAS."""
     xp = namespace_of(*inputs)
+    _check_letters(equation.replace(" ", ""), inputs)
     with np.errstate(all="ignore"):
         y = xp.einsum(equation, *inputs, optimize=len(inputs) > 1)
     return xp.asarray(y, dtype=inputs[0].dtype)
+
+
+def _check_letters(equation: str, inputs: Any) -> None:
+    """Refuse a result too large, where the equation names each of its axes."""
+    terms, _, result = equation.partition("->")
+    if not result or "." in equation:
+        return
+    sizes: dict[str, int] = {}
+    for term, x in zip(terms.split(","), inputs, strict=False):
+        for letter, size in zip(term, x.shape, strict=False):
+            sizes[letter] = max(size, sizes.get(letter, 0))
+    check_size([sizes.get(letter, 1) for letter in result], inputs[0].dtype)
 
 
 @table("Det", since=11)
