@@ -11,7 +11,7 @@ PYTHONS = [
     for line in PROJECT["project"]["classifiers"]
     if line.startswith("Programming Language :: Python :: 3.")
 ]
-OURS = ["-e", ".", "-e", "plugins/ep-cpu"]
+OURS = ["-c", "constraints.txt", "-e", ".", "-e", "plugins/ep-cpu"]
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -82,7 +82,7 @@ def docs(session: nox.Session) -> None:
 def openvino(session: nox.Session) -> None:
     """The OpenVINO provider on the real engine: its tests and the kit. 6 min, 200 MB."""
     install(session, "test", "peers")
-    session.install("-e", "plugins/ep-openvino")
+    session.install("-c", "constraints.txt", "-e", "plugins/ep-openvino")
     session.run("pytest", "tests/ep_openvino", *session.posargs)
 
 

@@ -40,7 +40,7 @@ def environment(folder: Path) -> Path:
         for requirement in requirements(group, groups)
     ]
     install = [python, "-m", "pip", "install", "--quiet"]
-    ours = ["-e", ".", "-e", "plugins/ep-cpu"]
+    ours = ["-c", "constraints.txt", "-e", ".", "-e", "plugins/ep-cpu"]
     subprocess.run([*install, *ours, *tools], cwd=ROOT, check=True)
     return python
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from runtime import errors, weights
 from runtime.abilities import Closeable, Context, MemoryReporting, Trimmable
+from runtime.calling import Placed, runner
 from runtime.cost import weigh
 from runtime.explain import Event, Placement, Report
 from runtime.graph import Graph, Model, Node, Tensor, Value
@@ -25,7 +26,7 @@ from runtime.partition import Assignment, cut, cut_all
 from runtime.passes import simplify
 from runtime.passes.lower import lowered
 from runtime.placement import record, tell_little
-from runtime.plan import Devices, Placed, Plan, StepFailed, runner
+from runtime.plan import Devices, Plan, StepFailed
 from runtime.plugin import HOST, Partition, Unsupported
 from runtime.providers import Elsewhere, Providers, Request, resolve
 from runtime.settings import Settings

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from runtime.calling import Placed
 from runtime.cost import boundary_bytes, work
 from runtime.explain import (
     Event,
@@ -17,7 +18,7 @@ from runtime.explain import (
 )
 from runtime.graph import Graph, Node
 from runtime.partition import Assignment
-from runtime.plan import Placed, Plan
+from runtime.plan import Plan
 from runtime.plugin import Partition
 from runtime.providers import HOST_ALIAS, Providers
 from runtime.valuetypes import describe

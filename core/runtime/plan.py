@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from runtime.abilities import Context
+from runtime.calling import Placed, Run, copying
 from runtime.errors import Cancelled, EngineError, FeedError
 from runtime.explain import Event
 from runtime.graph import Graph, Value
-from runtime.kernels import filled
-from runtime.plugin import HOST, Device, Executable, Partition
+from runtime.ownership import flat, is_free, is_kept, owned, root
+from runtime.plugin import HOST, Device
 from runtime.providers import Providers
-from runtime.valuetypes import SequenceType, TensorType, numpy_dtype
-from runtime.watchdog import watched
 
 Devices = tuple[tuple[Device, ...], tuple[Device | None, ...]]
 """Where inputs lie and where outputs are wanted; ``None`` leaves one where it is."""
-
-Run = Callable[[Sequence[Any], Sequence[Any], Context], Sequence[Any]]
 
 
 class StepFailed(Exception):
@@ -34,119 +29,6 @@ class StepFailed(Exception):
         super().__init__(str(cause))
         self.placed = placed
         self.cause = cause
-
-
-class WrongResult(EngineError):
-    """An executable returned something other than what its partition declares."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Placed:
-    """A partition with the executable its provider made of it, and what that says."""
-
-    partition: Partition
-    executable: Any
-    run: Run
-    seconds: float = 0.0
-    weights: Mapping[str, str] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, partition: Partition, executable: Any, seconds: float, limit: float
-    ) -> Placed:
-        """Look up, once, all that an executable has to say; ``limit`` as in `watched`."""
-        run = watched(runner(executable, partition), partition.provider, "run", limit)
-        weights = dict(getattr(executable, "weights", {}))
-        facts = dict(getattr(executable, "facts", {}))
-        return cls(partition, executable, run, seconds, weights, facts)
-
-
-def runner(executable: Any, partition: Partition) -> Run:
-    """Return the full calling form of an executable: checked, and serial if it must be."""
-    if isinstance(executable, Executable):
-        run: Run = executable.run
-    elif callable(executable):
-        run = _from_function(executable, partition)
-    else:
-        raise TypeError(f"compile returned {executable!r:.80}, which cannot be called")
-    if not getattr(executable, "concurrent", True):
-        run = _serial(run)
-    return _checked(run, partition)
-
-
-def _from_function(function: Callable[..., Any], partition: Partition) -> Run:
-    """Adapt a plain function of arrays; a list is one value where a sequence is wanted.
-
-    It is given read-only views, so that writing an input is an error and not a surprise.
-    """
-    outputs = partition.outputs
-    sequence = len(outputs) == 1 and isinstance(outputs[0].type, SequenceType)
-
-    def run(
-        inputs: Sequence[Any], outputs: Sequence[Any], context: Context
-    ) -> Sequence[Any]:
-        made = function(*map(_read_only, inputs))
-        several = isinstance(made, tuple) or (isinstance(made, list) and not sequence)
-        results: Sequence[Any] = made if several else (made,)
-        results = [np.asarray(v) if isinstance(v, np.generic) else v for v in results]
-        if not any(buffer is not None for buffer in outputs):
-            return results
-        return filled(results, outputs)
-
-    return run
-
-
-def _read_only(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        value = value.view()
-        value.flags.writeable = False
-    return value
-
-
-def _serial(run: Run) -> Run:
-    lock = threading.Lock()
-
-    def alone(
-        inputs: Sequence[Any], outputs: Sequence[Any], context: Context
-    ) -> Sequence[Any]:
-        with lock:
-            return run(inputs, outputs, context)
-
-    return alone
-
-
-def _checked(run: Run, partition: Partition) -> Run:
-    """Compare what a provider returns with what the partition declares."""
-    wanted = [
-        (value.name, numpy_dtype(value.dtype))
-        if isinstance(value.type, TensorType) and value.dtype
-        else None
-        for value in partition.outputs
-    ]
-    who = partition.provider
-
-    def checked(
-        inputs: Sequence[Any], outputs: Sequence[Any], context: Context
-    ) -> Sequence[Any]:
-        results = run(inputs, outputs, context)
-        several = isinstance(results, (list, tuple))
-        if not several or len(results) != len(wanted):
-            made = f"{len(results)} values" if several else type(results).__name__
-            raise WrongResult(f"{who} returned {made} for {len(wanted)} outputs")
-        for result, expected in zip(results, wanted, strict=True):
-            if expected is None:
-                continue
-            name, dtype = expected
-            found = getattr(result, "dtype", None)
-            if found is None or found != dtype:
-                found = type(result).__name__ if found is None else found
-                raise WrongResult(
-                    f"{who} returned {found} for {name!r}, which is {dtype}"
-                )
-        return results
-
-    return checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +77,7 @@ class Plan:
             for value, device in zip(graph.outputs, output_devices, strict=True)
         )
         self._output_devices = tuple(output_devices)
-        self._makers = tuple(self._maker.get(value) for value in graph.outputs)
+        self._makers = [self._maker.get(value) for value in graph.outputs]
         self._bind_last()
         self._plan_frees()
         self._constants = tuple(
@@ -253,10 +135,10 @@ class Plan:
         target = self._slot(value, device, shape_only)
         if not known:
             copy = _stand_in if shape_only else self._providers.transfer(home, device)
-            run = _copying(copy)
+            blame = reader if home == HOST else self._maker.get(value, reader)
+            run = copying(copy, "" if blame is None else blame.partition.provider)
             label = f"{value.name}: {home} -> {device}"
             source = self._slot(value, home)
-            blame = reader if home == HOST else self._maker.get(value, reader)
             step = Step(run, (source,), (target,), label, None, blame, nothing=(None,))
             self.steps.append(step)
             if not shape_only:
@@ -360,20 +242,20 @@ class Plan:
                     self._into(values[index], buffer, device)
                 given.append(buffer)
             elif device == HOST:
-                if _is_free(values[index], borrowed) and is_kept(values, index):
+                if is_free(values[index], borrowed) and is_kept(values, index):
                     borrowed.add(id(root(values[index])))
-                    self._tell_kept(index)
+                    self._note_kept(index)
                 given.append(owned(values[index], borrowed))
             else:
                 given.append(values[index])
         return given
 
-    def _tell_kept(self, index: int) -> None:
-        maker = self._makers[index]
+    def _note_kept(self, index: int) -> None:
+        maker, self._makers[index] = self._makers[index], None
         if maker is not None:
             reason = "it holds on to a result it returned; such results are copied"
             event = Event(maker.partition.provider, "ability", reason)
-            self._providers.report.tell(event)
+            self._providers.report.note(event)
 
     def _into(self, value: Any, buffer: Any, device: Device) -> None:
         """Copy a result that was made elsewhere into the caller's buffer."""
@@ -390,91 +272,6 @@ class Plan:
             buffer[...] = value
         else:
             copy(value, buffer)
-
-
-def is_kept(values: list[Any], index: int) -> bool:
-    """Whether whoever made a result still holds its memory, and may write it again.
-
-    Told from who holds the array that owns it: the run's slot, ``values``, the views of
-    it in there, and, here, a list and an argument.
-    """
-    held = [_owner(values[index])]
-    if type(held[0]) is not np.ndarray:
-        return False
-    if sys.getrefcount(held[0]) <= (4 if held[0] is values[index] else 3):
-        return False
-    known = sum((v is held[0]) + (_owner(v) is held[0]) for v in values)
-    return sys.getrefcount(held[0]) > known + 2
-
-
-def _owner(value: Any) -> Any:
-    """Return the array whose memory an array looks into, which may be itself."""
-    base = getattr(value, "base", None)
-    return value if base is None else base
-
-
-def root(value: Any) -> Any:
-    """Return the array at the bottom of a chain of views."""
-    while isinstance(value, np.ndarray) and isinstance(value.base, np.ndarray):
-        value = value.base
-    return value
-
-
-def flat(value: Any) -> list[Any]:
-    """Return the arrays a value is made of: itself, or a sequence's or map's items."""
-    if isinstance(value, (list, dict)):
-        items = value.values() if isinstance(value, dict) else value
-        return [array for item in items for array in flat(item)]
-    return [value]
-
-
-def owned(value: Any, borrowed: set[int]) -> Any:
-    """Return a result as a writable C-ordered array that shares memory with nothing else.
-
-    ``borrowed`` holds the identities of arrays that are not to be given away; what is
-    given away is added, so that no two outputs share memory.
-    """
-    if isinstance(value, list):
-        return [owned(item, borrowed) for item in value]
-    if isinstance(value, dict):
-        return {key: owned(item, borrowed) for key, item in value.items()}
-    if isinstance(value, np.generic):
-        return np.asarray(value)
-    if not isinstance(value, np.ndarray):
-        return value
-    if not _is_free(value, borrowed):
-        value = np.array(value, order="C")
-    borrowed.add(id(root(value)))
-    return value
-
-
-def _is_free(value: Any, borrowed: set[int]) -> bool:
-    """Whether a result can be given away as it is, as far as the array tells."""
-    if not (isinstance(value, np.ndarray) and value.flags.writeable):
-        return False
-    bottom = root(value)
-    return (
-        bottom.base is None
-        and id(bottom) not in borrowed
-        and bool(value.flags.c_contiguous)
-    )
-
-
-def _copying(copy: Callable[[Any], Any]) -> Run:
-    def run(
-        inputs: Sequence[Any], outputs: Sequence[Any], context: Context
-    ) -> Sequence[Any]:
-        (value,) = inputs
-        made = copy(value)
-        if hasattr(value, "dtype") and _kind(made) != _kind(value):
-            raise WrongResult(f"a copy of {_kind(value)} came out as {_kind(made)}")
-        return (made,)
-
-    return run
-
-
-def _kind(value: Any) -> tuple[Any, Any]:
-    return getattr(value, "dtype", None), getattr(value, "shape", None)
 
 
 def _stand_in(value: Any) -> Any:

@@ -351,7 +351,9 @@ def test_all_providers_are_known_by_name():
     names = ort.get_all_providers()
     assert names[-1] == "CPUExecutionProvider"
     assert {"CUDAExecutionProvider", "TensorrtExecutionProvider"} <= set(names)
-    assert ort.get_available_providers() == ["CPUExecutionProvider"]
+    available = ort.get_available_providers()
+    assert available[-1] == "CPUExecutionProvider"
+    assert [name for name in names if name in available] == available
     assert ort.get_device() == "CPU"
 
 

@@ -18,10 +18,6 @@ def pytest_collection_modifyitems(config, items):
             continue
         hits = [i for i in own if fnmatch.fnmatchcase(i.name, f"*{pattern.strip()}*")]
         for item in hits:
-            item.add_marker(
-                pytest.mark.xfail(
-                    reason=reason, strict=not reason.startswith("random:")
-                )
-            )
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
         if own and not hits and len(own) > 1000:
             raise pytest.UsageError(f"xfails.txt: {pattern!r} matches no test")

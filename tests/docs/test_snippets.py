@@ -70,7 +70,8 @@ def test_a_program_of_the_guide_answers_from_the_cpu_with_one_warning_each(
         assert len(told) == 1
         assert "install" in told[0]
     others = [f for f in faults if not f.startswith(tuple(asked) or "\0")]
-    assert all(fault.startswith("device cuda") for fault in others)
+    expected = re.compile("device cuda|.* took little of the model")
+    assert all(expected.match(fault) for fault in others)
     if "output" in scope:
         want = dense_reference(scope["input_data"])
         np.testing.assert_allclose(scope["output"][0], want, rtol=1e-5)

@@ -74,6 +74,45 @@ def test_gelus(seed, dtype, op):
     check(op, [Numbers(seed, dtype).floats(3, 5) * 3])
 
 
+def gated(gate, up, alpha=1.0, beta=0.0, limit=np.inf):
+    gate = np.minimum(gate.astype(np.float64), limit)
+    up = np.clip(up.astype(np.float64), -limit, limit)
+    return gate / (1 + np.exp(-alpha * gate)) * (up + beta)
+
+
+@given(SEEDS, TYPES, st.booleans())
+def test_swiglu_is_its_formula_with_both_halves_in_one_or_two_inputs(
+    seed, dtype, bounded
+):
+    numbers = Numbers(seed, dtype)
+    gate, up = numbers.floats(3, 4) * 3, numbers.floats(3, 4) * 3
+    numeric = {"alpha": 1.7, "beta": 1.0} | ({"limit": 2.0} if bounded else {})
+    names = {"alpha": "activation_alpha", "beta": "activation_beta", "limit": "limit"}
+    attributes = {names[name]: value for name, value in numeric.items()}
+    want = gated(gate, up, **numeric)
+    for inputs in ([gate, up], [np.concatenate([gate, up], -1)]):
+        (got,) = run("SwiGLU", inputs, **attributes)
+        assert got.dtype == dtype
+        np.testing.assert_allclose(
+            got, want, rtol=2e-3 if dtype == np.float16 else 1e-5
+        )
+
+
+def test_swiglu_may_round_its_activation_before_the_product():
+    gate, up = np.float16([1.2345]), np.float16([7.891])
+    (got,) = run("SwiGLU", [gate, up], round_activation=1)
+    rounded = np.float16(gated(gate, np.float16([1])))
+    assert got == np.float16(rounded.astype(np.float64) * up)
+
+
+def test_swiglu_refuses_halves_that_do_not_fit():
+    x = np.ones((2, 3), np.float32)
+    with pytest.raises(EngineError, match="two halves"):
+        run("SwiGLU", [x])
+    with pytest.raises(EngineError, match="one shape"):
+        run("SwiGLU", [x, x[:, :2]])
+
+
 @given(SEEDS, TYPES)
 def test_gelus_of_sums(seed, dtype):
     numbers = Numbers(seed, dtype)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.testing.samples import samples
-from runtime.testing.subject import Subject
+from runtime.testing.subject import NotUsable, Subject
 
 GRACE = 15.0
 """Seconds a child may need beyond its limit, to start and to tell its stack."""
@@ -28,6 +28,11 @@ class Outcome:
     status: int
     answer: dict[str, Any]
     told: str
+
+    @property
+    def unusable(self) -> str:
+        """Why the provider cannot run here, as its probe says; ``""`` where it can."""
+        return str(self.answer.get("unusable", ""))
 
     @property
     def fatal(self) -> str:
@@ -46,7 +51,11 @@ TIMEOUT = -1000
 
 
 def run(verb: str, subject: Subject, limit: float) -> Outcome:
-    """Run one of this module's checks in a new process, and end it when it hangs."""
+    """Run one of this module's checks in a new process, and end it when it hangs.
+
+    That limit takes the place of the one of the test in progress.
+    """
+    faulthandler.cancel_dump_traceback_later()
     given = {"specs": subject.specs, "options": dict(subject.options), "limit": limit}
     command = [sys.executable, "-m", __name__, verb, json.dumps(given)]
     try:
@@ -91,7 +100,11 @@ def _say(**facts: Any) -> None:
 def _check_answer(subject: Subject, limit: float) -> None:
     """Probe, divide, compile and run, saying before each what comes next."""
     _say(doing="probing")
-    subject.check()
+    try:
+        subject.check()
+    except NotUsable as error:
+        _say(unusable=str(error), done=True)
+        return
     for sample in samples().values():
         _say(doing=f"dividing or compiling the sample {sample.name!r}")
         opened = subject.open(sample.model, hang_warning=limit / 2)
@@ -116,6 +129,7 @@ def _check_probe(subject: Subject, limit: float) -> None:
     if not hasattr(os, "fork"):
         _say(done=True)
         return
+    faulthandler.cancel_dump_traceback_later()
     if os.fork() == 0:
         faulthandler.dump_traceback_later(limit, exit=True)
         status = 1

@@ -120,8 +120,11 @@ def kit_of(request: pytest.FixtureRequest) -> Any:
 def subject(request: pytest.FixtureRequest) -> Subject:
     """The provider under test; it has answered in a child process before."""
     found: Subject = kit_of(request).subject
-    if child.answer_of(found, request.config.getoption("ep_limit")).fatal:
+    outcome = child.answer_of(found, request.config.getoption("ep_limit"))
+    if outcome.fatal:
         pytest.skip("it hangs or crashes: see test_it_answers")
+    if outcome.unusable:
+        pytest.exit(outcome.unusable, pytest.ExitCode.USAGE_ERROR)
     return found
 
 

@@ -35,8 +35,9 @@ def page(data: Mapping[str, Any]) -> str:
     ]
     for name, versions in data["operators"].items():
         for version, types in sorted(versions.items(), key=lambda item: int(item[0])):
-            runs = [_marked(t, counts) for t, counts in types.items() if _runs(counts)]
-            lacks = [t for t, counts in types.items() if "refused" in counts]
+            counted = sorted(types.items())
+            runs = [_marked(t, counts) for t, counts in counted if _runs(counts)]
+            lacks = [t for t, counts in counted if "refused" in counts]
             why = "; ".join(reasons.get((name, int(version)), ())) if lacks else ""
             cells = (name, version, ", ".join(runs), ", ".join(lacks), why)
             lines.append("| " + " | ".join(map(_cell, cells)) + " |")

@@ -9,12 +9,13 @@ import faulthandler
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.testing import expectations, matrix, results
+from runtime.testing import child, expectations, matrix, results
 from runtime.testing.fixtures import claimed, one, record_case, subject
 from runtime.testing.subject import NotUsable, Subject
 
@@ -91,7 +92,7 @@ class Kit:
         self.config = config
         try:
             self.subject = Subject(tuple(config.getoption("ep")), _options(config))
-            self.subject.check()
+            self.name = self.subject.name
         except NotUsable as error:
             raise pytest.UsageError(str(error)) from error
         self.expectations = _expectations(config)
@@ -120,13 +121,25 @@ class Kit:
             raise pytest.UsageError(f"{name}: lines that mean no test: {told}")
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[Any]:
+    def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[Any]:
+        """Limit the time in which what a test needs is made."""
+        with self._limited(item):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[Any]:
+        """Limit the time of a test."""
+        with self._limited(item):
+            return (yield)
+
+    @contextmanager
+    def _limited(self, item: pytest.Item) -> Iterator[None]:
         """End the process, stack told, when a test of the kit takes too long."""
         limit = self.config.getoption("ep_limit")
         if _is_ours(item) and limit:
             faulthandler.dump_traceback_later(limit, exit=True, file=self._stderr)
         try:
-            return (yield)
+            yield
         finally:
             faulthandler.cancel_dump_traceback_later()
 
@@ -148,7 +161,7 @@ class Kit:
             return
         subject, option = self.subject, self.config.getoption
         paths = (option("capabilities"), option("support_matrix"))
-        if not any(paths):
+        if not any(paths) or child.answer_of(subject, option("ep_limit")).fatal:
             return
         data = results.capabilities(subject.entry, subject.order, self.records)
         for write, path in zip((results.write, matrix.write), paths, strict=True):
@@ -163,7 +176,7 @@ class Kit:
         for record in self.records:
             counts[record["status"]] += 1
         told = ", ".join(f"{count} {key}" for key, count in counts.items())
-        terminalreporter.section(f"{self.subject.name}: {len(self.records)} node cases")
+        terminalreporter.section(f"{self.name}: {len(self.records)} node cases")
         terminalreporter.line(told)
 
 

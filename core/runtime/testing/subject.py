@@ -13,10 +13,10 @@ from typing import Any
 from runtime.abilities import Context
 from runtime.api.call import bound_call
 from runtime.build import Runnable, build
+from runtime.calling import Placed
 from runtime.errors import FallbackWarning, near
 from runtime.explain import NodeRecord, Placement
 from runtime.graph import Graph
-from runtime.plan import Placed
 from runtime.plugin import HOST, Device, ProviderInfo
 from runtime.providers import HOST_ALIAS, Installed, Request, registry, resolve
 from runtime.settings import Settings

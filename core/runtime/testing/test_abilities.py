@@ -12,7 +12,7 @@ import pytest
 
 from runtime import abilities
 from runtime.abilities import Context
-from runtime.plan import Placed
+from runtime.calling import Placed
 from runtime.testing.fixtures import Claimed
 from runtime.testing.subject import Opened, run_alone
 

@@ -21,6 +21,7 @@ def test_it_answers(request: pytest.FixtureRequest) -> None:
     limit = request.config.getoption("ep_limit")
     subject = kit_of(request).subject
     outcome = child.answer_of(subject, limit)
+    assert not outcome.unusable, outcome.unusable
     assert not outcome.fatal, f"{subject.name}: {outcome.fatal}"
     assert outcome.answer.get("done"), f"{subject.name}: {outcome.told}"
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
-import onnx
 import pytest
 
+from runtime.testing import networks
 from runtime.testing.cases import (
     folder_feeds,
     light_feed,
@@ -42,25 +43,25 @@ def test_a_real_architecture(subject: Subject, path: str) -> None:
     assert not opened.faults, "; ".join(opened.faults)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("path", light_models()[:2], ids=os.path.basename)
-def test_a_real_architecture_by_batches(
-    subject: Subject, path: str, batch: int
-) -> None:
-    """A free batch dim costs nothing but time: results are the host's, row by row."""
-    proto = onnx.load(path)
-    (info,) = [
-        i for i in proto.graph.input
-        if i.name not in {t.name for t in proto.graph.initializer}
-    ]  # fmt: skip
-    for value in (info, *proto.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del proto.graph.value_info[:]
-    feed, _ = light_feed(path)
-    wide = {name: array.repeat(batch, 0) for name, array in feed.items()}
-    model = proto.SerializeToString()
-    opened = subject.open(model)
-    if not opened.owned:
+_NETWORKS: dict[str, tuple[bytes, list[dict[str, Any]]]] = {
+    "convolutional": (
+        networks.convolutional(),
+        [networks.images(*size) for size in ((2, 32, 32), (1, 32, 32), (3, 48, 40))],
+    ),
+    "transformer": (
+        networks.transformer(),
+        [networks.texts(*size) for size in ((2, 9), (1, 1), (4, 30), (2, 9))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _NETWORKS)
+def test_a_network_of_free_dims(subject: Subject, name: str) -> None:
+    """Batches, image sizes and lengths may change from run to run."""
+    made, feeds = _NETWORKS[name]
+    opened, alone = subject.open(made), subject.alone(made)
+    if not opened.owned and not opened.faults:
         pytest.skip("; ".join(opened.refusals) or "not claimed")
-    close(opened(wide), subject.alone(model)(wide))
+    for feed in feeds:
+        close(opened(feed), alone(feed))
     assert not opened.faults, "; ".join(opened.faults)

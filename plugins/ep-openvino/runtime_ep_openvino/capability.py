@@ -170,6 +170,20 @@ def _blends_integers(node: Node) -> bool:
     return node.attribute("mode", "nearest") != "nearest" and not _makes(1, 10)(node)
 
 
+def _unknown_sizes(node: Node) -> bool:
+    same = str(node.attribute("auto_pad", "")).startswith("SAME")
+    return (same or "output_shape" in node.attributes) and _open(0)(node)
+
+
+_RECURRENT = (
+    Wrong(
+        "lengths are ignored where shapes are unknown",
+        lambda node: _given(4)(node) and _open(0)(node),
+    ),
+    Wrong("the batch is taken for the time", _has("layout", 1)),
+)
+
+
 _DRAWN = Wrong("random numbers are drawn by the host, where seeds hold")
 _LOWEST = Wrong(
     "maxima and minima begin at the largest float, so that infinities are lost",
@@ -197,13 +211,21 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "BitwiseNot": (_BITS,),
     "BitwiseOr": (_BITS,),
     "BitwiseXor": (_BITS,),
+    "ConvTranspose": (
+        Wrong("padding that depends on unknown sizes goes wrong", _unknown_sizes),
+    ),
     "DFT": (Wrong("errors reach 1e-4, and an axis other than 1 is not followed"),),
     "Dropout": (
         Wrong("with a mask the values are lost", _results(1)),
         Wrong("training is not supported", _given(2)),
     ),
     "DynamicQuantizeLinear": (Wrong("ties are not rounded to even"),),
-    "LSTM": (Wrong("peepholes are ignored", _given(7)),),
+    "GRU": _RECURRENT,
+    "LSTM": (
+        *_RECURRENT,
+        Wrong("peepholes are ignored", _given(7)),
+        Wrong("input_forget is ignored", _has("input_forget", 1)),
+    ),
     "MaxPool": (Wrong("indices of equal values differ", _results(1)),),
     "Multinomial": (_DRAWN,),
     "NonMaxSuppression": (Wrong("boxes at the very threshold are suppressed"),),
@@ -221,6 +243,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "RandomNormalLike": (_DRAWN,),
     "RandomUniform": (_DRAWN,),
     "RandomUniformLike": (_DRAWN,),
+    "RNN": _RECURRENT,
     "ReduceMax": (_LOWEST,),
     "ReduceMin": (_LOWEST,),
     "Resize": (

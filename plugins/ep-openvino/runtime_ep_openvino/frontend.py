@@ -52,24 +52,23 @@ def proto_of(partition: Partition, opset: int) -> onnx.ModelProto:
     return proto
 
 
-def model_of(partition: Partition) -> ov.Model:
-    """Convert a partition; its large constants share memory with the initializers.
+def model_of(partition: Partition) -> tuple[ov.Model, set[Value]]:
+    """Convert a partition; tell which constants share memory with the initializers.
 
-    Raises `Unsupported` with OpenVINO's reason.
+    Those are the large ones. Raises `Unsupported` with OpenVINO's reason.
     """
     proto = proto_of(partition, common_opset(partition.nodes))
     try:
         model = engine().read_model(proto.SerializeToString())
-        _give_constants(model, partition.constants)
+        return model, _give_constants(model, partition.constants)
     except RuntimeError as error:
         raise Unsupported(first_line(error)) from error
-    return model
 
 
-def _give_constants(model: ov.Model, constants: Sequence[Value]) -> None:
+def _give_constants(model: ov.Model, constants: Sequence[Value]) -> set[Value]:
     """Put constants that share the initializers' memory in the place of inputs."""
     by_name = {value.name: value for value in constants}
-    given = False
+    given = set()
     for port in list(model.inputs):
         for name in port.get_names() & by_name.keys():
             constant = _constant(by_name[name])
@@ -77,9 +76,10 @@ def _give_constants(model: ov.Model, constants: Sequence[Value]) -> None:
             parameter = port.get_node()
             parameter.output(0).replace(constant.output(0))
             model.remove_parameter(parameter)
-            given = True
+            given.add(by_name[name])
     if given:
         model.validate_nodes_and_infer_types()
+    return given
 
 
 def _constant(value: Value) -> Any:

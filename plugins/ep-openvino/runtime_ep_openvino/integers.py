@@ -18,65 +18,30 @@ EXACT = 2**22
 HALF = 2**30
 """Integers up to here fit into 32 bits, and so do sums of two of them."""
 
-_GROWING = frozenset(
-    [
-        "CumProd",
-        "CumSum",
-        "Einsum",
-        "Gemm",
-        "MatMul",
-        "Mul",
-        "Pow",
-        "ReduceL1",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceSumSquare",
-        "Sum",
-    ]
+
+def _named(operators: str) -> frozenset[str]:
+    return frozenset(operators.split())
+
+
+_GROWING = _named(
+    """
+    CumProd CumSum Einsum Gemm MatMul Mul Pow ReduceL1 ReduceProd ReduceSum
+    ReduceSumSquare Sum
+    """
 )
-_FLOATED = frozenset(
-    [
-        "Clip",
-        "Div",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Not",
-        "Relu",
-        "Sign",
-        "Sqrt",
-        "Trilu",
-        "Where",
-    ]
+_FLOATED = _named(
+    """
+    Clip Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Not Relu
+    Sign Sqrt Trilu Where
+    """
 )
-_INEXACT = frozenset(
-    [
-        "Einsum",
-        "Gemm",
-        "MatMul",
-        "Pow",
-        "ReduceL1",
-        "ReduceL2",
-        "ReduceLogSum",
-        "ReduceLogSumExp",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceSumSquare",
-        "Mean",
-    ]
+_INEXACT = _named(
+    """
+    Einsum Gemm MatMul Pow ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
+    ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Mean
+    """
 )
-_EIGHT_BIT = _GROWING | frozenset(
-    ["Abs", "Add", "Clip", "Div", "Mean", "Mod", "Neg", "Relu", "Sub"]
-)
+_EIGHT_BIT = _GROWING | _named("Abs Add Clip Div Mean Mod Neg Relu Sub")
 _BOUNDS = frozenset(("Clip", "Max", "Min", "Pad", "Slice"))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import openvino as ov
 from runtime.abilities import Context
 from runtime.errors import Cancelled, ExecutionError
 from runtime.plugin import Partition
@@ -15,35 +16,39 @@ from runtime_ep_openvino.requests import Compiled
 from runtime_ep_openvino.tensors import first_line
 
 Array = np.ndarray[Any, Any]
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class Build(Protocol):
+    """What makes compiled models, and what it tells of them."""
+
+    weights: Mapping[str, str]
+    facts: Mapping[str, str]
+    held: list[Any]
+
+    def __call__(self, shapes: Shapes | None) -> ov.CompiledModel:
+        """Compile for given input shapes, or for all of them."""
 
 
 class Program:
     """A partition as OpenVINO runs it.
 
-    Safe from several threads: each run leases a request of its own. ``build`` makes a
-    compiled model for given input shapes, or for all shapes when given ``None``.
+    Safe from several threads: each run leases a request of its own. ``static`` programs
+    have one compiled model for each combination of input shapes seen.
     """
 
     concurrent = True
 
-    def __init__(
-        self,
-        build: Any,
-        partition: Partition,
-        static: bool,
-        weights: Mapping[str, str],
-        held: Sequence[Any],
-    ) -> None:
+    def __init__(self, build: Build, partition: Partition, static: bool) -> None:
         self._build = build
         self._partition = partition
         self._static = static
         self._lock = threading.Lock()
         self._compiled: dict[Any, Compiled] = {}
-        self.weights = dict(weights)
-        self._held = list(held)
-        self.facts: dict[str, str] = {}
         if not static:
             self._compiled[None] = Compiled(build(None), partition)
+        self.weights = dict(build.weights)
+        self.facts = {**build.facts, "shapes": "one by one" if static else "any"}
 
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any], context: Context
@@ -63,7 +68,7 @@ class Program:
         finally:
             compiled.give_back(request)
 
-    def _key(self, inputs: Sequence[Any]) -> Any:
+    def _key(self, inputs: Sequence[Any]) -> Shapes | None:
         return tuple([array.shape for array in inputs]) if self._static else None
 
     def _compile(self, inputs: Sequence[Any]) -> Compiled:
@@ -80,8 +85,8 @@ class Program:
                 request.cancel()
 
     def memory(self) -> dict[str, int]:
-        """Return the bytes of the weights that are held in place, not OpenVINO's own."""
-        return {"weights": sum(int(getattr(item, "nbytes", 0)) for item in self._held)}
+        """Return the bytes of weights held for OpenVINO, its own copies not counted."""
+        return {"weights": sum(array.nbytes for array in self._build.held)}
 
     def trim(self) -> None:
         """Drop idle requests and what OpenVINO holds between runs."""
@@ -91,4 +96,4 @@ class Program:
     def close(self) -> None:
         """Release the compiled models and let go of the weights."""
         self._compiled.clear()
-        self._held.clear()
+        self._build.held.clear()

@@ -14,6 +14,7 @@ from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops import matmul
 from runtime_ep_cpu.ops._array_math import math_of
 from runtime_ep_cpu.ops._formula_kernel import formula_kernel
+from runtime_ep_cpu.ops._precision import rounded, wide
 from runtime_ep_cpu.ops.conv import conv
 
 table = KernelTable()
@@ -44,6 +45,39 @@ FORMULAS = {
 }
 for _op, _formula in FORMULAS.items():
     table(_op, since=1, domain=MS, formula=_formula)(formula_kernel(_formula))
+
+
+@table("SwiGLU", since=1, domain=MS, traits=("typed",))
+def swiglu(
+    gate: Any,
+    up: Any = None,
+    /,
+    *,
+    activation_alpha: float = 1.0,
+    activation_beta: float = 0.0,
+    limit: float = 0.0,
+    round_activation: int = 0,
+) -> Any:
+    """SwiGLU: both halves bounded by ``limit`` > 0; without ``up``, ``gate`` holds both."""
+    xp = namespace_of(gate)
+    if up is None:
+        if gate.ndim == 0 or gate.shape[-1] % 2:
+            raise ValueError(f"a shape {list(gate.shape)} does not end in two halves")
+        gate, up = xp.split(gate, 2, axis=-1)
+    if gate.shape != up.shape:
+        raise ValueError(
+            f"inputs must have one shape, found {list(gate.shape)} and {list(up.shape)}"
+        )
+    dtype, hidden, linear = gate.dtype, wide(gate), wide(up)
+    if limit > 0:
+        hidden = xp.minimum(hidden, limit)
+        linear = xp.clip(linear, -limit, limit)
+    with np.errstate(all="ignore"):
+        hidden = hidden * formulas.sigmoid(math_of(xp), activation_alpha * hidden)
+        if round_activation:
+            hidden = wide(rounded(hidden, dtype))
+        return rounded(hidden * (linear + activation_beta), dtype)
+
 
 # activation: its formula, and the attributes that parameters in order stand for
 FUSED: dict[str, tuple[Any, tuple[str, ...]]] = {

@@ -29,7 +29,8 @@ class Activation:
     """What stands between the layers of an expert.
 
     ``fusion`` tells how gate and linear part of SwiGLU lie in the first layer's result:
-    1 alternating, 2 one after the other, 0 in a layer of its own.
+    1 alternating, 2 one after the other, 0 in a layer of its own. ``limit_after`` bounds
+    the activated gate instead of the gate.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Activation:
     alpha: float
     beta: float
     limit: float | None
+    limit_after: int = 0
 
     def __call__(self, hidden: Any, linear: Any) -> Any:
         """Apply it to the first layer's result and the third's, if there is one."""
@@ -63,10 +65,14 @@ class Activation:
             hidden, linear = hidden[..., :half], hidden[..., half:]
         elif linear is None:
             raise ValueError("swiglu needs the third layer, or swiglu_fusion")
-        if self.limit is not None:
+        if self.limit is not None and not self.limit_after:
             hidden = xp.minimum(hidden, self.limit)
+        hidden = hidden * formulas.sigmoid(m, self.alpha * hidden)
+        if self.limit is not None:
             linear = xp.clip(linear, -self.limit, self.limit)
-        return hidden * formulas.sigmoid(m, self.alpha * hidden) * (linear + self.beta)
+            if self.limit_after:
+                hidden = xp.minimum(hidden, self.limit)
+        return hidden * (linear + self.beta)
 
 
 def _routes(logits: Any, given: Any, k: int, normalize: bool) -> tuple[Any, Any]:
@@ -157,6 +163,7 @@ def moe(
     normalize_routing_weights=0,
     swiglu_fusion=0,
     swiglu_limit=None,
+    swiglu_limit_after_activation=0,
     use_sparse_mixer=0,
 ):
     """MoE: the ``k`` best experts of each row, weighed by softmax of their logits.
@@ -178,7 +185,12 @@ def moe(
         layer(fc3_experts_weights, fc3_experts_bias) if third else None,
     )
     activation = Activation(
-        activation_type, swiglu_fusion, activation_alpha, activation_beta, swiglu_limit
+        activation_type,
+        swiglu_fusion,
+        activation_alpha,
+        activation_beta,
+        swiglu_limit,
+        swiglu_limit_after_activation,
     )
     return _mixed(rows, chosen, weights, layers, activation).reshape(x.shape)
 
@@ -255,6 +267,7 @@ def qmoe(
     quant_type="int",
     swiglu_fusion=0,
     swiglu_limit=None,
+    swiglu_limit_after_activation=0,
     use_sparse_mixer=0,
     weights_prepacked=-1,
 ):
@@ -290,7 +303,12 @@ def qmoe(
         None if third[0] is None else _packed(*third, bits[2], block),
     )
     activation = Activation(
-        activation_type, swiglu_fusion, activation_alpha, activation_beta, swiglu_limit
+        activation_type,
+        swiglu_fusion,
+        activation_alpha,
+        activation_beta,
+        swiglu_limit,
+        swiglu_limit_after_activation,
     )
     y = _mixed(rows, chosen, weights, layers, activation)
     return rounded(y.reshape(x.shape), x.dtype)

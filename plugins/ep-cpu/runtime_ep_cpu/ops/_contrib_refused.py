@@ -25,21 +25,27 @@ _BY_REASON: dict[str, str] = {
         CausalConvWithState Irfft LinearAttention Rfft TorchEmbedding
     """,
     _HASH: """
-        BranchwiseRMSNorm EngramGate GatedAdd GatedRMSNorm HyperConnectionPostMix
-        HyperConnectionPreMix LinearAttentionGate MurmurHash3 NGramHashMapping
-        ScaledSiLU VarlenNGramHashMapping WordConvEmbedding
+        BranchwiseRMSNorm EngramGate GatedAdd GatedRMSNorm HyperConnectionLowRankMix
+        HyperConnectionPostMix HyperConnectionPreMix LinearAttentionGate Mamba2Verify
+        MoEGroupRouter MurmurHash3 NGramHashMapping ScaledSiLU VarlenNGramHashMapping
+        WordConvEmbedding
     """,
-    _PACKED: "DequantizeBFP MatMulBnb4 MatMulFpQ4 QuantizeBFP",
+    _PACKED: """
+        DequantizeBFP GatherPacked MatMulBnb4 MatMulFpQ4 MatMulPacked MoEPacked
+        QuantizeBFP
+    """,
     _DEVICE: """
-        BiasAdd BiasSplitGelu ComplexMul ComplexMulConj DecoderAttention
-        DecoderMaskedSelfAttention DynamicSparseAttention FusedMatMulActivation
-        GatedDeltaNet GatedRelativePositionBias GemmFastGelu GemmFloat8
-        GemmaRotaryEmbedding GroupNorm LongformerAttention
-        MatMulBlockQuantizedFp4Weight MatMulBlockQuantizedFp8Weight MatMulNBitsMlp
-        MatMulNBitsQkv MulInteger PackedAttention PackedMultiHeadAttention
-        PackedSparseAttentionIndexer PagedAttention ReduceSumInteger
-        RelativePositionBias RemovePadding RestorePadding SkipGroupNorm
-        SparseAttentionIndexer SparsePagedAttention VarlenCausalConvWithState
+        BiasAdd BiasSplitGelu ComplexMul ComplexMulConj ConvStateReplay
+        DecoderAttention DecoderMaskedSelfAttention DynamicSparseAttention
+        FusedMatMulActivation GatedDeltaNet GatedDeltaNetStateReplay
+        GatedRelativePositionBias GemmFastGelu GemmFloat8 GemmaRotaryEmbedding GroupNorm
+        LongformerAttention MatMulBlockQuantizedFp4Weight MatMulBlockQuantizedFp8Weight
+        MatMulNBitsMlp MatMulNBitsQLoRA MatMulNBitsQkv MulInteger PackedAttention
+        PackedMultiHeadAttention PackedSparseAttentionIndexer
+        PackedSparseAttentionIndexerMerge PagedAttention RMSNormRotary ReduceSumInteger
+        RelativePositionBias RemovePadding RestorePadding RouterGateUpProj
+        SkipGroupNorm SparseAttentionIndexer SparsePagedAttention
+        SpeculativePrefixCommit VarlenCausalConvWithState
     """,
     "a cache shared between beams; use MultiHeadAttention": (
         "DecoderMaskedMultiHeadAttention"

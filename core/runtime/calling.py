@@ -1,0 +1,159 @@
+"""What compile and data_transfer return, in one calling form: checked, and by name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from runtime.abilities import Context
+from runtime.errors import EngineError
+from runtime.kernels import filled
+from runtime.plugin import Executable, Partition
+from runtime.valuetypes import SequenceType, TensorType, numpy_dtype
+from runtime.watchdog import watched
+
+Run = Callable[[Sequence[Any], Sequence[Any], Context], Sequence[Any]]
+
+
+class WrongResult(EngineError):
+    """An executable returned something other than what its partition declares."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """A partition with the executable its provider made of it, and what that says."""
+
+    partition: Partition
+    executable: Any
+    run: Run
+    seconds: float = 0.0
+    weights: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, partition: Partition, executable: Any, seconds: float, limit: float
+    ) -> Placed:
+        """Look up, once, all that an executable has to say; ``limit`` as in `watched`."""
+        run = watched(runner(executable, partition), partition.provider, "run", limit)
+        weights = dict(getattr(executable, "weights", {}))
+        facts = dict(getattr(executable, "facts", {}))
+        return cls(partition, executable, run, seconds, weights, facts)
+
+
+def runner(executable: Any, partition: Partition) -> Run:
+    """Return the full calling form of an executable: checked, and serial if it must be."""
+    if isinstance(executable, Executable):
+        run: Run = executable.run
+    elif callable(executable):
+        run = _from_function(executable, partition)
+    else:
+        raise TypeError(f"compile returned {executable!r:.80}, which cannot be called")
+    if not getattr(executable, "concurrent", True):
+        run = _serial(run)
+    return _checked(run, partition)
+
+
+def _from_function(function: Callable[..., Any], partition: Partition) -> Run:
+    """Adapt a plain function of arrays; a list is one value where a sequence is wanted.
+
+    It is given read-only views, so that writing an input is an error and not a surprise.
+    """
+    outputs = partition.outputs
+    sequence = len(outputs) == 1 and isinstance(outputs[0].type, SequenceType)
+
+    def run(
+        inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+    ) -> Sequence[Any]:
+        made = function(*map(_read_only, inputs))
+        several = isinstance(made, tuple) or (isinstance(made, list) and not sequence)
+        results: Sequence[Any] = made if several else (made,)
+        results = [np.asarray(v) if isinstance(v, np.generic) else v for v in results]
+        if not any(buffer is not None for buffer in outputs):
+            return results
+        return filled(results, outputs)
+
+    return run
+
+
+def _read_only(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.view()
+        value.flags.writeable = False
+    return value
+
+
+def _serial(run: Run) -> Run:
+    lock = threading.Lock()
+
+    def alone(
+        inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+    ) -> Sequence[Any]:
+        with lock:
+            return run(inputs, outputs, context)
+
+    return alone
+
+
+def _checked(run: Run, partition: Partition) -> Run:
+    """Compare what a provider returns with what the partition declares."""
+    wanted = [
+        (value.name, numpy_dtype(value.dtype))
+        if isinstance(value.type, TensorType) and value.dtype
+        else None
+        for value in partition.outputs
+    ]
+    who = partition.provider
+
+    def checked(
+        inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+    ) -> Sequence[Any]:
+        results = run(inputs, outputs, context)
+        several = isinstance(results, (list, tuple))
+        if not several or len(results) != len(wanted):
+            made = f"{len(results)} values" if several else type(results).__name__
+            raise WrongResult(f"{who} returned {made} for {len(wanted)} outputs")
+        for result, expected in zip(results, wanted, strict=True):
+            if expected is None:
+                continue
+            name, dtype = expected
+            found = getattr(result, "dtype", None)
+            if found is None or found != dtype:
+                found = type(result).__name__ if found is None else found
+                raise WrongResult(
+                    f"{who} returned {found} for {name!r}, which is {dtype}"
+                )
+        return results
+
+    return checked
+
+
+def copying(copy: Callable[[Any], Any], who: str) -> Run:
+    """Return a transfer as a step; what comes out must be of the same kind."""
+
+    def run(
+        inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+    ) -> Sequence[Any]:
+        (value,) = inputs
+        made = copy(value)
+        if hasattr(value, "dtype") and not _alike(value, made):
+            before, after = _kind(value), _kind(made)
+            raise WrongResult(f"{who or 'a transfer'} copied {before} and made {after}")
+        return (made,)
+
+    return run
+
+
+def _alike(value: Any, made: Any) -> bool:
+    dtype = getattr(made, "dtype", None)
+    if dtype is None or dtype != value.dtype:
+        return False
+    return tuple(made.shape) == tuple(value.shape)
+
+
+def _kind(value: Any) -> str:
+    return f"{getattr(value, 'dtype', type(value))}{list(getattr(value, 'shape', ()))}"
