@@ -42,16 +42,19 @@ def group_query_attention(
     v_scale=None,
     q_norm_weight=None,
     k_norm_weight=None,
+    query_seqlens=None,
     /,
     *,
     call,
     causal=1,
     do_rotary=None,
+    k_norm_epsilon=None,
     k_quant_type="NONE",
     kv_cache_bit_width=None,
     kv_num_heads,
     local_window_size=-1,
     num_heads,
+    q_norm_epsilon=None,
     qk_norm_epsilon=9.999999974752427e-07,
     qk_output=0,
     rotary_interleaved=None,
@@ -65,24 +68,31 @@ def group_query_attention(
 
     ``seqlens_k`` is, per image, how many keys there are with the new ones, less one.
     The caches are [batch, kv_heads, most, size]; those presented are as long as the
-    past ones or as all keys, whichever is more. ``qk_output`` asks for the scores
-    before (1; masked ones are 0) or after softmax (2). Quantized and sliding caches
-    are refused.
+    past ones or as all keys, whichever is more. ``query_seqlens`` is, per image, how
+    many of the new rows are no padding: only those are cached, after ``seqlens_k`` + 1
+    less that many past ones. ``qk_output`` asks for the scores before (1; masked ones
+    are 0) or after softmax (2). Quantized and sliding caches are refused.
     """
     if sliding_window_cache or {k_quant_type, v_quant_type} != {"NONE"}:
         raise ValueError("quantized and sliding caches are not supported")
     q, k, v = _unpacked(query, key, value, num_heads, kv_num_heads)
     if q_norm_weight is not None and k_norm_weight is not None:
-        q = _by_root_mean_square(q, q_norm_weight, qk_norm_epsilon)
-        k = _by_root_mean_square(k, k_norm_weight, qk_norm_epsilon)
+        q = _by_root_mean_square(q, q_norm_weight, q_norm_epsilon, qk_norm_epsilon)
+        k = _by_root_mean_square(k, k_norm_weight, k_norm_epsilon, qk_norm_epsilon)
     counts = np.array(seqlens_k.reshape(-1).tolist(), np.int64) + 1
     total = int(total_sequence_length.reshape(-1)[0])
-    starts = _starts(counts, total, q, past_key)
+    if query_seqlens is None:
+        starts = _starts(counts, total, q, past_key)
+        fresh = np.full_like(starts, q.shape[2])
+    else:
+        _check_padded(causal, q, k, past_key, past_value)
+        fresh = np.array(query_seqlens.reshape(-1).tolist(), np.int64)
+        starts = _starts_of_padded(counts, fresh, total, q, past_key)
     if do_rotary:
         places = _positions(position_ids, starts, q)
         caches = (cos_cache, sin_cache, places, bool(rotary_interleaved))
         q, k = _turned(q, *caches), _turned(k, *caches)
-    present = _cached(k, v, past_key, past_value, starts, counts, total)
+    present = _cached(k, v, past_key, past_value, starts, fresh, total)
     masking = Masking(
         starts,
         bool(causal),
@@ -123,7 +133,10 @@ def _unpacked(
     return parts
 
 
-def _by_root_mean_square(x: Any, weight: Any, epsilon: float) -> Any:
+def _by_root_mean_square(x: Any, weight: Any, own: float | None, shared: float) -> Any:
+    epsilon = shared if own is None else own
+    if not 0 < epsilon < np.inf:
+        raise ValueError(f"a norm's epsilon must be finite and positive, not {epsilon}")
     xp = namespace_of(x)
     with np.errstate(all="ignore"):
         mean = (x * x).mean(axis=-1, keepdims=True)
@@ -147,6 +160,45 @@ def _starts(counts: np.ndarray, total: int, q: Any, past_key: Any) -> np.ndarray
     if (starts < 0).any() or (starts > room).any():
         raise ValueError(
             f"{starts.tolist()} past keys are asked for, the cache has {room}"
+        )
+    return starts
+
+
+def _check_padded(causal: int, q: Any, k: Any, past_key: Any, past_value: Any) -> None:
+    if not causal or past_key is None or past_value is None:
+        raise ValueError("query_seqlens needs causal = 1, past_key and past_value")
+    if k.shape[2] != q.shape[2]:
+        raise ValueError(
+            f"query_seqlens needs as many new keys as queries, found {k.shape[2]} "
+            f"and {q.shape[2]}"
+        )
+
+
+def _starts_of_padded(
+    counts: np.ndarray, fresh: np.ndarray, total: int, q: Any, past_key: Any
+) -> np.ndarray:
+    """Return where each image's new keys begin if the last of its rows are padding."""
+    batch, _, rows, _ = q.shape
+    if counts.shape != (batch,) or fresh.shape != (batch,):
+        raise ValueError(
+            f"seqlens_k and query_seqlens need {batch} entries, found {counts.size} "
+            f"and {fresh.size}"
+        )
+    if total < rows or (counts < 1).any() or (counts > total).any():
+        raise ValueError(
+            f"seqlens_k + 1 = {counts.tolist()} must be 1 to total_sequence_length "
+            f"= {total}, and that no less than the {rows} rows"
+        )
+    if (fresh < 0).any() or (fresh > np.minimum(rows, counts)).any():
+        raise ValueError(
+            f"query_seqlens = {fresh.tolist()} must be 0 to the {rows} rows and to "
+            f"seqlens_k + 1 = {counts.tolist()}"
+        )
+    starts, past = counts - fresh, past_key.shape[2]
+    if (starts > past).any() or (starts + rows > max(past, total)).any():
+        raise ValueError(
+            f"{starts.tolist()} past keys and {rows} rows do not fit a past cache of "
+            f"{past} and a present one of {max(past, total)}"
         )
     return starts
 
@@ -178,12 +230,11 @@ def _cached(
     past_key: Any,
     past_value: Any,
     starts: np.ndarray,
-    counts: np.ndarray,
+    fresh: np.ndarray,
     total: int,
 ) -> tuple[Any, Any]:
     """Return the caches with each image's new keys and values after its past ones."""
     xp = namespace_of(k)
-    rows = k.shape[2]
     room = max(total, 0 if past_key is None else past_key.shape[2])
     caches = []
     for new, past in ((k, past_key), (v, past_value)):
@@ -193,7 +244,7 @@ def _cached(
         for image, start in enumerate(starts.tolist()):
             if past is not None and start:
                 cache[image, :, :start] = past[image, :, :start]
-            fitting = min(rows, room - start)
+            fitting = min(int(fresh[image]), room - start)
             cache[image, :, start : start + fitting] = new[image, :, :fitting]
         caches.append(cache)
     return caches[0], caches[1]
