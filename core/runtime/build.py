@@ -367,8 +367,10 @@ class _Section:
                 for device in {part.device} - {HOST}:
                     self.providers.transfer(HOST, device)
                     self.providers.transfer(device, HOST)
+                seconds = time.perf_counter() - began
                 limit = self.owner.settings.hang_warning
-                item = Placed.of(part, made, time.perf_counter() - began, limit)
+                replaceable = bool(self.providers.after(part.provider))
+                item = Placed.of(part, made, seconds, limit, replaceable)
             except Exception as error:
                 queue.extendleft(reversed(self._moved(part, "compile", error)))
                 continue

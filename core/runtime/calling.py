@@ -11,6 +11,7 @@ import numpy as np
 
 from runtime.abilities import Context
 from runtime.errors import EngineError
+from runtime.graph import Value
 from runtime.kernels import filled
 from runtime.plugin import Executable, Partition
 from runtime.valuetypes import SequenceType, TensorType, numpy_dtype
@@ -36,17 +37,30 @@ class Placed:
 
     @classmethod
     def of(
-        cls, partition: Partition, executable: Any, seconds: float, limit: float
+        cls,
+        partition: Partition,
+        executable: Any,
+        seconds: float,
+        limit: float,
+        shapes: bool = True,
     ) -> Placed:
-        """Look up, once, all that an executable has to say; ``limit`` as in `watched`."""
-        run = watched(runner(executable, partition), partition.provider, "run", limit)
+        """Look up, once, all that an executable has to say.
+
+        ``limit`` is as in `watched`, ``shapes`` as in `runner`.
+        """
+        run = runner(executable, partition, shapes)
+        run = watched(run, partition.provider, "run", limit)
         weights = dict(getattr(executable, "weights", {}))
         facts = dict(getattr(executable, "facts", {}))
         return cls(partition, executable, run, seconds, weights, facts)
 
 
-def runner(executable: Any, partition: Partition) -> Run:
-    """Return the full calling form of an executable: checked, and serial if it must be."""
+def runner(executable: Any, partition: Partition, shapes: bool = False) -> Run:
+    """Return the full calling form of an executable: checked, and serial if it must be.
+
+    ``shapes`` tells whether results must have the declared ranks and known sizes, too. A
+    model's file may declare a wrong one, so the last provider is not held to them.
+    """
     if isinstance(executable, Executable):
         run: Run = executable.run
     elif callable(executable):
@@ -55,7 +69,7 @@ def runner(executable: Any, partition: Partition) -> Run:
         raise TypeError(f"compile returned {executable!r:.80}, which cannot be called")
     if not getattr(executable, "concurrent", True):
         run = _serial(run)
-    return _checked(run, partition)
+    return _checked(run, partition, shapes)
 
 
 def _from_function(function: Callable[..., Any], partition: Partition) -> Run:
@@ -99,14 +113,49 @@ def _serial(run: Run) -> Run:
     return alone
 
 
-def _checked(run: Run, partition: Partition) -> Run:
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """What is known of a tensor before a run; ``rank`` is -1 where it is not."""
+
+    name: str
+    dtype: Any
+    rank: int = -1
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, value: Value, shapes: bool) -> _Declared | None:
+        """Return what is declared of a value; ``None`` for no tensor or an unknown one."""
+        if not isinstance(value.type, TensorType) or not value.dtype:
+            return None
+        name, dtype, shape = value.name, numpy_dtype(value.dtype), value.shape
+        if shape is None or not shapes:
+            return cls(name, dtype)
+        known = tuple((i, dim) for i, dim in enumerate(shape) if isinstance(dim, int))
+        return cls(name, dtype, len(shape), known)
+
+    def check(self, result: Any, who: str) -> None:
+        """Raise `WrongResult` for a result that is something else."""
+        found = getattr(result, "dtype", None)
+        if found is None or found != self.dtype:
+            found = type(result).__name__ if found is None else found
+            raise WrongResult(
+                f"{who} returned {found} for {self.name!r}, which is {self.dtype}"
+            )
+        if self.rank < 0:
+            return
+        shape = result.shape
+        if len(shape) != self.rank or any(shape[i] != dim for i, dim in self.sizes):
+            known = dict(self.sizes)
+            told = ", ".join(str(known.get(i, "?")) for i in range(self.rank))
+            raise WrongResult(
+                f"{who} returned the shape {list(shape)} for {self.name!r}, which is "
+                f"[{told}]"
+            )
+
+
+def _checked(run: Run, partition: Partition, shapes: bool) -> Run:
     """Compare what a provider returns with what the partition declares."""
-    wanted = [
-        (value.name, numpy_dtype(value.dtype))
-        if isinstance(value.type, TensorType) and value.dtype
-        else None
-        for value in partition.outputs
-    ]
+    wanted = [_Declared.of(value, shapes) for value in partition.outputs]
     who = partition.provider
 
     def checked(
@@ -117,16 +166,9 @@ def _checked(run: Run, partition: Partition) -> Run:
         if not several or len(results) != len(wanted):
             made = f"{len(results)} values" if several else type(results).__name__
             raise WrongResult(f"{who} returned {made} for {len(wanted)} outputs")
-        for result, expected in zip(results, wanted, strict=True):
-            if expected is None:
-                continue
-            name, dtype = expected
-            found = getattr(result, "dtype", None)
-            if found is None or found != dtype:
-                found = type(result).__name__ if found is None else found
-                raise WrongResult(
-                    f"{who} returned {found} for {name!r}, which is {dtype}"
-                )
+        for result, declared in zip(results, wanted, strict=True):
+            if declared is not None:
+                declared.check(result, who)
         return results
 
     return checked
