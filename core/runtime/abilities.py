@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,12 +27,41 @@ class Context:
         return self.cancelled is not None and self.cancelled.is_set()
 
 
+class CancelFlag(threading.Event):
+    """A cancel flag that, once set, calls those who cannot poll it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: dict[object, Callable[[], None]] = {}
+
+    def set(self) -> None:
+        """Ask the runs that carry this flag to stop."""
+        super().set()
+        for call in tuple(self._calls.values()):
+            call()
+
+    @contextmanager
+    def calling(self, call: Callable[[], None]) -> Iterator[None]:
+        """Have ``call`` called when the flag is set while this block runs."""
+        key = object()
+        self._calls[key] = call
+        try:
+            if self.is_set():
+                call()
+            yield
+        finally:
+            del self._calls[key]
+
+
 @runtime_checkable
 class Cancellable(Protocol):
     """An executable that can stop in the middle of a run."""
 
     def cancel(self) -> None:
-        """Make runs in progress return soon by raising; called from another thread."""
+        """Make runs in progress raise soon; called from another thread.
+
+        Runs of other callers that were stopped along with the one meant are repeated.
+        """
 
 
 @runtime_checkable

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.abilities import Context
-from runtime.errors import EngineError
+from runtime.abilities import CancelFlag, Cancellable, Context
+from runtime.errors import Cancelled, EngineError
+from runtime.explain import Event, warn_once
 from runtime.graph import Value
 from runtime.kernels import filled
 from runtime.plugin import Executable, Partition
@@ -67,6 +68,8 @@ def runner(executable: Any, partition: Partition, shapes: bool = False) -> Run:
         run = _from_function(executable, partition)
     else:
         raise TypeError(f"compile returned {executable!r:.80}, which cannot be called")
+    if isinstance(executable, Cancellable):
+        run = _cancellable(run, executable, partition.provider)
     if not getattr(executable, "concurrent", True):
         run = _serial(run)
     return _checked(run, partition, shapes)
@@ -111,6 +114,47 @@ def _serial(run: Run) -> Run:
             return run(inputs, outputs, context)
 
     return alone
+
+
+def _cancellable(run: Run, executable: Cancellable, who: str) -> Run:
+    """Have an executable stop its run when the run's flag is set.
+
+    It may stop the runs of other callers along with that one; those are repeated.
+    """
+    asked = [0]
+
+    def cancel() -> None:
+        asked[0] += 1
+        try:
+            executable.cancel()
+        except Exception as error:
+            reason = f"cancel: {type(error).__name__}: {error}"
+            warn_once(Event(who, "ability", reason))
+
+    def once(
+        inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+    ) -> Sequence[Any]:
+        if not isinstance(context.cancelled, CancelFlag):
+            return run(inputs, outputs, context)
+        with context.cancelled.calling(cancel):
+            if context.stopped():
+                raise Cancelled("the run was stopped, as asked")
+            return run(inputs, outputs, context)
+
+    def stoppable(
+        inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+    ) -> Sequence[Any]:
+        while True:
+            before = asked[0]
+            try:
+                return once(inputs, outputs, context)
+            except Exception as error:
+                if context.stopped():
+                    raise Cancelled("the run was stopped, as asked") from error
+                if before == asked[0]:
+                    raise
+
+    return stoppable
 
 
 @dataclass(frozen=True, slots=True)

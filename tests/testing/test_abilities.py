@@ -1,5 +1,7 @@
 """Each optional ability absent, present and raising: a session does without, or names."""
 
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import runtime as ort
 from runtime import abilities
 from runtime.abilities import Context
+from runtime.api.keys import MAXIMUM_SECONDS
 from runtime.explain import forget_warnings
 from runtime.providers import registry
 from runtime.testing import spoiled
@@ -140,8 +143,108 @@ def test_weights_and_facts(opened):
     check(moved)
 
 
-@pytest.mark.parametrize("name", ["export", "cancel"])
-def test_abilities_that_no_run_uses_do_not_matter_in_a_run(name, opened):
+def test_an_export_that_no_run_uses_does_not_matter_in_a_run(opened):
     for ability in (lambda: b"x", spoiled.fail):
-        made = {name: ability}
-        check(opened(lambda inner, made=made: Abled(inner, **made)))
+        check(opened(lambda inner, ability=ability: Abled(inner, export=ability)))
+
+
+class Waiting(Abled):
+    """Runs until it is cancelled, all callers at once; then runs end at once."""
+
+    patience = 20.0
+
+    def __init__(self, inner, cancel=None):
+        super().__init__(inner)
+        self.begun, self.stop = threading.Semaphore(0), threading.Event()
+        if cancel is not None:
+            self.cancel = cancel
+
+    def cancel(self):
+        self.stop.set()
+
+    def run(self, inputs, outputs, context):
+        known = self.stop.is_set()
+        self.begun.release()
+        if not known and self.stop.wait(self.patience):
+            raise OSError("the queue was emptied")
+        return super().run(inputs, outputs, context)
+
+
+def in_thread(session, options):
+    """Start a run; return its thread and what becomes of it."""
+    ends = []
+
+    def work():
+        try:
+            ends.append(session.run(None, SAMPLE.feed(), options))
+        except Exception as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, ends
+
+
+def waiting(opened, **fields):
+    session = opened(lambda made: Waiting(made, **fields))
+    (placed,) = session._runnable.section.placed
+    return session, placed.executable
+
+
+def test_a_run_that_cannot_poll_is_cancelled_and_nobody_is_blamed(opened):
+    session, executable = waiting(opened)
+    options = ort.RunOptions()
+    thread, ends = in_thread(session, options)
+    executable.begun.acquire()
+    options.terminate = True
+    thread.join(10)
+    assert "stopped" in str(ends[0])
+    assert not session.explain().events
+    check(session)
+
+
+def test_other_callers_that_are_stopped_along_get_their_answer(opened):
+    session, executable = waiting(opened)
+    options, others = ort.RunOptions(), (ort.RunOptions(), None)
+    runs = [in_thread(session, given) for given in (options, *others)]
+    for _ in runs:
+        executable.begun.acquire()
+    options.terminate = True
+    for thread, _ in runs:
+        thread.join(10)
+    stopped, *answers = [ends[0] for _, ends in runs]
+    assert isinstance(stopped, Exception)
+    for y, z in answers:
+        np.testing.assert_array_equal(z, -y)
+    assert not session.explain().events
+
+
+def test_a_run_whose_time_is_over_is_cancelled(opened):
+    session, _ = waiting(opened)
+    options, began = ort.RunOptions(), time.monotonic()
+    options.add_run_config_entry(MAXIMUM_SECONDS, "0.2")
+    with pytest.raises(RuntimeError, match="stopped"):
+        session.run(None, SAMPLE.feed(), options)
+    assert time.monotonic() - began < 10
+    assert not [t for t in threading.enumerate() if isinstance(t, threading.Timer)]
+
+
+def test_a_cancel_that_raises_is_blamed_and_the_run_ends_in_its_own_time(
+    opened, monkeypatch
+):
+    monkeypatch.setattr(Waiting, "patience", 0.5)
+    session, executable = waiting(opened, cancel=spoiled.fail)
+    options = ort.RunOptions()
+    thread, ends = in_thread(session, options)
+    executable.begun.acquire()
+    with pytest.warns(ort.FallbackWarning, match="Abled.*cancel: Broken.*on fire"):
+        options.terminate = True
+    thread.join(10)
+    assert ends
+    check(session)
+
+
+def test_without_a_cancel_a_run_ends_in_its_own_time(opened):
+    session, options = opened(Abled), ort.RunOptions()
+    y, z = session.run(None, SAMPLE.feed(), options)
+    np.testing.assert_array_equal(z, -y)

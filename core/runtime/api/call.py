@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from runtime.abilities import Context
+from runtime.abilities import CancelFlag, Context
 from runtime.api.exceptions import translated
 from runtime.api.feeds import Signature
 from runtime.api.keys import MAXIMUM_SECONDS
@@ -82,16 +83,29 @@ def context_of(runnable: Runnable, options: RunOptions) -> Context:
     )
 
 
-class Deadline:
+class Deadline(CancelFlag):
     """A cancel flag that another flag sets, or the clock."""
 
-    def __init__(self, flag: threading.Event, seconds: float) -> None:
+    def __init__(self, flag: CancelFlag, seconds: float) -> None:
+        super().__init__()
         self._flag = flag
         self._end = time.monotonic() + seconds
 
     def is_set(self) -> bool:
         """Whether the flag is set or the time is over."""
         return self._flag.is_set() or time.monotonic() >= self._end
+
+    @contextmanager
+    def calling(self, call: Callable[[], None]) -> Iterator[None]:
+        """Have ``call`` called when the flag is set or the time is over."""
+        timer = threading.Timer(self._end - time.monotonic(), call)
+        timer.daemon = True
+        timer.start()
+        try:
+            with self._flag.calling(call):
+                yield
+        finally:
+            timer.cancel()
 
 
 def _kernel_trace(runnable: Runnable) -> Any:

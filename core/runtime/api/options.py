@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from runtime.abilities import CancelFlag
 from runtime.api.devices import is_strict
 from runtime.api.enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel
 from runtime.api.exceptions import Fail, InvalidArgument
@@ -262,7 +262,7 @@ class RunOptions(_Options):
 
     def __init__(self) -> None:
         super().__init__()
-        self._event = threading.Event()
+        self._event = CancelFlag()
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
