@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from runtime.explain import Event, Report
 from runtime.graph import Graph, Node, Value
 from runtime.partition import Assignment, Owner
-from runtime.plugin import HOST
+from runtime.plugin import HOST, ProviderInfo
 from runtime.providers import Providers
 from runtime.valuetypes import Bounds, nbytes
 
@@ -140,39 +140,74 @@ def boundary_bytes(values: Iterable[Value], bounds: Mapping[str, Bounds]) -> int
 def weigh(assignment: Assignment, providers: Providers, report: Report) -> None:
     """Give islands that cost more than they gain to the next providers.
 
-    Only providers that declare ``flops`` are weighed. Repeats until nothing moves, since
-    a node given back may join its neighbours.
+    Only providers that declare ``flops``, or the cost of their claims, are weighed.
     """
     graph = assignment.graph
     for name in providers.names[:-1]:
         info = providers.info(name)
-        if not info.flops:
-            continue
         for part in components(graph, assignment.owners):
             if part.provider != name:
                 continue
-            flops = sum(work(node, graph.bounds) for node in part.nodes)
-            gained = flops / HOST_FLOPS - flops / info.flops
-            moved = 0
-            if assignment.owners[part.nodes[0]].device != HOST:
-                moved = boundary_bytes((*part.inputs, *part.outputs), graph.bounds)
-            lost = info.overhead + (moved / info.bandwidth if info.bandwidth else 0.0)
-            if gained >= lost:
+            gained = _gained(part, assignment.owners, info, graph.bounds)
+            if gained is None:
                 continue
-            reason = (
-                f"an island of {len(part.nodes)} nodes would gain {gained * 1e6:.0f} µs "
-                f"and cost {lost * 1e6:.0f} µs"
-            )
-            nodes = part.nodes
-            labels = tuple(node.label for node in nodes)
-            kept = {node: assignment.owners[node] for node in nodes}
-            assignment.ban(nodes, name)
-            assignment.offer(providers.after(name), nodes)
-            if any(
-                node.graph is graph and node not in assignment.owners for node in nodes
-            ):
-                assignment.restore(kept, name)
-                continue
-            for node in nodes:
-                report.refuse(node, name, reason)
-            report.note(Event(name, "cost", reason, "", labels, fault=False))
+            lost = _lost(part, assignment.owners, info, graph.bounds)
+            if gained < lost:
+                count = len(part.nodes)
+                reason = (
+                    f"an island of {count} node{'s' * (count != 1)} would gain "
+                    f"{gained * 1e6:.0f} µs and cost {lost * 1e6:.0f} µs"
+                )
+                _give_back(part, reason, assignment, providers, report)
+
+
+Owners = Mapping[Node, Owner]
+
+
+def _gained(
+    part: Component,
+    owners: Owners,
+    info: ProviderInfo,
+    bounds: Mapping[str, Bounds],
+) -> float | None:
+    """Return the seconds of work a provider saves; ``None`` where it declares nothing."""
+    gained, known = 0.0, bool(info.flops)
+    for node in part.nodes:
+        flops, seconds = work(node, bounds), owners[node].seconds
+        if seconds is not None:
+            known = True
+        elif info.flops:
+            seconds = flops / info.flops
+        gained += flops / HOST_FLOPS - (seconds or 0.0)
+    return gained if known else None
+
+
+def _lost(
+    part: Component, owners: Owners, info: ProviderInfo, bounds: Mapping[str, Bounds]
+) -> float:
+    """Return the seconds of a call and of what it moves."""
+    if owners[part.nodes[0]].device == HOST or not info.bandwidth:
+        return info.overhead
+    moved = boundary_bytes((*part.inputs, *part.outputs), bounds)
+    return info.overhead + moved / info.bandwidth
+
+
+def _give_back(
+    part: Component,
+    reason: str,
+    assignment: Assignment,
+    providers: Providers,
+    report: Report,
+) -> None:
+    """Offer an island to the next providers; it stays where nobody else takes it whole."""
+    graph, name, nodes = assignment.graph, part.provider, part.nodes
+    kept = {node: assignment.owners[node] for node in nodes}
+    labels = tuple(node.label for node in nodes)
+    assignment.ban(nodes, name)
+    assignment.offer(providers.after(name), nodes)
+    if any(node.graph is graph and node not in assignment.owners for node in nodes):
+        assignment.restore(kept, name)
+        return
+    for node in nodes:
+        report.refuse(node, name, reason)
+    report.note(Event(name, "cost", reason, "", labels, fault=False))

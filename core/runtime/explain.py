@@ -177,8 +177,13 @@ def _lines(placement: Placement) -> list[str]:
         for value, source, target in placement.transfers[:20]:
             lines.append(f"    {value}: {source} -> {target}")
     lines += _refusal_lines(placement)
-    lines += [f"  ! {event}" for event in placement.events]
+    told = Counter(str(event) for event in placement.events)
+    lines += [f"  ! {text}{_times(number)}" for text, number in told.items()]
     return lines
+
+
+def _times(number: int) -> str:
+    return f" ({number} times)" if number > 1 else ""
 
 
 def _top(op_types: dict[str, int], limit: int = 8) -> list[tuple[str, int]]:

@@ -39,12 +39,16 @@ Lower = Callable[[Node], Lowered | None]
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who runs a node: provider, device, and the number of the claim that took it."""
+    """Who runs a node: provider, device, and the number of the claim that took it.
+
+    ``seconds`` is the node's share of what the claim costs, where the provider said.
+    """
 
     provider: str
     device: Device
     claim: int
     body_host: bool = False
+    seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -187,7 +191,8 @@ class Assignment:
     ) -> None:
         self._claims += 1
         hosts = claim.body_host and bool(nodes[0].bodies)
-        owner = Owner(name, claim.device, self._claims, hosts)
+        seconds = None if claim.cost is None else claim.cost / len(claim.nodes)
+        owner = Owner(name, claim.device, self._claims, hosts, seconds)
         for node in nodes:
             free.pop(node, None)
             self.owners[node] = owner
