@@ -1,0 +1,1 @@
+"""Generates native code: targets, words, maths, kernels, the pool; knows no graph."""

@@ -1,0 +1,127 @@
+"""Kernels by specification: written, compiled once per process, kept in a cache on disk.
+
+A kernel is a native function ``void (ptr arguments, i64 chunk, ptr scratch)``. Its
+`Spec` says which generator writes it and with which parameters; sizes and strides are
+arguments, so one kernel serves every shape. Kernels depend on no weights and no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from runtime_ep_cpu.codegen.builder import Module
+from runtime_ep_cpu.codegen.target import Target
+
+VERSION = 1
+"""Raised whenever a generator changes what it writes: cached objects are then stale."""
+
+Writer = Callable[..., None]
+"""``write(module, target, name, **parameters)`` adds the function ``name`` to a module."""
+
+FAMILIES: dict[str, Writer] = {}
+"""Generators by name; each module of kernels registers its own with `family`."""
+
+
+def family(name: str) -> Callable[[Writer], Writer]:
+    """Register a generator."""
+
+    def register(write: Writer) -> Writer:
+        FAMILIES[name] = write
+        return write
+
+    return register
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A kernel: its generator's name and parameters, hashable and printable."""
+
+    family: str
+    parameters: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, family: str, **parameters: Any) -> Spec:
+        """Return the specification with parameters in a fixed order."""
+        return cls(family, tuple(sorted(parameters.items())))
+
+    @property
+    def symbol(self) -> str:
+        """The function's name: the family and a hash of the parameters."""
+        text = repr(self.parameters).encode()
+        return f"{self.family}_{hashlib.blake2b(text, digest_size=8).hexdigest()}"
+
+
+class Store(Protocol):
+    """Where object code is kept between processes, e.g. `runtime.cache.CompileCache`."""
+
+    def get(self, key: str) -> bytes | None:
+        """Return an entry, or ``None``."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep an entry."""
+
+
+def written(specs: Iterable[Spec], target: Target) -> str:
+    """Return the IR of some kernels."""
+    module = Module()
+    for spec in specs:
+        FAMILIES[spec.family](module, target, spec.symbol, **dict(spec.parameters))
+    return module.text()
+
+
+class Library:
+    """The kernels of one target that this process has loaded. Thread-safe."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.compiled = 0
+        """How many kernels were compiled here and not found in a cache."""
+        self._addresses: dict[Spec, int] = {}
+        self._codes: list[Any] = []
+        self._lock = threading.Lock()
+
+    def load(self, specs: Iterable[Spec], store: Store | None = None) -> None:
+        """Make kernels ready to be called; raises ``RuntimeError`` with LLVM's words."""
+        from runtime_ep_cpu.codegen.machine import Code, compiled
+
+        with self._lock:
+            missing = sorted(
+                {spec for spec in specs if spec not in self._addresses},
+                key=lambda spec: spec.symbol,
+            )
+            if not missing:
+                return
+            key = self._key(missing)
+            data = store.get(key) if store is not None else None
+            if data is None:
+                data = compiled(written(missing, self.target), self.target)
+                self.compiled += len(missing)
+                if store is not None:
+                    store.put(key, data)
+            code = Code(data, self.target)
+            self._codes.append(code)
+            for spec in missing:
+                self._addresses[spec] = code.address(spec.symbol)
+
+    def address(self, spec: Spec) -> int:
+        """Return where a loaded kernel lies."""
+        return self._addresses[spec]
+
+    def _key(self, specs: list[Spec]) -> str:
+        digest = hashlib.blake2b(digest_size=20)
+        digest.update(repr((VERSION, self.target)).encode())
+        for spec in specs:
+            digest.update(spec.symbol.encode())
+        return digest.hexdigest()
+
+
+_libraries: dict[Target, Library] = {}
+
+
+def library(target: Target) -> Library:
+    """Return the process's library for a target."""
+    return _libraries.setdefault(target, Library(target))

@@ -1,0 +1,123 @@
+"""The threads that run plans: one pool per process, leased whole to one run at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from runtime_ep_cpu.codegen.machine import Code, compiled, function
+from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.codegen.walk import POOL, POOL_SLOTS, walk_text
+
+SPINS = 2000
+"""Rounds a worker waits for the next run before it sleeps; about 100 microseconds."""
+
+_Address = ctypes.c_void_p
+_Number = ctypes.c_int64
+
+
+def aligned(count: int, dtype: Any = np.int64, to: int = 64) -> np.ndarray[Any, Any]:
+    """Return zeros whose memory begins at a multiple of ``to`` bytes."""
+    size = count * np.dtype(dtype).itemsize
+    raw = np.zeros(size + to, np.uint8)
+    start = -raw.ctypes.data % to
+    return raw[start : start + size].view(dtype)
+
+
+@cache
+def code(target: Target) -> Code:
+    """Return the walk's machine code; compiled once per process."""
+    return Code(compiled(walk_text(target), target), target)
+
+
+class Pool:
+    """Worker threads that wait for plans.
+
+    ``run`` executes a frame (see `codegen.walk`) with up to ``threads`` threads, the
+    caller's included. Only one run at a time has the workers; another that comes while
+    they are busy is executed by its caller alone, with the same result.
+    """
+
+    def __init__(self, threads: int, target: Target) -> None:
+        self.threads = threads
+        self._code = code(target)
+        self._run: Any = self._function("run", _Address, _Address, _Number)
+        self._stop: Any = self._function("stop", _Address)
+        self.begin()
+
+    def begin(self) -> None:
+        """Start without workers; also in a child process, where the parent's are gone."""
+        self._block = aligned(POOL_SLOTS)
+        self._block[POOL["spins"]] = SPINS
+        self._address = self._block.ctypes.data
+        self._lease = threading.Lock()
+        self._workers: list[threading.Thread] = []
+
+    def _function(self, name: str, *parameters: type) -> Any:
+        return function(self._code.address(name), *parameters)
+
+    def run(self, frame: int, threads: int) -> None:
+        """Execute the frame at an address; returns when every level is done."""
+        if threads <= 1 or not self._lease.acquire(blocking=False):
+            self._run(self._address, frame, 1)
+            return
+        try:
+            if not self._workers:
+                self._hire()
+            self._run(self._address, frame, min(threads, self.threads))
+        finally:
+            self._lease.release()
+
+    def _hire(self) -> None:
+        work: Any = self._function("worker", _Address, _Number)
+        block = self._block  # kept alive by each thread that reads it
+        for index in range(1, self.threads):
+            name = f"runtime-cpu-{index}"
+            thread = threading.Thread(
+                target=_work, args=(work, block, index), name=name, daemon=True
+            )
+            thread.start()
+            self._workers.append(thread)
+
+    def close(self) -> None:
+        """Send the workers home; for pools that belong to one session."""
+        with self._lease:
+            if self._workers:
+                self._stop(self._address)
+            for thread in self._workers:
+                thread.join()
+            self._workers = []
+
+
+def _work(work: Any, block: np.ndarray[Any, Any], index: int) -> None:
+    work(block.ctypes.data, index)
+
+
+_shared: dict[tuple[int, Target], Pool] = {}
+_guard = threading.Lock()
+
+
+def shared(threads: int, target: Target) -> Pool:
+    """Return the process's pool of so many threads, made on first use."""
+    with _guard:
+        pool = _shared.get((threads, target))
+        if pool is None:
+            pool = _shared[threads, target] = Pool(threads, target)
+        return pool
+
+
+def _after_fork() -> None:
+    """Leave the parent's pools behind: their workers do not exist in a child."""
+    global _guard
+    _guard = threading.Lock()
+    for pool in _shared.values():
+        pool.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
