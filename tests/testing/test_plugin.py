@@ -29,6 +29,11 @@ def test_a_glob_means_a_function_a_case_or_both(glob, name, match):
     assert Expectation(glob, "why", 1).matches(name) is match
 
 
+def test_what_is_random_may_pass_by_chance():
+    assert Expectation("test_a", "random: another generator", 1).by_chance
+    assert not Expectation("test_a", "it is not random", 1).by_chance
+
+
 def test_lines_without_a_reason_are_errors(tmp_path):
     path = tmp_path / "xfails.txt"
     path.write_text("# a remark\n\ntest_a*  # slow hardware\ntest_b # no\n")

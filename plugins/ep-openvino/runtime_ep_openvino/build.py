@@ -30,6 +30,10 @@ Beyond, hashing and reading what was compiled takes longer than compiling it aga
 """
 
 
+CONVERSION = 1
+"""Number of the way in which partitions are turned into models; enters the cache's keys."""
+
+
 def build(partition: Partition, settings: Settings) -> Program:
     """Return what runs a partition as a session's settings ask.
 
@@ -93,7 +97,7 @@ class Builder:
         sizes = [_sizes(value) for value in (*part.inputs, *part.outputs)]
         properties = sorted((k, repr(v)) for k, v in choice.properties.items())
         return (
-            ov.__version__, _hardware(choice.device), choice.device, properties,
+            CONVERSION, ov.__version__, _hardware(choice.device), choice.device, properties,
             sorted(choice.shapes.items()), sorted(choice.layouts.items()),
             names, sizes, shapes,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from runtime.export import partition_proto
 from runtime.graph import Node, Value
 from runtime.plugin import Partition, Unsupported
 
+from runtime_ep_openvino.attention import unfold
 from runtime_ep_openvino.tensors import engine, first_line, tensor_over
 
 
@@ -60,6 +61,7 @@ def model_of(partition: Partition) -> tuple[ov.Model, set[Value]]:
     proto = proto_of(partition, common_opset(partition.nodes))
     try:
         model = engine().read_model(proto.SerializeToString())
+        unfold(model)
         return model, _give_constants(model, partition.constants)
     except RuntimeError as error:
         raise Unsupported(first_line(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
@@ -37,6 +37,18 @@ class Output:
     least: list[int]
 
 
+class Size(NamedTuple):
+    """A result's shape, as Python's and as OpenVINO's, which is slow to take apart."""
+
+    shape: Shape
+    kept: ov.Shape
+
+    @classmethod
+    def of(cls, shape: Shape) -> Size:
+        """Return a shape in both forms."""
+        return cls(shape, ov.Shape(list(shape)))
+
+
 class Compiled:
     """One compiled model: which port is which value, and requests ready to be leased.
 
@@ -57,9 +69,9 @@ class Compiled:
         ]
         ports = [model.outputs[output.place] for output in self.outputs]
         self.static = not any(port.partial_shape.is_dynamic for port in ports)
-        self.shapes: dict[Any, list[ov.Shape] | None] = {}
+        self.shapes: dict[Any, list[Size] | None] = {}
         if self.static:
-            self.shapes[()] = [port.shape for port in ports]
+            self.shapes[()] = [Size.of(tuple(port.shape)) for port in ports]
         self.active: set[Request] = set()
         self._idle = [Request(self)]
 
@@ -149,10 +161,10 @@ class Request:
             if array is not self._bound[index]() or array.shape != self._sizes[index]:
                 copies.append(self._feed(index, place, array))
         key = () if owner.static else tuple([inputs[i].shape for i, _ in owner.fed])
-        shapes = owner.shapes.get(key)
-        if shapes is None:
+        sizes = owner.shapes.get(key)
+        if sizes is None:
             return self._unforeseen(key, outputs)
-        return self._foreseen(key, shapes, inputs, outputs)
+        return self._foreseen(key, sizes, inputs, outputs)
 
     def _feed(self, index: int, place: int, array: Array) -> Array:
         """Bind an input; return what was bound, a copy unless it is C-contiguous."""
@@ -166,16 +178,16 @@ class Request:
     def _foreseen(
         self,
         key: Any,
-        shapes: Sequence[ov.Shape],
+        sizes: Sequence[Size],
         inputs: Sequence[Array],
         outputs: Sequence[Any],
     ) -> list[Array]:
         """Run into arrays of the shapes that inputs of these shapes gave before."""
         owner, results, tensors = self._owner, [], []
         for index, output in enumerate(owner.outputs):
-            array = outputs[index]
-            if array is None or not _may_fill(array, output, shapes[index], inputs):
-                array = np.empty(shapes[index], output.dtype)
+            array, shape = outputs[index], sizes[index].shape
+            if array is None or not _may_fill(array, output, shape, inputs):
+                array = np.empty(shape, output.dtype)
             tensor = tensor_over(array, output.code)
             self._request.set_output_tensor(output.place, tensor)
             self._loose[index] = False
@@ -190,7 +202,7 @@ class Request:
             return self._copies(outputs)
         if not owner.static:
             for index, tensor in enumerate(tensors):
-                if tensor.shape != shapes[index]:
+                if tensor.shape != sizes[index].kept:
                     owner.shapes[key] = None
                     results[index] = _beginning(results[index], tensor)
         return filled(results, outputs)
@@ -205,7 +217,7 @@ class Request:
         if key not in known:
             if len(known) >= _REMEMBERED:
                 known.clear()
-            known[key] = [ov.Shape(list(array.shape)) for array in results]
+            known[key] = [Size.of(array.shape) for array in results]
         return results
 
     def _copies(self, outputs: Sequence[Any]) -> list[Array]:
@@ -225,14 +237,14 @@ class Request:
 
 
 def _may_fill(
-    array: Array, output: Output, shape: ov.Shape, inputs: Sequence[Array]
+    array: Array, output: Output, shape: Shape, inputs: Sequence[Array]
 ) -> bool:
     """Whether OpenVINO may write a caller's buffer while it reads the inputs."""
     return bool(
         array.flags.c_contiguous
         and array.flags.writeable
         and array.dtype == output.dtype
-        and ov.Shape(list(array.shape)) == shape
+        and array.shape == shape
         and not any(np.may_share_memory(array, given) for given in inputs)
     )
 
