@@ -1,0 +1,32 @@
+"""Transposes a square of numbers held in registers, by a network of shuffles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtime_ep_cpu.codegen.builder import Function, Val
+
+
+def transposed(function: Function, rows: Sequence[Val]) -> list[Val]:
+    """Return the columns of as many vectors as each has lanes, a power of two.
+
+    Each round exchanges blocks of half the size across the diagonal::
+
+        for distance in (lanes / 2, …, 2, 1):
+            for row without that bit: exchange the blocks it shares with row + distance
+    """
+    lanes = len(rows)
+    now = list(rows)
+    distance = lanes // 2
+    while distance:
+        low = [i if not i & distance else lanes + i - distance for i in range(lanes)]
+        high = [i + distance if not i & distance else lanes + i for i in range(lanes)]
+        following = list(now)
+        for row in range(lanes):
+            if not row & distance:
+                pair = now[row], now[row + distance]
+                following[row] = function.shuffle(*pair, low)
+                following[row + distance] = function.shuffle(*pair, high)
+        now = following
+        distance //= 2
+    return now
