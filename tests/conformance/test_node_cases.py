@@ -3,10 +3,12 @@
 import pytest
 import runtime as ort
 from cases import node_cases, same, value
+from runtime_ep_cpu.ops.random import set_seed
 
 
 @pytest.mark.parametrize("name", sorted(node_cases()))
 def test_node(name):
+    set_seed(2)  # ten draws may agree by chance
     case = node_cases()[name]
     session = ort.InferenceSession(case.model.SerializeToString())
     names = [info.name for info in case.model.graph.input]
@@ -15,3 +17,17 @@ def test_node(name):
         results = session.run(None, feed)
         for got, want in zip(results, outputs, strict=True):
             same(got, value(want), case.rtol, case.atol)
+
+
+DRAWN = [name for name in sorted(node_cases()) if "bernoulli" in name]
+
+
+@pytest.mark.parametrize("name", DRAWN, ids=lambda name: name.removeprefix("test_"))
+def test_draws_have_the_type_and_shape_of_a_case_and_are_0_or_1(name):
+    case = node_cases()[name]
+    ((inputs, outputs),) = case.data_sets
+    session = ort.InferenceSession(case.model.SerializeToString())
+    (got,) = session.run(None, {case.model.graph.input[0].name: value(inputs[0])})
+    want = value(outputs[0])
+    assert (got.dtype, got.shape) == (want.dtype, want.shape)
+    assert set(got.ravel().tolist()) <= {0, 1}

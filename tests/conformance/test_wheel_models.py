@@ -12,6 +12,7 @@ from cases import DATA, light_models, model_folders, read, same
 
 @pytest.mark.parametrize("folder", model_folders(), ids=os.path.basename)
 def test_model_with_data(folder):
+    """At 1e-3 and 1e-7, as the suite's own loader says where a case does not."""
     path = os.path.join(folder, "model.onnx")
     session = ort.InferenceSession(path)
     graph = onnx.load(path).graph
@@ -25,7 +26,7 @@ def test_model_with_data(folder):
         }
         for index, got in enumerate(session.run(None, feed)):
             want = read(f"{data}/output_{index}.pb", graph.output[index])
-            same(got, want, 1e-3, 1e-6)
+            same(got, want, 1e-3, 1e-7)
 
 
 @pytest.mark.parametrize("path", light_models(), ids=os.path.basename)
@@ -38,4 +39,4 @@ def test_light_model(path):
     data = (np.arange(count).reshape(shape) / count).astype(np.float32)
     (got,) = session.run(None, {info.name: data})
     want = os.path.join(DATA, "light", os.path.basename(path))[:-5] + "_output_0.pb"
-    same(got, read(want, onnx.load(path).graph.output[0]), 1e-3, 1e-5)
+    same(got, read(want, onnx.load(path).graph.output[0]), 1e-3, 1e-7)

@@ -59,6 +59,22 @@ def widen(
     return narrow
 
 
+def element_type(code: int, name: str) -> np.dtype[Any]:
+    """Return the type that an attribute's number stands for, or say that none is."""
+    try:
+        return numpy_dtype(code)
+    except KeyError:
+        raise ValueError(f"{name} {code} is no element type") from None
+
+
+def float_type(code: int, name: str) -> np.dtype[Any]:
+    """Return the float type that an attribute's number stands for."""
+    dtype = element_type(code, name)
+    if dtype.kind != "f" and dtype not in NARROW:
+        raise ValueError(f"{name} must be a float type, found {dtype}")
+    return dtype
+
+
 def is_narrow(value: Any) -> bool:
     """Whether a value is an array of a float type computed in float32."""
     return getattr(value, "dtype", None) in NARROW

@@ -9,11 +9,25 @@ import numpy as np
 
 
 def ints(values: Any) -> list[int]:
-    """Return an attribute's tuple or a host array of any shape as Python ints."""
+    """Return an attribute's tuple or a vector on the host as Python ints."""
     if isinstance(values, (tuple, list)):
         return list(values)
-    numbers = np.asarray(values).reshape(-1).tolist()
+    numbers = _vector(values)
     return numbers if values.dtype.kind == "i" else [int(n) for n in numbers]
+
+
+def floats(values: Any) -> list[float]:
+    """Return an attribute's tuple or a vector on the host as Python floats."""
+    given = values if isinstance(values, (tuple, list)) else _vector(values)
+    return [float(number) for number in given]
+
+
+def _vector(values: Any) -> list[Any]:
+    if values.ndim != 1:
+        raise ValueError(
+            f"a list of numbers must have rank 1, found the shape {list(values.shape)}"
+        )
+    return np.asarray(values).tolist()
 
 
 def scalar(value: Any, name: str) -> Any:

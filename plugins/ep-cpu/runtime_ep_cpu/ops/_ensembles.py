@@ -151,6 +151,11 @@ def flat_ensemble(
 ) -> Ensemble:
     """Prepare the trees of the newer operator: leaf n comes after all inner nodes."""
     inner, leaves = len(modes), len(leaf_weights)
+    _check_lengths(inner, nodes_featureids=features, nodes_splits=splits)
+    _check_lengths(inner, nodes_trueleafs=true_leaf, nodes_truenodeids=true)
+    _check_lengths(inner, nodes_falseleafs=false_leaf, nodes_falsenodeids=false)
+    _check_lengths(inner, nodes_missing_value_tracks_true=missing or modes)
+    _check_lengths(leaves, leaf_targetids=leaf_ids)
     codes = np.concatenate([modes.astype(np.int64), np.full(leaves, LEAF)])
     branches = [
         np.concatenate([_target(b, leaf, inner, leaves), np.zeros(leaves, np.int64)])
@@ -177,6 +182,13 @@ def flat_ensemble(
         AGGREGATES[aggregate],
     )
     return Ensemble(forest, votes)
+
+
+def _check_lengths(count: int, **columns: Any) -> None:
+    for name, values in columns.items():
+        found = 0 if values is None else len(values)
+        if found != count:
+            raise ValueError(f"{name} has {found} entries, not {count}")
 
 
 def _target(branch: Any, to_leaf: Any, inner: int, leaves: int) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from runtime.kernels import KernelTable
-from runtime.valuetypes import numpy_dtype
 
+from runtime_ep_cpu.dtypes import element_type
 from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops._axes import ints, scalar
@@ -111,11 +111,11 @@ def eye_like(x, /, *, dtype=None, k=0):
     """EyeLike: ones on the k-th diagonal of a matrix shaped like the input."""
     if x.ndim != 2:
         raise ValueError(f"a matrix is expected, found the shape {list(x.shape)}")
-    kind = x.dtype if dtype is None else numpy_dtype(dtype)
+    kind = x.dtype if dtype is None else element_type(dtype, "dtype")
     xp = namespace_of(x)
     rows, columns = x.shape
     result = xp.zeros((rows, columns), kind)
-    first, above = max(-k, 0), max(k, 0)
+    first, above = min(max(-k, 0), rows), min(max(k, 0), columns)
     length = max(min(rows - first, columns - above), 0)
     along = xp.arange(length)
     result[along + first, along + above] = 1

@@ -164,6 +164,10 @@ def _levels(tokens: np.ndarray, starts: tuple[int, ...]) -> list[np.ndarray]:
     """Cut the pool into its 1-grams, 2-grams, … as matrices."""
     ends = (*starts[1:], len(tokens))
     levels = []
+    if not starts:
+        raise ValueError(
+            "ngram_counts must tell where the n-grams of each length begin"
+        )
     for length, (start, end) in enumerate(zip(starts, ends, strict=True), 1):
         if not 0 <= start <= end <= len(tokens) or (end - start) % length:
             raise ValueError(
@@ -178,7 +182,7 @@ def _count(grams: _Grams, tokens: np.ndarray, lengths: range, skips: int) -> np.
     rows, size = tokens.shape
     total = np.zeros(rows * grams.features, np.int64)
     first_row = np.arange(rows)[:, None] * grams.features
-    for distance in range(1, skips + 2):
+    for distance in range(1, min(skips + 1, max(size - 1, 1)) + 1):
         prefixes = np.zeros(tokens.shape, np.int64)
         for depth in range(min(lengths[-1], len(grams.edges))):
             places = size - depth * distance

@@ -71,6 +71,11 @@ def recur(
 ) -> tuple[Any, ...]:
     """Return ``y`` and the last states of a recurrence in each of its directions."""
     xp = namespace_of(x)
+    if not x.ndim == w.ndim == r.ndim == 3:
+        raise ValueError(
+            f"the input and its weights must have rank 3, found {list(x.shape)}, "
+            f"{list(w.shape)} and {list(r.shape)}"
+        )
     backwards = directions(options.direction)
     if options.layout:
         x = x.swapaxes(0, 1)
@@ -106,8 +111,7 @@ def _check(
     """Return the hidden size after checking that the weights fit it and the input."""
     hidden = r.shape[-1]
     fits = (
-        x.ndim == w.ndim == r.ndim == 3
-        and w.shape == (count, cell.gates * hidden, x.shape[2])
+        w.shape == (count, cell.gates * hidden, x.shape[2])
         and r.shape == (count, cell.gates * hidden, hidden)
         and options.hidden_size in (None, hidden)
         and (b is None or b.shape == (count, 2 * cell.gates * hidden))

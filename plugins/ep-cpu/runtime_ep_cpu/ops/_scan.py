@@ -60,9 +60,16 @@ def scan_8(
     Beyond the length of a shorter sequence a scan output is zero.
     """
     states, scans = _parted(initial_state_and_scan_inputs, num_scan_inputs)
+    if scans[0].ndim < 2:
+        raise ValueError(
+            f"a scan input of shape {list(scans[0].shape)} has no sequence"
+        )
     batch, longest = scans[0].shape[:2]
     if any(scan.shape[:2] != (batch, longest) for scan in scans):
         raise ValueError("the scan inputs differ in batch or sequence length")
+    if any(state.shape[:1] != (batch,) for state in states):
+        found = [list(state.shape) for state in states]
+        raise ValueError(f"initial states of the shapes {found} are not {batch} each")
     lengths = [longest] * batch if sequence_lens is None else ints(sequence_lens)
     if len(lengths) != batch or not all(0 <= n <= longest for n in lengths):
         raise ValueError(

@@ -86,7 +86,7 @@ def _count(n: int, begin: int, end: int, stride: int, span: int, ceil: int) -> i
 
 
 def per_axis(name: str, values: Sequence[int] | None, rank: int) -> Ints:
-    if values is None:
+    if not values:
         return (1,) * rank
     if len(values) != rank or min(values, default=1) < 1:
         raise ValueError(
@@ -138,7 +138,10 @@ def view(xp: Any, padded: Any, windows: Windows) -> Any:
     lead = padded.ndim - len(windows)
     steps = padded.strides[lead:]
     taps = tuple(d * step for d, step in zip(windows.dilations, steps, strict=True))
-    moves = tuple(s * step for s, step in zip(windows.strides, steps, strict=True))
+    strides = (
+        s if n > 1 else 1 for s, n in zip(windows.strides, windows.out, strict=True)
+    )
+    moves = tuple(s * step for s, step in zip(strides, steps, strict=True))
     return xp.lib.stride_tricks.as_strided(
         padded,
         (*padded.shape[:lead], *windows.kernel, *windows.out),

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from runtime.kernels import KernelTable
-from runtime.valuetypes import numpy_dtype
 
+from runtime_ep_cpu.dtypes import float_type
 from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops._attention import (
@@ -141,7 +141,13 @@ def attention(
     _check_heads(q, k, v)
     wanted = (*call.wanted, False, False, False)[:4]
     steps = kind if kind.name == "bfloat16" else None
-    precision = steps if softmax_precision is None else numpy_dtype(softmax_precision)
+    precision = steps
+    if softmax_precision is not None:
+        precision = float_type(softmax_precision, "softmax_precision")
+    if qk_matmul_output_mode not in range(4):
+        raise ValueError(
+            f"qk_matmul_output_mode must be 0 to 3, found {qk_matmul_output_mode}"
+        )
     scoring = Scoring(
         q.shape[-1] ** -0.5 if scale is None else scale,
         softcap,
@@ -169,7 +175,7 @@ def _heads(name: str, x: Any, count: int | None) -> Any:
         if count is not None and count != x.shape[1]:
             raise ValueError(f"{name} has {x.shape[1]} heads, not {count}")
         return x
-    if x.ndim != 3 or not count or x.shape[2] % count:
+    if x.ndim != 3 or not count or count < 1 or x.shape[2] % count:
         raise ValueError(
             f"{name} of shape {list(x.shape)} does not divide into {count} heads"
         )
@@ -190,7 +196,8 @@ def _with_past(k: Any, v: Any, past_key: Any, past_value: Any) -> tuple[Any, Any
 
 def _check_heads(q: Any, k: Any, v: Any) -> None:
     fits = (
-        q.shape[0] == k.shape[0] == v.shape[0]
+        q.ndim == k.ndim == v.ndim == 4
+        and q.shape[0] == k.shape[0] == v.shape[0]
         and k.shape[1:3] == v.shape[1:3]
         and q.shape[3] == k.shape[3]
         and k.shape[1] > 0
@@ -236,9 +243,9 @@ def flex_attention(
     which is float32, or float64 for doubles.
     """
     _check_heads(q, k, v)
-    kind = (
-        wide(q).dtype if softmax_precision is None else numpy_dtype(softmax_precision)
-    )
+    kind = wide(q).dtype
+    if softmax_precision is not None:
+        kind = float_type(softmax_precision, "softmax_precision")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     scores = rounded(scaled_scores(wide(q), wide(k), scale), kind)
     if score_mod is not None:
@@ -271,7 +278,12 @@ def rotary_embedding(
     xp = namespace_of(x)
     heads = _heads("X", x, num_heads if x.ndim == 3 else None).transpose(0, 2, 1, 3)
     turned = rotary_embedding_dim or heads.shape[3]
-    if turned % 2 or turned > heads.shape[3]:
+    if cos_cache.shape != sin_cache.shape:
+        raise ValueError(
+            f"caches of the shapes {list(cos_cache.shape)} and {list(sin_cache.shape)} "
+            "do not fit each other"
+        )
+    if turned < 0 or turned % 2 or turned > heads.shape[3]:
         raise ValueError(f"{turned} of {heads.shape[3]} elements cannot be turned")
     cos = _angles(cos_cache, position_ids, heads, turned // 2)
     sin = _angles(sin_cache, position_ids, heads, turned // 2)

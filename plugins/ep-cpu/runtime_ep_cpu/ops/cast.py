@@ -9,7 +9,7 @@ import numpy as np
 from runtime.kernels import KernelTable
 from runtime.valuetypes import ELEMENT_TYPES, code_of_name, element_code, numpy_dtype
 
-from runtime_ep_cpu.dtypes import NARROW
+from runtime_ep_cpu.dtypes import NARROW, element_type
 from runtime_ep_cpu.namespace import namespace_of
 
 table = KernelTable()
@@ -28,19 +28,19 @@ E8M0_NAN = 255
 @table("Cast", since=24, traits=("typed",))
 def cast(x: Any, /, *, to: int, saturate: int = 1, round_mode: str = "up") -> Any:
     """Cast; ``saturate`` concerns 8-bit floats, ``round_mode`` float8e8m0 only."""
-    return convert(x, _dtype(to), bool(saturate), round_mode)
+    return convert(x, element_type(to, "to"), bool(saturate), round_mode)
 
 
 @table("Cast", since=19, traits=("typed",))
 def cast_19(x: Any, /, *, to: int, saturate: int = 1) -> Any:
     """Cast before there were rounding modes."""
-    return convert(x, _dtype(to), bool(saturate))
+    return convert(x, element_type(to, "to"), bool(saturate))
 
 
 @table("Cast", since=6, traits=("typed",))
 def cast_6(x: Any, /, *, to: int) -> Any:
     """Cast before there were 8-bit floats."""
-    return convert(x, _dtype(to))
+    return convert(x, element_type(to, "to"))
 
 
 @table("Cast", since=1, traits=("typed",))
@@ -75,7 +75,7 @@ def cast_like_15(x: Any, like: Any, /) -> Any:
 @table("BitCast", since=26, traits=("typed",))
 def bit_cast(x: Any, /, *, to: int) -> Any:
     """BitCast: the same bits read as another type of the same width."""
-    dtype = _dtype(to)
+    dtype = element_type(to, "to")
     source, target = (ELEMENT_TYPES[element_code(d)] for d in (x.dtype, dtype))
     if source.bits != target.bits or not target.bits:
         raise ValueError(
@@ -85,13 +85,6 @@ def bit_cast(x: Any, /, *, to: int) -> Any:
     if dtype.kind == "b":
         return x.view(np.uint8) != 0
     return x.view(dtype)
-
-
-def _dtype(code: int) -> np.dtype[Any]:
-    try:
-        return numpy_dtype(code)
-    except KeyError:
-        raise ValueError(f"{code} is no element type") from None
 
 
 def convert(x: Any, dtype: Any, saturate: bool = True, round_mode: str = "up") -> Any:

@@ -11,6 +11,7 @@ from runtime.kernels import KernelTable
 
 from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
+from runtime_ep_cpu.ops._axes import ints
 from runtime_ep_cpu.ops._convolution import (
     check_channels,
     convolve,
@@ -46,6 +47,7 @@ def conv(
 ):
     """Conv over any number of spatial axes: ``(N, C, *in)`` to ``(N, M, *out)``."""
     check_channels(x, w, group, kernel_shape, transposed=False)
+    _check_one_padding(auto_pad, pads)
     windows = place(
         x.shape[2:],
         w.shape[2:],
@@ -55,6 +57,13 @@ def conv(
         auto_pad=auto_pad,
     )
     return _with_bias(convolve(x, w, windows, group), b)
+
+
+def _check_one_padding(auto_pad: str, pads: Any) -> None:
+    if auto_pad not in ("NOTSET", "") and any(pads or ()):
+        raise ValueError(
+            f"auto_pad {auto_pad!r} and pads {list(pads)} exclude each other"
+        )
 
 
 def _with_bias(y: Any, b: Any) -> Any:
@@ -91,6 +100,7 @@ def conv_transpose(
     ``stride`` times the input.
     """
     check_channels(x, w, group, kernel_shape, transposed=True)
+    _check_one_padding(auto_pad, pads)
     sizes = x.shape[2:]
     windows, out = _over_output(
         sizes,
@@ -118,6 +128,14 @@ def _over_output(
     strides = per_axis("strides", strides, rank)
     dilations = per_axis("dilations", dilations, rank)
     extra = tuple(output_padding or (0,) * rank)
+    most = map(max, strides, dilations)
+    if len(extra) != rank or not all(
+        0 <= n < m for n, m in zip(extra, most, strict=True)
+    ):
+        raise ValueError(
+            f"output_padding must be {rank} numbers, each 0 to less than its stride or "
+            f"dilation, found {list(extra)}"
+        )
     full = [
         s * (n - 1) + more + d * (k - 1) + 1
         for n, s, more, d, k in zip(
@@ -127,6 +145,8 @@ def _over_output(
     same = auto_pad in ("SAME_UPPER", "SAME_LOWER")
     if output_shape is not None:
         out = tuple(int(n) for n in output_shape)[-rank:]
+        if len(out) != rank:
+            raise ValueError(f"output_shape {list(output_shape)} has no {rank} sizes")
     elif same:
         out = tuple(n * s for n, s in zip(sizes, strides, strict=True))
     if output_shape is None and not same:
@@ -158,6 +178,7 @@ def conv_integer(
     Padding stands for ``x_zero_point``; ``w_zero_point`` may be one per output channel.
     """
     check_channels(x, w, group, kernel_shape, transposed=False)
+    _check_one_padding(auto_pad, pads)
     windows = place(
         x.shape[2:],
         w.shape[2:],
@@ -272,8 +293,7 @@ def _check_shape(name: str, found: Any, expected: tuple[int, ...]) -> None:
 @table("Col2Im", since=18)
 def col2im(x, image_shape, block_shape, /, *, dilations=None, pads=None, strides=None):
     """Col2Im: adds blocks ``(N, C * block, L)`` onto an image ``(N, C, *image)``."""
-    image = tuple(int(n) for n in image_shape.reshape(-1))
-    block = tuple(int(n) for n in block_shape.reshape(-1))
+    image, block = tuple(ints(image_shape)), tuple(ints(block_shape))
     if x.ndim != 3 or len(image) != len(block) or x.shape[1] % max(1, prod(block)):
         raise ValueError(
             f"columns of shape {list(x.shape)} do not hold blocks of {list(block)}"

@@ -189,7 +189,8 @@ def tensor_scatter(
     axis = axis_of(axis, past_cache.ndim)
     if axis == 0:
         raise ValueError("axis 0 is the batch, not the sequence")
-    longest, length = past_cache.shape[axis], update.shape[axis]
+    longest = past_cache.shape[axis]
+    length = update.shape[axis] if update.ndim == past_cache.ndim else 0
     expected = (*past_cache.shape[:axis], length, *past_cache.shape[axis + 1 :])
     if update.shape != expected or length > longest:
         raise ValueError(

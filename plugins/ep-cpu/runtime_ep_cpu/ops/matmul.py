@@ -122,7 +122,9 @@ def det(x, /):
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise ValueError(f"a determinant needs square matrices, found {list(x.shape)}")
     with np.errstate(all="ignore"):
-        return xp.asarray(xp.linalg.det(x), dtype=x.dtype)
+        found = xp.linalg.det(x)
+        undefined = xp.isnan(x).any(axis=(-2, -1))  # a pivot of NaN counts as none
+        return xp.asarray(xp.where(undefined, np.nan, found), dtype=x.dtype)
 
 
 @table("MatMulInteger", since=10)

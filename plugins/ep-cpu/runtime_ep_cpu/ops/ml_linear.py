@@ -75,7 +75,7 @@ def _linear(x: Any, coefficients: Any, intercepts: Any, rows: int) -> np.ndarray
 def _weights(coefficients: Any, intercepts: Any, rows: int) -> Any:
     weights = np.asarray(coefficients or (), np.float32)
     offsets = np.asarray(intercepts or (0.0,), np.float32)
-    if not weights.size or weights.size % rows:
+    if rows < 1 or not weights.size or weights.size % rows:
         raise ValueError(f"{weights.size} coefficients do not make {rows} rows")
     if offsets.size not in (1, rows):
         raise ValueError(f"{offsets.size} intercepts were given for {rows} results")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from runtime.kernels import KernelTable
-from runtime.valuetypes import numpy_dtype
 
+from runtime_ep_cpu.dtypes import float_type
 from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops._precision import rounded, wide
 from runtime_ep_cpu.ops._windows import Windows, reduce_windows
@@ -132,14 +132,21 @@ def batch_normalization(
     )
 
 
+def _check_statistics(x: Any, values: tuple[Any, ...], spatial: int) -> tuple[int, ...]:
+    """Return the shape that statistics must have, one per channel or per element."""
+    shape = x.shape[1:] if not spatial else x.shape[1:2] if x.ndim > 1 else (1,)
+    for value in values:
+        if value.shape != shape:
+            raise ValueError(
+                f"statistics of shape {list(value.shape)} do not fit an input of shape "
+                f"{list(x.shape)}"
+            )
+    return shape
+
+
 def _per_channel(values: Any, x: Any, spatial: int) -> Any:
     """Lay statistics along axis 1 of ``x``, or over all its axes but the first."""
-    shape = x.shape[1:] if not spatial else x.shape[1:2] if x.ndim > 1 else (1,)
-    if values.shape != shape:
-        raise ValueError(
-            f"statistics of shape {list(values.shape)} do not fit an input of shape "
-            f"{list(x.shape)}"
-        )
+    shape = _check_statistics(x, (values,), spatial)
     return values.reshape(*shape, *(1,) * (x.ndim - 2)) if spatial else values
 
 
@@ -148,6 +155,7 @@ def _by_statistics(
 ) -> Any:
     """Normalize as one multiplication and one addition per element."""
     xp = namespace_of(x)
+    _check_statistics(x, (scale, b, mean, var), spatial)
     with np.errstate(all="ignore"):
         factor = scale / xp.sqrt(var + var.dtype.type(epsilon))
         offset = _per_channel(b - mean * factor, x, spatial)
@@ -167,6 +175,7 @@ def _training(
     spatial: int,
 ) -> tuple[Any, ...]:
     """Return the result, the running mean and variance, and the batch's own."""
+    _check_statistics(x, (scale, b, mean, var), spatial)
     axes = tuple(axis for axis in range(x.ndim) if axis != 1) if spatial else (0,)
     with np.errstate(all="ignore"):
         own_mean = _mean(x, axes)
@@ -190,7 +199,7 @@ def instance_normalization_1(
 @table("InstanceNormalization", since=6)
 def instance_normalization(x, scale, b, /, *, epsilon=9.999999747378752e-06):
     """InstanceNormalization: each channel of each image by its own statistics."""
-    return _by_groups(x, scale, b, x.shape[1], epsilon)
+    return _by_groups(x, scale, b, x.shape[1] if x.ndim > 1 else 0, epsilon)
 
 
 @table("GroupNormalization", since=18)
@@ -198,7 +207,7 @@ def group_normalization_18(
     x, scale, bias, /, *, epsilon=9.999999747378752e-06, num_groups
 ):
     """GroupNormalization of opset 18 to 20: scale and bias are per group."""
-    each = x.shape[1] // max(1, num_groups)
+    each = x.shape[1] // max(1, num_groups) if x.ndim > 1 else 1
     xp = namespace_of(x)
     scale, bias = xp.repeat(scale, each), xp.repeat(bias, each)
     return _by_groups(x, scale, bias, num_groups, epsilon)
@@ -253,8 +262,9 @@ def _standardized(rows: Any, epsilon: float, centre: bool = True) -> tuple[Any, 
 
 def _stashed(x: Any, stash_type: int) -> Any:
     """Return the values that stage one computes with, at least as wide as float32."""
-    if numpy_dtype(stash_type).itemsize < x.dtype.itemsize <= 4:
-        x = rounded(x, numpy_dtype(stash_type))
+    stash = float_type(stash_type, "stash_type")
+    if stash.itemsize < x.dtype.itemsize <= 4:
+        x = rounded(x, stash)
     return wide(x)
 
 
@@ -285,7 +295,7 @@ def layer_normalization(
     y = rounded(y, x.dtype)
     if not any(call.wanted[1:]):
         return y
-    stash = numpy_dtype(stash_type)
+    stash = float_type(stash_type, "stash_type")
     return (
         y,
         rounded(mean.reshape(kept), stash),
@@ -326,9 +336,11 @@ def lrn(x, /, *, alpha=9.999999747378752e-05, beta=0.75, bias=1.0, size):
         )
     xp = namespace_of(x)
     channels, inner = x.shape[1], prod(x.shape[2:])
-    before, after = (size - 1) // 2, size // 2
+    before, after = min((size - 1) // 2, channels), min(size // 2, channels)
     out = (channels, inner)
-    around = Windows((size, 1), (1, 1), (1, 1), (before, 0), (after, 0), out)
+    around = Windows(
+        (before + 1 + after, 1), (1, 1), (1, 1), (before, 0), (after, 0), out
+    )
     with np.errstate(all="ignore"):
         squares = (x * x).reshape(x.shape[0], channels, inner)
         y = reduce_windows(xp, squares, around, xp.add, 0).reshape(x.shape)

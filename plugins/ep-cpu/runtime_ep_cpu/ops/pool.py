@@ -10,8 +10,15 @@ from runtime.kernels import KernelTable
 
 from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
+from runtime_ep_cpu.ops._axes import ints
 from runtime_ep_cpu.ops._maxima import largest, largest_with_index
-from runtime_ep_cpu.ops._windows import Windows, place, reduce_windows
+from runtime_ep_cpu.ops._windows import (
+    Windows,
+    explicit_pads,
+    per_axis,
+    place,
+    reduce_windows,
+)
 
 table = KernelTable()
 
@@ -306,12 +313,12 @@ def max_unpool(
             f"indices {list(indices.shape)} and kernel_shape {list(kernel_shape)} do "
             f"not fit an input of shape {list(x.shape)}"
         )
-    pads, strides = pads or (0,) * 2 * rank, strides or (1,) * rank
+    kernel = per_axis("kernel_shape", kernel_shape, rank)
+    begin, end = explicit_pads(pads or None, rank)
+    strides = per_axis("strides", strides, rank)
     sizes = tuple(
         (n - 1) * s - b - e + k
-        for n, s, b, e, k in zip(
-            x.shape[2:], strides, pads[:rank], pads[rank:], kernel_shape, strict=True
-        )
+        for n, s, b, e, k in zip(x.shape[2:], strides, begin, end, kernel, strict=True)
     )
     check_size((*x.shape[:2], *sizes), x.dtype)
     y = xp.zeros(prod((*x.shape[:2], *sizes)), x.dtype)
@@ -321,16 +328,17 @@ def max_unpool(
     y = y.reshape(*x.shape[:2], *sizes)
     if output_shape is None:
         return y
-    return _grown(xp, y, tuple(int(n) for n in output_shape))
+    return _grown(xp, y, tuple(ints(output_shape)))
 
 
 def _grown(xp: Any, y: Any, shape: tuple[int, ...]) -> Any:
     """Return an array with zeros after it along each axis, up to a shape."""
     if shape == y.shape:
         return y
-    if len(shape) != y.ndim or any(n < m for n, m in zip(shape, y.shape, strict=True)):
+    fits = len(shape) == y.ndim and shape[:2] == y.shape[:2]
+    if not fits or any(n < m for n, m in zip(shape, y.shape, strict=True)):
         raise ValueError(
-            f"output_shape {list(shape)} is smaller than the pooled {list(y.shape)}"
+            f"output_shape {list(shape)} does not hold the pooled {list(y.shape)}"
         )
     check_size(shape, y.dtype)
     larger = xp.zeros(shape, y.dtype)
@@ -355,9 +363,12 @@ def max_roi_pool(x, rois, /, *, pooled_shape, spatial_scale=1.0):
     check_size(shape, x.dtype)
     y = xp.zeros(shape, x.dtype)
     for number, (image, *corners) in enumerate(rois.tolist()):
+        corners = [corner * spatial_scale for corner in corners]
         if not 0 <= image < x.shape[0]:
             raise ValueError(f"region {number} is of image {image} of {x.shape[0]}")
-        x1, y1, x2, y2 = (_away_from_zero(c * spatial_scale) for c in corners)
+        if not np.isfinite(corners).all():
+            raise ValueError(f"region {number} is not finite: {corners}")
+        x1, y1, x2, y2 = map(_away_from_zero, corners)
         rows = _cells(y1, y2, pooled_shape[0], x.shape[2])
         columns = _cells(x1, x2, pooled_shape[1], x.shape[3])
         for i, (top, bottom) in enumerate(rows):
@@ -376,7 +387,7 @@ def _away_from_zero(number: float) -> int:
 
 def _cells(first: int, last: int, count: int, size: int) -> list[tuple[int, int]]:
     """Cut ``first`` to ``last`` into cells that may overlap, clipped to the image."""
-    step = max(last - first + 1, 1) / count
+    step = max(last - first + 1, 1) / max(count, 1)
     bounds = [
         (int(np.floor(i * step)) + first, int(np.ceil((i + 1) * step)) + first)
         for i in range(count)

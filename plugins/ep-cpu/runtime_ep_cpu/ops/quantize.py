@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from runtime.kernels import KernelTable
-from runtime.valuetypes import numpy_dtype
 
+from runtime_ep_cpu.dtypes import element_type
 from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops._precision import rounded, wide
 from runtime_ep_cpu.ops._saturation import INTEGERS, saturated
@@ -82,7 +82,9 @@ def quantize_linear(
     xp = namespace_of(x)
     dtype = _result_type(y_zero_point, output_dtype)
     grid = _grid("y_scale", x.shape, y_scale, axis, block_size)
-    kind = _floating(_named_type(precision) if precision else y_scale.dtype)
+    kind = _floating(
+        element_type(precision, "precision") if precision else y_scale.dtype
+    )
     scale = grid.spread(xp, wide(rounded(y_scale, kind)))
     zero = None
     if y_zero_point is not None:
@@ -123,20 +125,13 @@ def _quantized(
 
 def _result_type(zero_point: Any, code: int) -> np.dtype:
     """Return the quantized type that the zero point has or the attribute names."""
-    named = _named_type(code) if code else None
+    named = element_type(code, "output_dtype") if code else None
     found = np.dtype(np.uint8) if zero_point is None else np.dtype(zero_point.dtype)
     if zero_point is None and named is not None:
         return named
     if named is not None and named != found:
         raise ValueError(f"output_dtype {named} is not the zero point's, {found}")
     return found
-
-
-def _named_type(code: int) -> np.dtype:
-    try:
-        return numpy_dtype(code)
-    except KeyError as error:
-        raise ValueError(f"{code} is no element type that is known here") from error
 
 
 def _floating(kind: Any) -> np.dtype:
@@ -222,7 +217,11 @@ def dequantize_linear(
 ):
     """DequantizeLinear: ``(x - zero_point) * scale``, in float32 and then rounded."""
     xp = namespace_of(x)
-    dtype = _named_type(output_dtype) if output_dtype else np.dtype(x_scale.dtype)
+    dtype = (
+        element_type(output_dtype, "output_dtype")
+        if output_dtype
+        else np.dtype(x_scale.dtype)
+    )
     if dtype.name not in ("float32", "float16", "bfloat16"):
         raise ValueError(f"the result cannot be {dtype}; output_dtype must say what")
     grid = _grid("x_scale", x.shape, x_scale, axis, block_size)

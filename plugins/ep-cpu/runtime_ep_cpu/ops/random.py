@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from runtime.kernels import Call, KernelTable
-from runtime.valuetypes import numpy_dtype
 
-from runtime_ep_cpu.dtypes import is_narrow
+from runtime_ep_cpu.dtypes import element_type, is_narrow
 from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops._legacy import with_consumed_inputs
@@ -41,25 +40,24 @@ def _source(seed: float | None) -> Source:
     return np.random.RandomState(int(np.float32(seed).view(np.uint32)))
 
 
-def _dtype(code: int) -> np.dtype[Any]:
-    try:
-        return numpy_dtype(code)
-    except KeyError:
-        raise ValueError(f"{code} is no element type") from None
-
-
 def _normal(
     shape: Sequence[int], dtype: Any, mean: float, scale: float, seed: float | None
 ) -> Any:
     check_size(shape, np.float64)
-    return _source(seed).normal(mean, scale, tuple(shape)).astype(dtype)
+    if not 0 <= scale < np.inf:
+        raise ValueError(f"scale must be finite and not negative, found {scale}")
+    with np.errstate(over="ignore"):
+        return _source(seed).normal(mean, scale, tuple(shape)).astype(dtype)
 
 
 def _uniform(
     shape: Sequence[int], dtype: Any, low: float, high: float, seed: float | None
 ) -> Any:
     check_size(shape, np.float64)
-    return _source(seed).uniform(low, high, tuple(shape)).astype(dtype)
+    if not np.isfinite(high - low):
+        raise ValueError(f"low {low} and high {high} bound no finite range")
+    with np.errstate(over="ignore"):
+        return _source(seed).uniform(low, high, tuple(shape)).astype(dtype)
 
 
 @table("RandomNormal", since=1, traits=("typed",))
@@ -72,7 +70,7 @@ def random_normal(
     seed: float | None = None,
 ) -> Any:
     """RandomNormal."""
-    return _normal(shape, _dtype(dtype), mean, scale, seed)
+    return _normal(shape, element_type(dtype, "dtype"), mean, scale, seed)
 
 
 @table("RandomUniform", since=1, traits=("typed",))
@@ -85,7 +83,7 @@ def random_uniform(
     seed: float | None = None,
 ) -> Any:
     """RandomUniform."""
-    return _uniform(shape, _dtype(dtype), low, high, seed)
+    return _uniform(shape, element_type(dtype, "dtype"), low, high, seed)
 
 
 @table("RandomNormalLike", since=1, traits=("typed",))
@@ -99,7 +97,7 @@ def random_normal_like(
     seed: float | None = None,
 ) -> Any:
     """RandomNormalLike: the input's shape, and its type unless another is given."""
-    wanted = x.dtype if dtype is None else _dtype(dtype)
+    wanted = x.dtype if dtype is None else element_type(dtype, "dtype")
     return namespace_of(x).asarray(_normal(x.shape, wanted, mean, scale, seed))
 
 
@@ -114,14 +112,14 @@ def random_uniform_like(
     seed: float | None = None,
 ) -> Any:
     """RandomUniformLike: the input's shape, and its type unless another is given."""
-    wanted = x.dtype if dtype is None else _dtype(dtype)
+    wanted = x.dtype if dtype is None else element_type(dtype, "dtype")
     return namespace_of(x).asarray(_uniform(x.shape, wanted, low, high, seed))
 
 
 @table("Bernoulli", since=15, traits=("typed",))
 def bernoulli(x: Any, /, *, dtype: int | None = None, seed: float | None = None) -> Any:
     """Bernoulli: one with the probability the input gives, else zero."""
-    wanted = x.dtype if dtype is None else _dtype(dtype)
+    wanted = x.dtype if dtype is None else element_type(dtype, "dtype")
     probability = x.astype(np.float64)
     if not ((probability >= 0) & (probability <= 1)).all():
         raise ValueError("a probability lies outside of 0 … 1")
@@ -139,7 +137,7 @@ def multinomial(
         raise ValueError(
             f"the input must be (batch, classes), found shape {list(x.shape)}"
         )
-    wanted = _dtype(dtype)
+    wanted = element_type(dtype, "dtype")
     check_size((len(x), sample_size), np.float64)
     xp = namespace_of(x)
     x = x.astype(np.float64)

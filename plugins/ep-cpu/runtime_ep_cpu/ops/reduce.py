@@ -10,6 +10,7 @@ import numpy as np
 from runtime.kernels import KernelTable
 
 from runtime_ep_cpu.namespace import namespace_of
+from runtime_ep_cpu.ops._axes import ints
 from runtime_ep_cpu.ops.elementwise import truncated_quotient
 
 table = KernelTable()
@@ -157,7 +158,7 @@ def _with_axes_input(op: str, reduction: Reduction) -> Callable[..., Any]:
         x: Any, axes: Any = None, /, *, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Any:
         if axes is not None:
-            axes = axes.reshape(-1).tolist()
+            axes = ints(axes)
         with np.errstate(all="ignore"):
             chosen = _axes(axes, x.ndim, noop_with_empty_axes)
             return reduction(x, chosen, bool(keepdims))

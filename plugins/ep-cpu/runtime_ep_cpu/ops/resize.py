@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from runtime.kernels import KernelTable
 
+from runtime_ep_cpu.ops._axes import axes_of, floats, ints
 from runtime_ep_cpu.ops._interpolation import Axis, Method, resized
 
 table = KernelTable()
@@ -34,7 +35,7 @@ def upsample(x, scales, /, *, mode="nearest"):
 
 
 def _upsample(x: Any, scales: Sequence[float], mode: str) -> Any:
-    factors = [float(scale) for scale in scales]
+    factors = floats(scales)
     if any(scale < 1 for scale in factors):
         raise ValueError(f"Upsample needs scales of at least 1, found {factors}")
     method = Method("linear" if mode == "bilinear" else mode)
@@ -164,15 +165,16 @@ def _axes(axes: Sequence[int] | None, rank: int) -> list[int]:
         return list(range(rank))
     if any(not -rank <= axis < rank for axis in axes):
         raise ValueError(f"axes {list(axes)} are outside a rank of {rank}")
-    return [int(axis) % rank for axis in axes]
+    return list(axes_of(axes, rank))
 
 
 def _rois(roi: Any, count: int) -> list[tuple[float, float]]:
     if roi is None:
         return [(0.0, 1.0)] * count
+    roi = floats(roi)
     if len(roi) != 2 * count:
         raise ValueError(f"roi has {len(roi)} values, {2 * count} are needed")
-    return [(float(roi[i]), float(roi[count + i])) for i in range(count)]
+    return [(roi[i], roi[count + i]) for i in range(count)]
 
 
 def _by_scales(x: Any, scales: Any, axes: Sequence[int], roi: Any) -> list[Axis]:
@@ -181,14 +183,16 @@ def _by_scales(x: Any, scales: Any, axes: Sequence[int], roi: Any) -> list[Axis]
     The products are rounded to float32, in which the factors are given, so that a
     factor such as 0.7 finds 7 pixels in 10.
     """
+    scales = floats(scales)
     if len(scales) != len(axes):
         raise ValueError(f"{len(scales)} scales were given for {len(axes)} axes")
     plan = []
     for axis, scale, part in zip(axes, scales, _rois(roi, len(axes)), strict=True):
-        if not 0 < scale < np.inf:
-            raise ValueError(f"scales must be positive, found {float(scale)}")
         length = x.shape[axis]
-        width = float(np.float32(scale) * np.float32(length))
+        with np.errstate(over="ignore"):
+            width = float(np.float32(scale) * np.float32(length))
+        if not (scale > 0 and width < np.inf):
+            raise ValueError(f"scales must be positive and finite, found {scale}")
         plan.append(Axis(axis, length, int(width), width, part, 2.0**-23))
     return plan
 
@@ -196,9 +200,9 @@ def _by_scales(x: Any, scales: Any, axes: Sequence[int], roi: Any) -> list[Axis]
 def _by_sizes(
     x: Any, sizes: Any, axes: Sequence[int], roi: Any, policy: str
 ) -> list[Axis]:
-    if len(sizes) != len(axes):
-        raise ValueError(f"{len(sizes)} sizes were given for {len(axes)} axes")
-    wanted = [int(size) for size in sizes]
+    wanted = ints(sizes)
+    if len(wanted) != len(axes):
+        raise ValueError(f"{len(wanted)} sizes were given for {len(axes)} axes")
     lengths = [x.shape[axis] for axis in axes]
     widths: list[float] = list(wanted)
     if policy != "stretch":

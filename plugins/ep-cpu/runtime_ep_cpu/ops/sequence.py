@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from runtime.kernels import KernelTable
 
+from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops._axes import axis_of, ints, scalar
 
@@ -72,11 +73,13 @@ def split_to_sequence(x, split=None, /, *, axis=0, keepdims=1):
     before = (slice(None),) * axis
     whole = x.shape[axis]
     if split is None and not keepdims:
+        check_size((whole,), "V100")
         return [x[(*before, index, ...)] for index in range(whole)]
     if split is None or split.ndim == 0:
         part = 1 if split is None else int(scalar(split, "split"))
         if part < 1:
             raise ValueError(f"parts of {part} elements are not possible")
+        check_size((-(-whole // part),), "V100")  # so much an array object takes
         cuts = [*range(0, whole, part), whole]
     else:
         lengths = ints(split)

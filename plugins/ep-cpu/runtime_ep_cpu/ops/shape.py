@@ -124,7 +124,7 @@ def unsqueeze_1(data, /, *, axes):
 @table("Unsqueeze", since=13, traits=("moves",))
 def unsqueeze(data, axes, /):
     """Unsqueeze: insert dims of size 1 at axes of the result."""
-    axes = ints(axes)
+    axes = ints(axes if isinstance(axes, tuple) or axes.ndim else axes.reshape(1))
     rank = data.ndim + len(axes)
     added = axes_of(axes, rank)
     old = iter(data.shape)
@@ -254,7 +254,7 @@ def slice_10(data, starts, ends, axes=None, steps=None, /):
 
 def _cut(start: int, end: int, step: int, dim: int) -> slice:
     if step == 0:
-        raise ValueError("a step is 0")
+        raise ValueError("a step must not be 0")
     if dim == 0:
         return slice(None)
     start = start + dim if start < 0 else start

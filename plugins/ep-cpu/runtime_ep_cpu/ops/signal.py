@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from runtime.kernels import KernelTable
-from runtime.valuetypes import numpy_dtype
 
+from runtime_ep_cpu.dtypes import element_type
 from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
 
@@ -92,7 +92,7 @@ def stft(signal, frame_step, window=None, frame_length=None, /, *, onesided=1):
     if frame_length is not None:
         size = int(frame_length.reshape(-1)[0])
     elif window is not None:
-        size = window.shape[0]
+        size = window.size
     _check_frames(signal, step, size, window)
     frames = (signal.shape[1] - size) // step + 1
     check_size((signal.shape[0], frames, size, 2), signal.dtype)
@@ -144,14 +144,7 @@ def _cosines(size: Any, weights: tuple[float, ...], code: int, periodic: int) ->
     if count == 1 and not periodic:
         angle += np.pi
     terms = (w * (-1) ** k * np.cos(k * angle) for k, w in enumerate(weights))
-    return np.asarray(sum(terms)).astype(_numpy_type(code))
-
-
-def _numpy_type(code: int) -> Any:
-    try:
-        return numpy_dtype(code)
-    except KeyError:
-        raise ValueError(f"{code} is no element type") from None
+    return np.asarray(sum(terms)).astype(element_type(code, "output_datatype"))
 
 
 @table("MelWeightMatrix", since=17, traits=("typed",))
@@ -188,4 +181,4 @@ def mel_weight_matrix(
     matrix = np.where((place >= left) & (place < centre), rising, 0.0)
     matrix = np.where((place > centre) & (place < right), falling, matrix)
     matrix[place == centre] = 1
-    return matrix.astype(_numpy_type(output_datatype))
+    return matrix.astype(element_type(output_datatype, "output_datatype"))

@@ -15,6 +15,7 @@ DOMAIN = "ai.onnx.preview.training"
 
 
 @table("Adagrad", since=1, domain=DOMAIN)
+@np.errstate(all="ignore")
 def adagrad(
     rate: Any,
     count: Any,
@@ -36,6 +37,7 @@ def adagrad(
 
 
 @table("Adam", since=1, domain=DOMAIN)
+@np.errstate(all="ignore")
 def adam(
     rate: Any,
     count: Any,
@@ -64,6 +66,7 @@ def adam(
 
 
 @table("Momentum", since=1, domain=DOMAIN)
+@np.errstate(all="ignore")
 def momentum(
     rate: Any,
     count: Any,

@@ -10,6 +10,7 @@ from runtime.kernels import KernelTable
 
 from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
+from runtime_ep_cpu.ops._axes import ints, scalar
 from runtime_ep_cpu.ops._grid_sample import grid_sample as sample
 
 table = KernelTable()
@@ -35,13 +36,13 @@ def non_max_suppression(
     scores the earlier box wins.
     """
     xp = namespace_of(boxes, scores)
-    limit = int(_scalar(max_output_boxes_per_class, 0))
-    overlap = float(_scalar(iou_threshold, 0.0))
+    limit = int(_given(max_output_boxes_per_class, "max_output_boxes_per_class"))
+    overlap = float(_given(iou_threshold, "iou_threshold"))
     if not 0 <= overlap <= 1:
         raise ValueError(f"iou_threshold must be in [0, 1], found {overlap}")
     least = None
     if score_threshold is not None and score_threshold.size:
-        least = float(_scalar(score_threshold, 0.0))
+        least = float(_given(score_threshold, "score_threshold"))
     _check_boxes(boxes, scores, center_point_box)
     picked = [np.zeros((0, 3), np.int64)]
     if limit > 0 and scores.size:
@@ -56,8 +57,9 @@ def non_max_suppression(
     return xp.asarray(np.concatenate(picked))
 
 
-def _scalar(value: Any, default: float) -> Any:
-    return default if value is None or not value.size else value.reshape(-1)[0]
+def _given(value: Any, name: str) -> Any:
+    """Return a number that is 0 if it is absent or empty."""
+    return 0 if value is None or not value.size else scalar(value, name)
 
 
 def _check_boxes(boxes: Any, scores: Any, center: int) -> None:
@@ -220,8 +222,10 @@ def _points(
     the region is empty, hence without points.
     """
     size = end - start if half else max(end - start, 1.0)
+    if not np.isfinite((start, end, size)).all():
+        raise ValueError(f"a region from {start} to {end} is not finite")
     count = ratio if ratio > 0 else int(np.ceil(size / bins)) if bins else 0
-    if count <= 0 or length == 0:
+    if count <= 0 or length == 0 or bins < 1:
         return None
     check_size((bins, count), np.float64)
     steps = np.arange(bins)[:, None] + (np.arange(count) + 0.5) / count
@@ -259,6 +263,7 @@ def _window(points: Any, dtype: Any) -> tuple[int, np.ndarray]:
 def _maximum(image: Any, rows: Any, columns: Any, output: Any) -> None:
     xp = namespace_of(image)
     bins, counts = zip(rows[0].shape, columns[0].shape, strict=True)
+    check_size((len(image), rows[0].size, columns[0].size), image.dtype)
     best = None
     for row, down in zip(rows[:2], rows[2], strict=True):
         lines = image[:, xp.asarray(row.ravel())]
@@ -290,11 +295,12 @@ def grid_sample(x, grid, /, *, align_corners=0, mode="linear", padding_mode="zer
 def affine_grid(theta, size, /, *, align_corners=0):
     """AffineGrid-20: [N, H, W, 2] or [N, D, H, W, 3] points under N affine maps."""
     xp = namespace_of(theta)
-    batch, _, *lengths = (int(length) for length in size)
+    sizes = ints(size)
+    batch, lengths = sum(sizes[:1]), sizes[2:]
     rank = len(lengths)
     if rank not in (2, 3) or theta.shape != (batch, rank, rank + 1):
         raise ValueError(
-            f"theta of shape {list(theta.shape)} does not fit the size {size.tolist()}"
+            f"theta of shape {list(theta.shape)} does not fit the size {sizes}"
         )
     check_size((batch, *lengths, rank), theta.dtype)
     axes = [_centres(length, bool(align_corners)) for length in lengths]
@@ -322,7 +328,11 @@ def image_decoder(encoded, /, *, pixel_format="RGB"):
         raise ValueError(f"unknown pixel_format {pixel_format!r}")
     if encoded.ndim != 1:
         raise ValueError(f"an encoded image is 1-D, found {encoded.ndim} dims")
-    with Image.open(io.BytesIO(_on_host(encoded).tobytes())) as image:
+    try:
+        opened = Image.open(io.BytesIO(_on_host(encoded).tobytes()))
+    except OSError:
+        raise ValueError(f"no known image format in {encoded.size} bytes") from None
+    with opened as image:
         check_size((image.height, image.width, 3), np.uint8)
         pixels = np.asarray(image.convert(kinds[pixel_format]))
     if pixel_format == "BGR":
