@@ -6,6 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from evaluate import run_node
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto
 from runtime.errors import EngineError, ExecutionError
 from runtime_ep_cpu.ops.random import set_seed
@@ -197,3 +199,76 @@ class TestDropout:
         inputs = [self.X, np.array(ratio, np.float32), np.array(True)]
         with pytest.raises(ExecutionError, match="below 1"):
             run_node("Dropout", inputs, {}, 13)
+
+
+SHAPES = st.lists(st.integers(0, 4), max_size=3).map(tuple)
+NODE_SEEDS = st.one_of(st.floats(-1e9, 1e9, width=32), st.integers(0, 9).map(float))
+CODES = st.sampled_from(sorted(FLOATS))
+
+
+def repeated(op_type, *inputs, **attributes):
+    """Draw twice, check that both are the same, and return one."""
+    first, second = (one(op_type, *inputs, **attributes) for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+    return first
+
+
+@pytest.mark.parametrize(
+    ("op_type", "names"),
+    [("RandomNormal", ("mean", "scale")), ("RandomUniform", ("low", "high"))],
+)
+@given(
+    shape=SHAPES,
+    code=CODES,
+    seed=NODE_SEEDS,
+    low=st.floats(-10, 10, width=32),
+    size=st.floats(0, 10, width=32),
+)
+def test_numbers_of_any_shape(op_type, names, shape, code, seed, low, size):
+    high = low + size if op_type == "RandomUniform" else size
+    given_ = {"seed": seed, "dtype": code, **dict(zip(names, (low, high), strict=True))}
+    if shape:
+        x = repeated(op_type, shape=shape, **given_)
+        assert (x.dtype, x.shape) == (FLOATS[code], shape)
+    like = repeated(f"{op_type}Like", np.zeros(shape, np.int8), **given_)
+    assert (like.dtype, like.shape) == (FLOATS[code], shape)
+    if shape:
+        assert like.tobytes() == x.tobytes()
+    if op_type == "RandomUniform":
+        bounds = np.array([low, high]).astype(FLOATS[code]).astype(float)
+        assert ((bounds[0] <= like) & (like.astype(float) <= bounds[1])).all()
+
+
+@pytest.mark.parametrize("op_type", ["RandomNormalLike", "RandomUniformLike"])
+@given(shape=SHAPES, dtype=st.sampled_from([np.float16, np.float32, np.float64]))
+def test_numbers_like_an_input_have_its_type(op_type, shape, dtype):
+    x = one(op_type, np.ones(shape, dtype))
+    assert (x.dtype, x.shape) == (dtype, shape)
+
+
+@given(SHAPES, st.sampled_from([np.float16, np.float32, np.float64]), NODE_SEEDS)
+def test_certain_outcomes_of_any_shape(shape, dtype, seed):
+    x = np.random.default_rng(1).integers(0, 2, shape).astype(dtype)
+    ones = repeated("Bernoulli", x, seed=seed)
+    assert (ones.dtype, ones.shape) == (dtype, shape)
+    assert (ones == x).all()
+
+
+@given(
+    st.integers(0, 3),
+    st.integers(1, 5),
+    st.integers(0, 6),
+    NODE_SEEDS,
+    st.sampled_from([TensorProto.INT32, TensorProto.INT64]),
+)
+def test_classes_that_cannot_be_are_not_drawn(batch, classes, size, seed, code):
+    random = np.random.default_rng(size)
+    possible = random.integers(0, 2, (batch, classes))
+    possible[:, random.integers(classes)] = 1
+    x = np.where(possible, random.standard_normal((batch, classes)), -np.inf)
+    drawn = repeated(
+        "Multinomial", x.astype(np.float32), sample_size=size, seed=seed, dtype=code
+    )
+    assert drawn.shape == (batch, size)
+    assert drawn.dtype == (np.int32 if code == TensorProto.INT32 else np.int64)
+    assert np.take_along_axis(possible, drawn.astype(int), 1).all()

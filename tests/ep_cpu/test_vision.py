@@ -1,6 +1,7 @@
 """Boxes, regions, grids and images against onnxruntime and the reference."""
 
 import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -196,20 +197,26 @@ def test_decoding_an_image_without_pillow_names_what_is_missing(monkeypatch):
         run_node("ImageDecoder", [np.zeros(3, np.uint8)])
 
 
-def test_images_are_decoded():
+@given(
+    seed=st.integers(0, 10_000),
+    height=st.integers(1, 5),
+    width=st.integers(1, 5),
+    kind=st.sampled_from(["PNG", "BMP", "TIFF", "PPM"]),
+)
+def test_images_are_decoded(seed, height, width, kind):
+    """Gray is ITU-R 601's luma, in 16-bit fixed point as Pillow computes it."""
     image = pytest.importorskip("PIL.Image")
-    pixels = numbers(1).integers(0, 256, (3, 4, 3), dtype=np.uint8)
-    from io import BytesIO
-
+    pixels = numbers(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     file = BytesIO()
-    image.fromarray(pixels).save(file, "PNG")
+    image.fromarray(pixels).save(file, kind)
     encoded = np.frombuffer(file.getvalue(), np.uint8)
-    rgb = run_node("ImageDecoder", [encoded])[0]
-    np.testing.assert_array_equal(rgb, pixels)
-    bgr = run_node("ImageDecoder", [encoded], {"pixel_format": "BGR"})[0]
-    np.testing.assert_array_equal(bgr, pixels[:, :, ::-1])
-    gray = run_node("ImageDecoder", [encoded], {"pixel_format": "Grayscale"})[0]
-    assert gray.shape == (3, 4, 1)
+    luma = (pixels @ np.array([19595, 38470, 7471]) + 32768) >> 16
+    wanted = {"RGB": pixels, "BGR": pixels[:, :, ::-1], "Grayscale": luma[:, :, None]}
+    for name, want in wanted.items():
+        (got,) = run_node("ImageDecoder", [encoded], {"pixel_format": name})
+        assert got.dtype == np.uint8
+        np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(run_node("ImageDecoder", [encoded])[0], pixels)
 
 
 BOXES = np.ones((1, 2, 4), np.float32)
