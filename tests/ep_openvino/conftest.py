@@ -1,7 +1,12 @@
 """A compile cache of their own for the tests of the OpenVINO provider."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from runtime.explain import forget_warnings
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

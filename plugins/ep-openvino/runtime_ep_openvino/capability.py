@@ -91,8 +91,8 @@ def _has_not(name: str, usual: object) -> Callable[[Node], bool]:
     return lambda node: node.attribute(name, usual) != usual
 
 
-def _given(*indices: int) -> Callable[[Node], bool]:
-    return lambda node: any(node.input(index) is not None for index in indices)
+def _given(index: int) -> Callable[[Node], bool]:
+    return lambda node: node.input(index) is not None
 
 
 def _variable(index: int) -> Callable[[Node], bool]:
@@ -157,17 +157,31 @@ def _is_floor_of_halves(node: Node) -> bool:
         node.attribute("mode", "nearest") == "nearest"
         and node.attribute("nearest_mode", "round_prefer_floor") in ("floor", "ceil")
         and node.attribute("coordinate_transformation_mode", "half_pixel")
-        == "half_pixel"
+        in ("half_pixel", "pytorch_half_pixel")
     )
 
 
 def _aligned_by_scales(node: Node) -> bool:
-    aligned = node.attribute("coordinate_transformation_mode") == "align_corners"
-    return aligned and node.input(3) is None
+    """Whether sizes come from scales that may give half a pixel."""
+    if node.attribute("coordinate_transformation_mode") != "align_corners":
+        return False
+    scales = node.input(2)
+    if scales is None:
+        return False
+    known = scales.constant() if scales.is_constant else None
+    return known is None or bool((known != known.round()).any())
 
 
 def _blends_integers(node: Node) -> bool:
     return node.attribute("mode", "nearest") != "nearest" and not _makes(1, 10)(node)
+
+
+def _indices(when: Callable[[Node], bool]) -> Callable[[Node], bool]:
+    return lambda node: _results(1)(node) and when(node)
+
+
+def _adaptive(node: Node) -> bool:
+    return not node.attribute("sampling_ratio", 0)
 
 
 def _unknown_sizes(node: Node) -> bool:
@@ -175,15 +189,7 @@ def _unknown_sizes(node: Node) -> bool:
     return (same or "output_shape" in node.attributes) and _open(0)(node)
 
 
-_RECURRENT = (
-    Wrong(
-        "lengths are ignored where shapes are unknown",
-        lambda node: _given(4)(node) and _open(0)(node),
-    ),
-    Wrong("the batch is taken for the time", _has("layout", 1)),
-)
-
-
+_RECURRENT = (Wrong("the batch is taken for the time", _has("layout", 1)),)
 _DRAWN = Wrong("random numbers are drawn by the host, where seeds hold")
 _LOWEST = Wrong(
     "maxima and minima begin at the largest float, so that infinities are lost",
@@ -215,10 +221,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
         Wrong("padding that depends on unknown sizes goes wrong", _unknown_sizes),
     ),
     "DFT": (Wrong("errors reach 1e-4, and an axis other than 1 is not followed"),),
-    "Dropout": (
-        Wrong("with a mask the values are lost", _results(1)),
-        Wrong("training is not supported", _given(2)),
-    ),
+    "Dropout": (Wrong("with a mask the values are lost", _results(1)),),
     "DynamicQuantizeLinear": (Wrong("ties are not rounded to even"),),
     "GRU": _RECURRENT,
     "LSTM": (
@@ -226,17 +229,17 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
         Wrong("peepholes are ignored", _given(7)),
         Wrong("input_forget is ignored", _has("input_forget", 1)),
     ),
-    "MaxPool": (Wrong("indices of equal values differ", _results(1)),),
+    "MaxPool": (
+        Wrong("indices of column-major order", _indices(_has("storage_order", 1))),
+        Wrong("indices of integers of equal value differ", _indices(_makes(2, 3))),
+    ),
     "Multinomial": (_DRAWN,),
     "NonMaxSuppression": (Wrong("boxes at the very threshold are suppressed"),),
     "PRelu": (Wrong("a slope of unknown shape is not broadcast", _open(1)),),
-    "Pow": (
-        Wrong(
-            "powers of integers go through float32", _makes(2, 3, 4, 5, 6, 7, 12, 13)
-        ),
-    ),
     "QuantizeLinear": (
-        Wrong("ties are not rounded to even unless the scale is known", _variable(1)),
+        Wrong(
+            "close to ties the step is another, and scales are unknown", _variable(1)
+        ),
         Wrong("16 bits are not exact", _makes(4, 5)),
     ),
     "RandomNormal": (_DRAWN,),
@@ -256,7 +259,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     ),
     "RoiAlign": (
         Wrong("the maximum is taken over other points", _has("mode", "max")),
-        Wrong("boxes of unknown shape do not compile", _open(1)),
+        Wrong("adaptive sampling goes wrong beyond the first image", _adaptive),
     ),
     "SpaceToDepth": (Wrong("mode is ignored", lambda n: "mode" in n.attributes),),
     "Split": (Wrong("unequal parts of an unknown size fail", _even_parts_of_unknown),),

@@ -150,6 +150,5 @@ info = ProviderInfo(
     probe=probe,
     flops=2e11,
     overhead=1e-5,
-    bakes_weights=True,
 )
 """The description. ``flops`` is what two cores do in float32; see README.md."""
