@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
-FLAGS = "contract "
-"""Fast-math flags of float arithmetic: a product and a sum may become one operation."""
+FLAGS = ""
+"""Fast-math flags of float arithmetic: none, so that fusing nodes changes no result."""
 
 
 class Kind(NamedTuple):
@@ -72,9 +72,14 @@ def with_element(type: str, element: str) -> str:
     return vector(element, kind(type).lanes)
 
 
-@cache
 def literal(value: float | int | bool, type: str) -> str:
     """Return a Python number as a constant of a type, the same in every lane."""
+    return _literal(value, type, value == 0 and str(value).startswith("-"))
+
+
+@cache
+def _literal(value: float | int | bool, type: str, minus_zero: bool) -> str:
+    """Return a constant; both zeros are equal as keys, hence the third argument."""
     element, lanes = kind(type)
     if element == "i1":
         text = "true" if value else "false"
@@ -84,6 +89,9 @@ def literal(value: float | int | bool, type: str) -> str:
         text = f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
     elif element == "half":
         text = f"0xH{struct.unpack('<H', struct.pack('<e', value))[0]:04X}"
+    elif element == "bfloat":
+        bits = struct.unpack("<I", struct.pack("<f", _single(float(value))))[0]
+        text = f"0xR{(bits + 0x7FFF + (bits >> 16 & 1)) >> 16:04X}"
     elif element == "ptr":
         text = "null"
     else:
@@ -147,7 +155,7 @@ class Val:
         return f"{self.type} {self.name}"
 
     def _binary(self, other: Any, of_floats: str, of_ints: str, flip: bool) -> Val:
-        f = self.function
+        f: Function = self.function
         other = f.value(other, self.type)
         if self.type != other.type:
             raise TypeError(f"{self!r} and {other!r} are of different types")
@@ -162,7 +170,7 @@ class Val:
         return self._binary(other, "fadd", "add", False)
 
     def __radd__(self, other: Any) -> Val:
-        return self + other
+        return self.__add__(other)
 
     def __sub__(self, other: Any) -> Val:
         return self._binary(other, "fsub", "sub", False)
@@ -176,7 +184,7 @@ class Val:
         return self._binary(other, "fmul", "mul", False)
 
     def __rmul__(self, other: Any) -> Val:
-        return self * other
+        return self.__mul__(other)
 
     def __truediv__(self, other: Any) -> Val:
         return self._binary(other, "fdiv", "sdiv", False)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from runtime_ep_cpu import formulas
 from runtime_ep_cpu.codegen.builder import Val, kind
+from runtime_ep_cpu.codegen.vmath import FUNCTIONS
 
 
 class Instruction(NamedTuple):
@@ -39,7 +40,12 @@ class Expression(NamedTuple):
     results: tuple[tuple[int, str], ...]
 
 
+def _function(name: str) -> Any:
+    return lambda m, *operands: getattr(m, name)(*operands)
+
+
 SPECIAL: Mapping[str, Any] = {
+    **{name: _function(name) for name in FUNCTIONS},
     "constant": lambda m, *, value, type: m.constant(value, type),
     "convert": lambda m, x, *, type: m.convert(x, type),
     "where": lambda m, c, x, y: m.where(c, x, y),
@@ -53,7 +59,7 @@ SPECIAL: Mapping[str, Any] = {
     "greater": lambda m, x, y: x > y,
     "greater_or_equal": lambda m, x, y: x >= y,
 }
-"""Operations that are no formula: they compare, convert, choose or make constants."""
+"""Operations that are no formula: functions, comparisons, conversions, constants."""
 
 
 def evaluate(expression: Expression, operands: Sequence[Val], m: Any) -> list[Val]:
