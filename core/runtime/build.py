@@ -229,13 +229,16 @@ class Runnable:
         """Return the plan for a placement, made on first use."""
         return self.section.plan(devices)
 
-    def memory(self) -> dict[str, dict[str, int]]:
-        """Return, by provider, bytes by purpose as the executables report them."""
-        found: dict[str, dict[str, int]] = {}
+    def memory(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return, by device and provider, bytes by purpose as executables report them."""
+        found: dict[str, dict[str, dict[str, int]]] = {}
 
-        def add(provider: str, executable: MemoryReporting) -> None:
+        def add(part: Partition, executable: MemoryReporting) -> None:
             told = {str(k): int(v) for k, v in executable.memory().items()}
-            own = found.setdefault(provider, {})
+            if any(count < 0 for count in told.values()):
+                raise ValueError(f"memory() counts {told}")
+            device = found.setdefault(str(part.device), {})
+            own = device.setdefault(part.provider, {})
             for purpose, count in told.items():
                 own[purpose] = own.get(purpose, 0) + count
 
@@ -261,17 +264,17 @@ class Runnable:
             self._apart.close()
 
     def _each(
-        self, section: _Section, ability: Any, use: Callable[[str, Any], None]
+        self, section: _Section, ability: Any, use: Callable[[Partition, Any], None]
     ) -> None:
         """Use an ability of every executable that has it; one that raises is reported."""
         for part in section.sections():
             for placed in part.placed:
-                name = placed.partition.provider
                 try:
                     if isinstance(placed.executable, ability):
-                        use(name, placed.executable)
+                        use(placed.partition, placed.executable)
                 except Exception as error:
                     reason = f"{ability.__name__}: {type(error).__name__}: {error}"
+                    name = placed.partition.provider
                     self.report.tell(Event(name, "ability", reason))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -12,13 +11,14 @@ from typing import Any
 
 from runtime.errors import FallbackWarning, ProviderUnavailable
 from runtime.graph import Graph, Node, Value
+from runtime.locks import ProcessLock
 from runtime.valuetypes import describe
 
 logger = logging.getLogger("runtime")
 logger.addHandler(logging.NullHandler())
 
 _warned: set[tuple[str, str]] = set()
-_lock = threading.Lock()
+_lock = ProcessLock()
 
 
 @dataclass(frozen=True, slots=True)

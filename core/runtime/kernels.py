@@ -302,6 +302,10 @@ class TableExecutable:
                 values[slot] = None
         return filled([values[slot] for slot in self._outputs], outputs)
 
+    def memory(self) -> dict[str, int]:
+        """Return the bytes of the constants it keeps, which others may share."""
+        return {"weights": sum(getattr(v, "nbytes", 0) for v in self._template)}
+
     def _call(self, step: _Step, values: list[Any], context: Context) -> None:
         arguments = [None if slot is None else values[slot] for slot in step.inputs]
         bodies = _with_captures(step, values, context) if step.bodies else {}

@@ -167,7 +167,7 @@ class _Reader:
             graph.inputs.append(value)
         self._initializers(proto, graph, scope, views)
         types = {info.name: info for info in (*proto.value_info, *proto.output)}
-        self._declare(proto, graph, scope, types)
+        self._declare(proto, scope, types)
         self._connect(proto, graph, scope, outer)
         self._finish(proto, graph, scope, outer)
         return graph
@@ -204,7 +204,6 @@ class _Reader:
     def _declare(
         self,
         proto: onnx.GraphProto,
-        graph: Graph,
         scope: dict[str, Value],
         types: Mapping[str, Any],
     ) -> None:
@@ -259,8 +258,6 @@ class _Reader:
                     "not a graph input, initializer, or output of a node"
                 )
             value.type = value.type or read_type(info.type)
-            if value.producer is None and value.const is None:
-                value.type = value.type or read_type(info.type)
             graph.outputs.append(value)
 
     def _version(self, domain: str, op_type: str) -> int:

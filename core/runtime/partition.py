@@ -274,55 +274,14 @@ def is_convex(nodes: Sequence[Node], graph: Graph) -> bool:
 
 
 _SHAPE_SOURCES = frozenset({"Shape", "Size"})
-_SHAPE_OPS = frozenset(
-    [
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Mod",
-        "Min",
-        "Max",
-        "Neg",
-        "Abs",
-        "Cast",
-        "Concat",
-        "Gather",
-        "Slice",
-        "Squeeze",
-        "Unsqueeze",
-        "Reshape",
-        "Identity",
-        "Where",
-        "Equal",
-        "Less",
-        "Greater",
-        "LessOrEqual",
-        "GreaterOrEqual",
-        "Not",
-        "And",
-        "Or",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceMin",
-        "ReduceMax",
-        "Range",
-        "ConstantOfShape",
-        "Expand",
-        "Ceil",
-        "Floor",
-        "Sqrt",
-        "Split",
-        "NonZero",
-        "Flatten",
-        "ScatterND",
-        "ScatterElements",
-        "GatherND",
-        "Pow",
-        "Clip",
-        "Tile",
-    ]
-)
+_SHAPE_OPS = frozenset((
+    "Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Neg", "Abs", "Cast",
+    "Concat", "Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity",
+    "Where", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Not",
+    "And", "Or", "ReduceProd", "ReduceSum", "ReduceMin", "ReduceMax", "Range",
+    "ConstantOfShape", "Expand", "Ceil", "Floor", "Sqrt", "Split", "NonZero",
+    "Flatten", "ScatterND", "ScatterElements", "GatherND", "Pow", "Clip", "Tile",
+))  # fmt: skip
 
 
 def shape_arithmetic(graph: Graph) -> set[Node]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from runtime.calling import Placed
 from runtime.cost import boundary_bytes, work
@@ -38,7 +38,7 @@ class Section(Protocol):
 
 
 def record(
-    report: Report, providers: Providers, sections: Sequence[Any], path: str
+    report: Report, providers: Providers, sections: Sequence[Section], path: str
 ) -> None:
     """Fill the report's placement from the divided graphs, the main one first."""
     placement = report.placement
@@ -86,7 +86,7 @@ def tell_little(report: Report, providers: Providers) -> None:
         report.tell(Event(name, "placement", reason, remedy))
 
 
-def _section(report: Report, section: Any, total: float) -> None:
+def _section(report: Report, section: Section, total: float) -> None:
     placed: Sequence[Placed | None] = section.placed or [None] * len(section.partitions)
     parts = [p.partition for p in section.placed] or section.partitions
     for part, item in zip(parts, placed, strict=True):

@@ -115,7 +115,6 @@ class ProviderInfo:
     flops: float = 0.0
     bandwidth: float = 0.0
     overhead: float = 0.0
-    bakes_weights: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
@@ -15,6 +14,7 @@ import pluggy
 from runtime import hooktrace
 from runtime.errors import OptionError, ProviderNotFound, TransferUnavailable, near
 from runtime.explain import Event, Report
+from runtime.locks import ProcessLock
 from runtime.plugin import (
     API_VERSION,
     HOST,
@@ -28,6 +28,7 @@ from runtime.settings import Settings
 from runtime.watchdog import watched
 
 GROUP, INFO_GROUP = "runtime.ep", "runtime.ep_info"
+ALLOW_LIST, NO_AUTOLOAD = "RUNTIME_PLUGINS", "RUNTIME_DISABLE_PLUGIN_AUTOLOAD"
 HOST_ALIAS = "cpu"
 """The alias of the provider that folds constants and answers last."""
 
@@ -106,16 +107,25 @@ class _Registry:
     """Every provider of this process; scanned once, by name only."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._scanned: dict[str, Installed] | None = None
+        self._left_out: dict[str, Installed] = {}
         self._registered: dict[str, Installed] = {}
 
     def all(self) -> dict[str, Installed]:
         """Return the providers by name, those registered in this process first."""
         with self._lock:
             if self._scanned is None:
-                self._scanned = _scan()
+                self._scanned, self._left_out = _scan()
             return {**self._scanned, **self._registered}
+
+    def left_out(self, name: str) -> Installed | None:
+        """Return an installed provider that the environment does not allow."""
+        self.all()
+        for entry in self._left_out.values():
+            if name.lower() in _words_for(entry.name):
+                return entry
+        return None
 
     def register(self, provider: Any, info: ProviderInfo | None, name: str) -> None:
         """Add a provider without packaging, e.g. from a notebook."""
@@ -136,12 +146,8 @@ class _Registry:
             self._scanned = None
 
 
-def _scan() -> dict[str, Installed]:
-    if os.environ.get("RUNTIME_DISABLE_PLUGIN_AUTOLOAD", "") not in ("", "0"):
-        allowed: set[str] | None = {HOST_ALIAS}
-    else:
-        listed = os.environ.get("RUNTIME_PLUGINS")
-        allowed = None if listed is None else {*_words(listed), HOST_ALIAS}
+def _scan() -> tuple[dict[str, Installed], dict[str, Installed]]:
+    """Return what is installed: what the environment allows, and the rest."""
     found: dict[str, Installed] = {}
     for point in entry_points(group=GROUP):
         distribution = point.dist.name if point.dist is not None else ""
@@ -149,13 +155,25 @@ def _scan() -> dict[str, Installed]:
     for point in entry_points(group=INFO_GROUP):
         if point.name in found:
             found[point.name].info_point = point
-    if allowed is None:
-        return found
-    return {
-        name: entry
-        for name, entry in found.items()
-        if name in allowed or allowed & {_short(name), *entry.info.aliases}
-    }
+    listed = os.environ.get(ALLOW_LIST)
+    if os.environ.get(NO_AUTOLOAD, "") not in ("", "0"):
+        listed = ""
+    if listed is None:
+        return found, {}
+    allowed = {*_words(listed.lower()), HOST_ALIAS}
+    kept = {name for name in found if allowed & _words_for(name)}
+    allowed.difference_update(*map(_words_for, kept))
+    if allowed:
+        kept |= {n for n in found.keys() - kept if allowed & {*found[n].info.aliases}}
+    return (
+        {name: entry for name, entry in found.items() if name in kept},
+        {name: entry for name, entry in found.items() if name not in kept},
+    )
+
+
+def _words_for(name: str) -> set[str]:
+    """Return the words that name a provider of which no more than its name is known."""
+    return {name.lower(), _short(name)}
 
 
 def _words(text: str) -> list[str]:
@@ -296,7 +314,8 @@ class Providers:
                 _missing(request, report, elsewhere)
                 continue
             options = typed_options(entry.info, request.options)
-            probe = entry.probe()
+            limit = settings.hang_warning
+            probe = watched(entry.probe, entry.name, "probe", limit)()
             if not probe.usable:
                 event = Event(entry.name, "probe", probe.reason, probe.remedy)
                 report.fallback(event)
@@ -308,7 +327,9 @@ class Providers:
         if entry.name in self.names:
             return
         try:
-            self._manager.register(entry.load(), entry.name)
+            limit = self._settings.hang_warning
+            loaded = watched(entry.load, entry.name, "import", limit)()
+            self._manager.register(loaded, entry.name)
             self._manager.check_pending()
         except Exception as error:
             if self._manager.has_plugin(entry.name):
@@ -393,6 +414,12 @@ class Providers:
 def _missing(
     request: Request, report: Report, elsewhere: Mapping[str, Elsewhere]
 ) -> None:
+    entry = registry.left_out(request.name)
+    if entry is not None:
+        reason = f"it is installed, and {ALLOW_LIST} or {NO_AUTOLOAD} leaves it out"
+        remedy = f"unset them, or put {_short(entry.name)} into {ALLOW_LIST}"
+        report.fallback(Event(entry.name, "request", reason, remedy))
+        return
     known = elsewhere.get(request.name)
     if known is None:
         names = [*registry.all(), *elsewhere]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import ExternalDataError, ModelUnreadable
+from runtime.locks import ProcessLock
 from runtime.valuetypes import ELEMENT_TYPES, nbytes, numpy_dtype
 
 Array = np.ndarray[Any, Any]
@@ -45,7 +45,7 @@ class WeightStore:
         self._arrays: weakref.WeakValueDictionary[Any, Array] = (
             weakref.WeakValueDictionary()
         )
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def read(self, path: str | os.PathLike[str], mapped: bool = False) -> Buffer:
         """Return a file's bytes, read once per process while somebody holds them.

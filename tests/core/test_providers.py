@@ -6,7 +6,7 @@ import sys
 import pytest
 from doubles import Choosy, describe
 from runtime.errors import OptionError, ProviderNotFound, ProviderUnavailable
-from runtime.explain import Report
+from runtime.explain import Report, forget_warnings
 from runtime.plugin import (
     HOST,
     Device,
@@ -204,9 +204,71 @@ def _listed(**environment):
     return done.stdout.strip()
 
 
-def test_the_environment_can_restrict_plugins_but_never_the_host():
-    assert _listed(RUNTIME_PLUGINS="nobody") == "CPUExecutionProvider"
-    assert _listed(RUNTIME_DISABLE_PLUGIN_AUTOLOAD="1") == "CPUExecutionProvider"
+def lay_out(folder, name, aliases=()):
+    """Lay out a distribution as if installed, with a provider and its description."""
+    module = f"{name}_ep"
+    (folder / f"{module}.py").write_text(
+        "from runtime.plugin import ProviderInfo\n"
+        f"print('{module} loaded')\n"
+        f"info = ProviderInfo('{name.title()}ExecutionProvider', aliases={aliases!r})\n"
+        "provider = object()\n"
+    )
+    metadata = folder / f"{module}-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\n")
+    entry = f"{name.title()}ExecutionProvider = {module}:"
+    (metadata / "entry_points.txt").write_text(
+        f"[runtime.ep]\n{entry}provider\n[runtime.ep_info]\n{entry}info\n"
+    )
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("listed", "names"),
+    [
+        ("one", "One"),
+        ("OneExecutionProvider, two", "One Two"),
+        ("roadrunner", "Two"),
+        ("ONE,", "One"),
+        ("", ""),
+        ("nobody", ""),
+    ],
+)
+def test_a_list_allows_plugins_by_name_or_alias_and_never_forbids_the_host(
+    listed, names, tmp_path
+):
+    lay_out(tmp_path, "one")
+    lay_out(tmp_path, "two", ("roadrunner",))
+    told = _listed(RUNTIME_PLUGINS=listed, PYTHONPATH=str(tmp_path)).splitlines()
+    wanted = [*names.split(), "CPU"]
+    assert told[-1] == ",".join(f"{name}ExecutionProvider" for name in wanted)
+    if listed == "one":
+        assert "two_ep loaded" not in told, "what is not allowed is not imported"
+
+
+def test_autoload_off_leaves_the_host_alone(tmp_path):
+    path = lay_out(tmp_path, "one")
+    for value, names in (("1", ""), ("0", "One"), ("", "One")):
+        told = _listed(RUNTIME_DISABLE_PLUGIN_AUTOLOAD=value, PYTHONPATH=path)
+        assert ("OneExecutionProvider" in told) == bool(names)
+        assert ("one_ep loaded" in told) == bool(names)
+
+
+def test_asking_for_what_the_environment_leaves_out_says_so(tmp_path, monkeypatch):
+    from runtime import providers
+
+    lay_out(tmp_path, "one")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("RUNTIME_PLUGINS", "two")
+    monkeypatch.setattr(providers, "registry", providers._Registry())
+    for name in ("OneExecutionProvider", "one"):
+        forget_warnings()
+        with pytest.warns(RuntimeWarning, match="put one into RUNTIME_PLUGINS"):
+            opened(name)
+        with pytest.raises(ProviderUnavailable, match="it is installed, and RUNTIME_"):
+            opened(name, strict=True)
+    with pytest.raises(ProviderNotFound, match="no execution provider 'on'"):
+        opened("on")
 
 
 def test_listing_and_probing_load_no_provider():

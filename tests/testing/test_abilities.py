@@ -78,7 +78,7 @@ def test_present(name, opened):
     found = use(session)
     assert calls == [name]
     if name == "memory":
-        assert found == {"AbledExecutionProvider": {"arena": 7}}
+        assert found == {"cpu:0": {"AbledExecutionProvider": {"arena": 7}}}
     if name != "close":
         check(session)
 

@@ -116,15 +116,20 @@ def test_a_forked_child_watches_anew():
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-STAGES = ("get_capability", "compile", "data_transfer", "run")
+STAGES = ("probe", "get_capability", "compile", "data_transfer", "run")
+
+
+def hanging(stage, monkeypatch):
+    """Return a provider that hangs at one stage, for a while only."""
+    monkeypatch.setattr(spoiled, "FOREVER", 0.6)
+    hostile.make.cache_clear()
+    return DEFECTS[f"hangs_in_{stage}"](f"hangs_in_{stage}")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_session_names_the_provider_that_hangs(stage, monkeypatch):
-    """It hangs for a while only, so that the test ends: the answer is right in the end."""
-    monkeypatch.setattr(spoiled, "FOREVER", 0.6)
-    hostile.make.cache_clear()
-    provider = DEFECTS[f"hangs_in_{stage}"](f"hangs_in_{stage}")
+    """The answer is right in the end."""
+    provider = hanging(stage, monkeypatch)
     registry.register(provider, provider.info, provider.info.name)
     forget_warnings()
     sample, options = samples()["dense"], ort.SessionOptions()
@@ -145,3 +150,43 @@ def test_a_session_names_the_provider_that_hangs(stage, monkeypatch):
     assert "in hang" in told[0]
     close(results, ort.InferenceSession(sample.model).run(None, feed))
     assert isinstance(results[0], np.ndarray)
+
+
+def test_the_import_of_a_provider_is_watched(monkeypatch):
+    from runtime.providers import Installed
+
+    class Point:
+        dist, name, value = None, "IdleExecutionProvider", "idle:provider"
+
+        def load(self):
+            slow_kernel(0.5)
+            raise ImportError("at last")
+
+    entry = Installed(Point.name, Point())
+    monkeypatch.setitem(registry._registered, Point.name, entry)
+    monkeypatch.setenv("RUNTIME_HANG_WARNING_SECONDS", "0.1")
+    forget_warnings()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ort.InferenceSession(samples()["dense"].model, providers=[Point.name])
+    told = [str(warning.message) for warning in caught]
+    assert told[0].startswith("IdleExecutionProvider may hang: import has not returned")
+    assert "slow_kernel" in told[0]
+
+
+def test_the_session_option_comes_before_the_environment(monkeypatch):
+    provider = hanging("compile", monkeypatch)
+    registry.register(provider, provider.info, provider.info.name)
+    monkeypatch.setenv("RUNTIME_HANG_WARNING_SECONDS", "0.1")
+    forget_warnings()
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.hang_warning_seconds", "0")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ort.InferenceSession(
+                samples()["dense"].model, options, providers=[provider.info.name]
+            )
+    finally:
+        registry.unregister(provider.info.name)
+    assert not [w for w in caught if "has not returned" in str(w.message)]

@@ -203,9 +203,10 @@ def settings_of(options: SessionOptions, strict: bool | None = None) -> Settings
     fields: dict[str, Any] = {
         "passes": _passes(options.graph_optimization_level),
         "intra_op_threads": options.intra_op_num_threads
-        or _from_environment("ORT_INTRA_OP_NUM_THREADS"),
+        or int(_number("ORT_INTRA_OP_NUM_THREADS") or _number("RUNTIME_NUM_THREADS")),
         "inter_op_threads": options.inter_op_num_threads
-        or _from_environment("ORT_INTER_OP_NUM_THREADS"),
+        or int(_number("ORT_INTER_OP_NUM_THREADS")),
+        "hang_warning": _number("RUNTIME_HANG_WARNING_SECONDS"),
         "shared_threads": not options.use_per_session_threads
         or not options.intra_op_num_threads,
         "arena": options.enable_cpu_mem_arena,
@@ -235,11 +236,16 @@ def settings_of(options: SessionOptions, strict: bool | None = None) -> Settings
     return Settings(**fields)
 
 
-def _from_environment(name: str) -> int:
-    for key in (name, "RUNTIME_NUM_THREADS"):
-        if (text := os.environ.get(key, "")).isdigit():
-            return int(text)
-    return 0
+def _number(variable: str) -> float:
+    """Return what an environment variable says; 0 where it is not set."""
+    text = os.environ.get(variable, "").strip() or "0"
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if number < 0:
+        raise OptionError(f"{variable} is a number, 0 or more, found {text!r}")
+    return number
 
 
 def _passes(level: GraphOptimizationLevel) -> str:

@@ -7,8 +7,8 @@ import os
 import sys
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from runtime.api.binding import IOBinding
 from runtime.api.call import bound_call
@@ -27,6 +27,9 @@ from runtime.api.values import OrtValue
 from runtime.explain import Placement
 from runtime.graph import Graph
 from runtime.providers import Request, resolve, usable
+
+if TYPE_CHECKING:
+    from runtime.build import Runnable
 
 Providers = Sequence[str | tuple[str, Mapping[str, Any]]] | str | None
 
@@ -72,6 +75,7 @@ class InferenceSession:
             self._options._entries[key] = ",".join(disabled_optimizers)
         self._strict = strict
         self._dry_run = dry_run
+        self._release: Callable[[], Any] = lambda: None
         self._asked = self._chosen(providers, provider_options)
         self._open()
 
@@ -99,22 +103,23 @@ class InferenceSession:
             requests = _with_host(requests, settings.host_fallback)
             source: Any = self._source
             runnable = build(source, requests, settings, elsewhere(), self._dry_run)
-        self._runnable = runnable
-        release = weakref.finalize(self, runnable.close)
-        release.atexit = False
+        call = bound_call(runnable)
+        self._write_optimized(runnable)
+        before, self._release = self._release, weakref.finalize(self, runnable.close)
+        self._release.atexit = False
+        self._runnable, self._call = runnable, call
         self._profiled = settings.profiling
-        self._call = bound_call(runnable)
-        self._write_optimized()
+        before()
         if severity(self._options.log_severity_level) == 0:
             sys.stderr.write(f"Node placements\n{runnable.placement}\n")
 
-    def _write_optimized(self) -> None:
+    def _write_optimized(self, runnable: Runnable) -> None:
         path = self._options.optimized_model_filepath
         if path:
             from runtime.export import to_proto
 
             with open(path, "wb") as file:
-                file.write(to_proto(self._runnable.model, "inline").SerializeToString())
+                file.write(to_proto(runnable.model, "inline").SerializeToString())
 
     def run(
         self,
@@ -186,7 +191,10 @@ class InferenceSession:
         providers: Providers = None,
         provider_options: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        """Build the session anew for other providers; on failure it stays as it was."""
+        """Build the session anew for other providers; on failure it stays as it was.
+
+        What the providers before held is released: no run may be in progress.
+        """
         before = self._asked
         if self._call is _closed:
             _closed()
@@ -242,8 +250,8 @@ class InferenceSession:
         """Return when profiling began, in nanoseconds since the epoch; 0 when off."""
         return self._runnable.trace.began_epoch_ns if self._profiled else 0
 
-    def memory(self) -> dict[str, dict[str, int]]:
-        """Return, by provider, the bytes its executables hold, by purpose."""
+    def memory(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return the bytes that executables hold: by device, provider and purpose."""
         return self._runnable.memory()
 
     def trim(self) -> None:

@@ -21,7 +21,7 @@ class Limited:
     def __init__(self, inner: Any, maximum: int) -> None:
         self._inner = inner
         self._maximum = maximum
-        self.weights = inner.weights
+        self.weights, self.memory = inner.weights, inner.memory
 
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any], context: Any

@@ -92,7 +92,7 @@ class Threaded:
     def __init__(self, inner: Any, threads: int) -> None:
         self._inner = inner
         self._threads = threads or granted()
-        self.weights = inner.weights
+        self.weights, self.memory = inner.weights, inner.memory
         self.facts = {"threads": str(self._threads)}
         _blas().use(self._threads)
 
