@@ -157,13 +157,15 @@ class Row(NamedTuple):
     """A row in a nest being written.
 
     ``offsets`` say where the row begins in each operand, in elements, ``strides`` how
-    far its elements are apart; ``start`` and ``stop`` bound the columns to go through.
+    far its elements are apart; ``start`` and ``stop`` bound the columns to go through,
+    which are the block number ``block`` of the row.
     """
 
     offsets: list[Val]
     strides: list[Val]
     start: Val
     stop: Val
+    block: Val
 
 
 @contextmanager
@@ -180,7 +182,8 @@ def rows(
     blocks, block, each = field("blocks"), field("block"), field("rows_per_chunk")
     begin = (chunk // blocks) * each
     end = f.minimum(begin + each, field("rows"))
-    start = (chunk % blocks) * block
+    number = chunk % blocks
+    start = number * block
     stop = f.minimum(start + block, field("inner"))
     last = f.field(arguments, first + OUTER - 1)
     inner = [f.field(arguments, strides + width * o + OUTER) for o in range(operands)]
@@ -202,7 +205,7 @@ def rows(
                 base + inside.index * step
                 for base, step in zip(bases, steps, strict=True)
             ]
-            yield Row(offsets, inner, start, stop)
+            yield Row(offsets, inner, start, stop, number)
 
 
 def _places(f: Function, arguments: Val, first: int, segment: Val) -> list[Val]:
