@@ -13,7 +13,7 @@ import pluggy
 
 from runtime import hooktrace
 from runtime.errors import OptionError, ProviderNotFound, TransferUnavailable, near
-from runtime.explain import Event, Report
+from runtime.explain import Event, Report, logger
 from runtime.locks import ProcessLock
 from runtime.plugin import (
     API_VERSION,
@@ -150,11 +150,15 @@ def _scan() -> tuple[dict[str, Installed], dict[str, Installed]]:
     """Return what is installed: what the environment allows, and the rest."""
     found: dict[str, Installed] = {}
     for point in entry_points(group=GROUP):
-        distribution = point.dist.name if point.dist is not None else ""
-        found[point.name] = Installed(point.name, point, distribution=distribution)
+        made = Installed(point.name, point, distribution=_distribution(point))
+        first = found.setdefault(point.name, made)
+        if first.distribution != made.distribution:
+            told = "%s is offered by %s and by %s; the former is used, uninstall one"
+            logger.warning(told, made.name, first.distribution, made.distribution)
     for point in entry_points(group=INFO_GROUP):
-        if point.name in found:
-            found[point.name].info_point = point
+        entry = found.get(point.name)
+        if entry is not None and entry.distribution == _distribution(point):
+            entry.info_point = point
     listed = os.environ.get(ALLOW_LIST)
     if os.environ.get(NO_AUTOLOAD, "") not in ("", "0"):
         listed = ""
@@ -169,6 +173,10 @@ def _scan() -> tuple[dict[str, Installed], dict[str, Installed]]:
         {name: entry for name, entry in found.items() if name in kept},
         {name: entry for name, entry in found.items() if name not in kept},
     )
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else ""
 
 
 def _words_for(name: str) -> set[str]:

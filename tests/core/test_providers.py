@@ -204,9 +204,10 @@ def _listed(**environment):
     return done.stdout.strip()
 
 
-def lay_out(folder, name, aliases=()):
+def lay_out(folder, name, aliases=(), module=""):
     """Lay out a distribution as if installed, with a provider and its description."""
-    module = f"{name}_ep"
+    module = module or f"{name}_ep"
+    folder.mkdir(exist_ok=True)
     (folder / f"{module}.py").write_text(
         "from runtime.plugin import ProviderInfo\n"
         f"print('{module} loaded')\n"
@@ -244,6 +245,31 @@ def test_a_list_allows_plugins_by_name_or_alias_and_never_forbids_the_host(
     assert told[-1] == ",".join(f"{name}ExecutionProvider" for name in wanted)
     if listed == "one":
         assert "two_ep loaded" not in told, "what is not allowed is not imported"
+
+
+def test_of_two_distributions_with_one_name_the_first_is_used_loudly(
+    tmp_path, monkeypatch, caplog
+):
+    """The first on the path, as for modules; its description is its own."""
+    from runtime.providers import _scan
+
+    for folder in ("late", "early"):
+        lay_out(tmp_path / folder, "one", (folder,), module=f"{folder}_ep")
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    found, _ = _scan()
+    entry = found["OneExecutionProvider"]
+    assert (entry.distribution, entry.info.aliases) == ("early_ep", ("early",))
+    assert "is offered by early_ep and by late_ep" in caplog.text
+
+
+def test_registering_again_replaces_what_was_registered(registered):
+    """As a notebook's cell does that is run once more."""
+    for alias in ("first", "second"):
+        registered(Choosy("AcmeExecutionProvider", [], aliases=(alias,)))
+    assert resolve("first") is None
+    assert resolve("second").info.aliases == ("second",)
+    registry.unregister("AcmeExecutionProvider")
+    assert resolve("second") is None
 
 
 def test_autoload_off_leaves_the_host_alone(tmp_path):
