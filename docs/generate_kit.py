@@ -25,9 +25,9 @@ pytest -p runtime.testing.plugin --pyargs runtime.testing --ep acme --ep cpu --x
 ```
 
 or, shorter, `runtime ep test acme --xfails xfails.txt`. A node the provider does not claim is a
-skip; one it claims and gets wrong is a failure. Before anything else it answers in a process of its
-own: a provider that hangs or crashes there fails one test, with its stack, and the others are
-skipped.
+skip; one it claims and gets wrong is a failure. Before anything else it answers in a process of
+its own: a provider that hangs or crashes there fails one test, with its stack, and the others
+are skipped.
 
 ## Options
 
@@ -36,8 +36,8 @@ Besides pytest's own, such as `-k`, `-n` and `--junit-xml`:
 """
 XFAILS = """
 `xfails.txt` holds a test a line: a glob of its function, its case, or both as `function[case]`,
-two spaces, `#` and the reason. A line whose test passes fails the run, and so does one that means no
-test:
+two spaces, `#` and the reason. A line whose test passes fails the run, and so does one that
+means no test:
 
 ```text
 test_bernoulli*  # the expected values are one draw of NumPy's generator
