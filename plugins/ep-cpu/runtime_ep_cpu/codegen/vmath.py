@@ -6,27 +6,10 @@ from typing import Final
 
 from runtime_ep_cpu.codegen.trigonometry import Trigonometry
 
-FUNCTIONS: Final = tuple(
-    [
-        "trunc",
-        "sign",
-        "exp2",
-        "log2",
-        "log10",
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "sinh",
-        "cosh",
-        "asinh",
-        "acosh",
-        "atanh",
-        "pow",
-    ]
-)
+FUNCTIONS: Final = (
+    "trunc", "sign", "exp2", "log2", "log10", "sin", "cos", "tan", "asin", "acos",
+    "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "pow",
+)  # fmt: skip
 """Names of functions that `formulas` does not use."""
 
 
