@@ -23,7 +23,7 @@ def _tanh(xp: Any, x: Any, alpha: float, beta: float) -> Any:
 
 
 def _sigmoid(xp: Any, x: Any, alpha: float, beta: float) -> Any:
-    xp.negative(x, out=x)
+    xp.multiply(x, -1, out=x)  # NumPy's negative is wrong in place on some strides
     xp.exp(x, out=x)
     x += 1
     return xp.reciprocal(x, out=x)
