@@ -34,6 +34,7 @@ NAMED = {
     "raises_in_data_transfer": "data_transfer.*on fire",
     "raises_in_run": "running.*on fire",
     "probe_answers_nothing": "it returned None, not a Probe",
+    "claims_too_much": "did not compile a partition.*KeyError",
     "foreign": "stranger.*not offered",
     "malformed": "no claim of a list of nodes",
     "not_convex": "not convex",

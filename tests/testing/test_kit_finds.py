@@ -42,6 +42,7 @@ FINDS = {
     "raises_in_compile": (CONTRACT, "test_it_claims_something"),
     "raises_in_data_transfer": (CONTRACT, "test_it_claims_something"),
     "raises_in_run": (EXECUTABLES, "test_results_are_right"),
+    "claims_too_much": (CONTRACT, "test_it_claims_something"),
     "foreign": (CONTRACT, "test_it_claims_something"),
     "malformed": (CONTRACT, "test_it_claims_something"),
     "not_convex": (CONTRACT, "test_fused_claims_of_random_graphs_are_convex"),

@@ -139,6 +139,15 @@ def _not_convex(answers: list[Any]) -> Iterable[Any]:
         yield Claim(nodes, fused=True)
 
 
+def _greedy(answers: list[Any]) -> Iterable[Any]:
+    """Claim whatever is offered, all as one."""
+    nodes = [answer.node for answer in answers if isinstance(answer, Refusal)]
+    for answer in answers:
+        nodes += answer.nodes if isinstance(answer, Claim) else ()
+    if nodes:
+        yield Claim(nodes, fused=True)
+
+
 def _nowhere(answers: list[Any]) -> Iterable[Any]:
     """Claim everything for a device that nobody can copy to."""
     for answer in answers:
@@ -305,6 +314,9 @@ DEFECTS: dict[str, Callable[[str], Hostile]] = {
     "foreign": partial(Hostile, answers=_foreign),
     "malformed": partial(Hostile, answers=_malformed),
     "twice": partial(Hostile, answers=lambda answers: [*answers, *answers]),
+    "claims_too_much": partial(
+        Hostile, answers=_greedy, act=("compile", spoiled.lacks)
+    ),
     "not_convex": partial(Hostile, answers=_not_convex),
     "nowhere": partial(Hostile, answers=_nowhere),
     "silent": partial(Hostile, answers=_silent),

@@ -30,6 +30,11 @@ def fail(*arguments: Any, **keywords: Any) -> Any:
     raise Broken("the driver is on fire")
 
 
+def lacks(*nodes: Any) -> Any:
+    """Have no kernel for anything."""
+    raise KeyError(nodes[0].op_type)
+
+
 def hang(*arguments: Any, **keywords: Any) -> Any:
     """Do not return for an hour."""
     threading.Event().wait(FOREVER)
