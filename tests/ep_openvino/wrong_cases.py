@@ -57,20 +57,32 @@ def _i(*items: Any, dtype: Any = np.int64) -> Any:
 
 
 def _recurrent(operator: str, gates: int) -> list[Case]:
-    weights = {
-        "w": floats(1, 3 * gates, 2, seed=1),
-        "r": floats(1, 3 * gates, 3, seed=2),
-    }
-    declared = f"float[1,{3 * gates},2] w, float[1,{3 * gates},3] r"
+    w, r = floats(1, 3 * gates, 2, seed=1), floats(1, 3 * gates, 3, seed=2)
+    shapes = f"float[1,{3 * gates},2] w, float[1,{3 * gates},3] r"
     return [
         Case(
             operator,
+            "lengths are ignored",
+            f"(float[t,b,2] x, int32[b] n) => (float[t,1,b,3] y) <{_constants(w, r)}> "
+            f"{{ y = {operator}<hidden_size = 3>(x, w, r, , n) }}",
+            {"x": floats(4, 2, 2), "n": _i(4, 2, dtype=np.int32)},
+        ),
+        Case(
+            operator,
             "the batch is taken",
-            f"(float[b,t,2] x, {declared}) => (float[b,t,1,3] y) "
+            f"(float[b,t,2] x, {shapes}) => (float[b,t,1,3] y) "
             f"{{ y = {operator}<hidden_size = 3, layout = 1>(x, w, r) }}",
-            {"x": floats(2, 4, 2), **weights},
+            {"x": floats(2, 4, 2), "w": w, "r": r},
         ),
     ]
+
+
+def _constants(w: Any, r: Any) -> str:
+    return ", ".join(
+        f"float[{','.join(map(str, array.shape))}] {name} = "
+        f"{{{', '.join(f'{item:.6f}' for item in array.flat)}}}"
+        for name, array in (("w", w), ("r", r))
+    )
 
 
 def _drawn(operator: str, head: str, attributes: str, feed: Feed) -> Case:

@@ -35,7 +35,7 @@ def _replace(op: Any) -> None:
     kind = mask.get_element_type()
     last = ops.constant([-1], ov.Type.i64)
     lowest = ops.constant(float("-inf"), kind)
-    hidden = ops.equal(ops.reduce_max(mask, last, keep_dims=True), lowest)
+    hidden = ops.reduce_logical_and(ops.equal(mask, lowest), last, keep_dims=True)
     zero, one = ops.constant(0.0, kind), ops.constant(1.0, kind)
     scores = ops.multiply(ops.matmul(query, key, False, True), scale)
     scores = ops.add(scores, ops.select(hidden, zero, mask))

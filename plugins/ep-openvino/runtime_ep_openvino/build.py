@@ -30,7 +30,7 @@ Beyond, hashing and reading what was compiled takes longer than compiling it aga
 """
 
 
-CONVERSION = 1
+CONVERSION = 2
 """Number of the way in which partitions are turned into models; enters the cache's keys."""
 
 
@@ -56,7 +56,7 @@ class Builder:
         self.choice: Choice = chosen(settings)
         self.weights: dict[str, str] = {}
         self.held: list[Any] = []
-        self.facts: dict[str, str] = {}
+        self.facts = _asked(self.choice)
 
     def __call__(self, shapes: Shapes | None) -> ov.CompiledModel:
         """Compile for given input shapes, or for all; the cache may have it."""
@@ -189,6 +189,15 @@ def _lay_out(model: ov.Model, layouts: Mapping[str, str]) -> None:
             node.set_layout(ov.Layout(layouts[name]))
 
 
+def _asked(choice: Choice) -> dict[str, str]:
+    """Return what is known before anything is compiled."""
+    return {
+        "engine": f"OpenVINO {ov.__version__.partition('-')[0]}",
+        "device": choice.device,
+        "precision": choice.precision.lower(),
+    }
+
+
 def _facts(model: ov.CompiledModel, choice: Choice) -> dict[str, str]:
     """Return what a compiled model is, as it says itself."""
 
@@ -208,11 +217,8 @@ def _facts(model: ov.CompiledModel, choice: Choice) -> dict[str, str]:
         )
     if asked not in ("ACCURACY", found.upper()):
         found = f"{found} ({asked.lower()} was asked for; the device has none)"
-    facts = {
-        "engine": f"OpenVINO {ov.__version__.partition('-')[0]}",
-        "device": ", ".join(told("EXECUTION_DEVICES") or [choice.device]),
-        "precision": found,
-    }
+    facts = {"device": ", ".join(told("EXECUTION_DEVICES") or [choice.device])}
+    facts["precision"] = found
     for fact, name in (
         ("threads", "INFERENCE_NUM_THREADS"),
         ("streams", "NUM_STREAMS"),

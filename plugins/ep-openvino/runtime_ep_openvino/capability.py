@@ -189,7 +189,13 @@ def _unknown_sizes(node: Node) -> bool:
     return (same or "output_shape" in node.attributes) and _open(0)(node)
 
 
-_RECURRENT = (Wrong("the batch is taken for the time", _has("layout", 1)),)
+_RECURRENT = (
+    Wrong(
+        "lengths are ignored where shapes are unknown",
+        lambda node: _given(4)(node) and _open(0)(node),
+    ),
+    Wrong("the batch is taken for the time", _has("layout", 1)),
+)
 _DRAWN = Wrong("random numbers are drawn by the host, where seeds hold")
 _LOWEST = Wrong(
     "maxima and minima begin at the largest float, so that infinities are lost",

@@ -11,10 +11,11 @@ from runtime.plugin import HOST, Option, Probe, ProviderInfo
 
 from runtime_ep_openvino import spellings
 
-OLDEST = 2025
-"""The first year of OpenVINO whose releases have all that is used here."""
+OLDEST = (2026, 4)
+"""The oldest release of OpenVINO that was held against ONNX; others go wrong elsewhere."""
 
-REMEDY = f'install it with: pip install "openvino>={OLDEST}"'
+_OLDEST = ".".join(map(str, OLDEST))
+REMEDY = f'install it with: pip install "openvino>={_OLDEST}"'
 
 
 def probe() -> Probe:
@@ -25,9 +26,9 @@ def probe() -> Probe:
         version = importlib.metadata.version("openvino")
     except importlib.metadata.PackageNotFoundError:
         version = "unknown"
-    year = version.partition(".")[0]
-    if year.isdigit() and int(year) < OLDEST:
-        reason = f"openvino {version} is installed, and {OLDEST} or newer is needed"
+    numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
+    if numbers and numbers < OLDEST:
+        reason = f"openvino {version} is installed, and {_OLDEST} or newer is needed"
         return Probe(reason=reason, remedy=REMEDY)
     return Probe((HOST,), details={"openvino": version})
 

@@ -38,7 +38,7 @@ _FLOATED = _named(
 _INEXACT = _named(
     """
     Einsum Gemm MatMul Pow ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
-    ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Mean
+    ReduceMean ReduceMin ReduceSum ReduceSumSquare Mean
     """
 )
 _EIGHT_BIT = _GROWING | _named("Abs Add Clip Div Mean Mod Neg Relu Sub")
