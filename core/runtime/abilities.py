@@ -101,7 +101,10 @@ class Exportable(Protocol):
     """An executable that can be saved and loaded without compiling again."""
 
     def export(self) -> bytes:
-        """Return what ``compile`` needs to rebuild this executable."""
+        """Return what the provider needs to rebuild this executable.
+
+        Meant for models that are saved compiled, which the core does not write yet.
+        """
 
 
 @runtime_checkable

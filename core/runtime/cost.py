@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from runtime.explain import Event, Report
 from runtime.graph import Graph, Node, Value
@@ -13,7 +14,7 @@ from runtime.providers import Providers
 from runtime.valuetypes import Bounds, nbytes
 
 HOST_FLOPS = 5e10
-"""What the host is taken to do per second where nothing better is known."""
+"""What the last provider is taken to do per second where it does not say."""
 
 TYPICAL = 32
 """The size assumed for a dim of which nothing is known."""
@@ -23,14 +24,14 @@ _NO_BOUNDS: Mapping[str, Bounds] = {}
 
 def elements(value: Value, bounds: Mapping[str, Bounds] = _NO_BOUNDS) -> int:
     """Return a tensor's estimated number of elements at typical sizes."""
-    count = 1
-    for dim in value.shape or ():
-        if isinstance(dim, int):
-            count *= dim
-        else:
-            known = bounds.get(dim) if dim else None
-            count *= (known.typical or known.maximum or TYPICAL) if known else TYPICAL
-    return count
+    return prod(_length(dim, bounds) for dim in value.shape or ())
+
+
+def _length(dim: int | str | None, bounds: Mapping[str, Bounds]) -> int:
+    if isinstance(dim, int):
+        return dim
+    known = bounds.get(dim) if dim else None
+    return (known.typical or known.maximum or TYPICAL) if known else TYPICAL
 
 
 def size(value: Value, bounds: Mapping[str, Bounds] = _NO_BOUNDS) -> int:
@@ -70,11 +71,7 @@ def _size(value: Value | None, axis: int, bounds: Mapping[str, Bounds]) -> int:
     shape = value.shape if value is not None else None
     if not shape or not -len(shape) <= axis < len(shape):
         return 1
-    dim = shape[axis]
-    if isinstance(dim, int):
-        return dim
-    known = bounds.get(dim) if dim else None
-    return (known.typical or known.maximum or TYPICAL) if known else TYPICAL
+    return _length(shape[axis], bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +140,13 @@ def weigh(assignment: Assignment, providers: Providers, report: Report) -> None:
     Only providers that declare ``flops``, or the cost of their claims, are weighed.
     """
     graph = assignment.graph
+    host = providers.info(providers.names[-1]).flops or HOST_FLOPS
     for name in providers.names[:-1]:
         info = providers.info(name)
         for part in components(graph, assignment.owners):
             if part.provider != name:
                 continue
-            gained = _gained(part, assignment.owners, info, graph.bounds)
+            gained = _gained(part, assignment.owners, info, host, graph.bounds)
             if gained is None:
                 continue
             lost = _lost(part, assignment.owners, info, graph.bounds)
@@ -168,6 +166,7 @@ def _gained(
     part: Component,
     owners: Owners,
     info: ProviderInfo,
+    host: float,
     bounds: Mapping[str, Bounds],
 ) -> float | None:
     """Return the seconds of work a provider saves; ``None`` where it declares nothing."""
@@ -178,7 +177,7 @@ def _gained(
             known = True
         elif info.flops:
             seconds = flops / info.flops
-        gained += flops / HOST_FLOPS - (seconds or 0.0)
+        gained += flops / host - (seconds or 0.0)
     return gained if known else None
 
 

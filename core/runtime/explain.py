@@ -110,7 +110,8 @@ class Placement:
     """The whole story of one session; printable, JSON, or a page to open offline.
 
     ``requested`` are the providers asked for, ``providers`` those in use, in fallback
-    order. ``passes`` are (name, changes, seconds); ``transfers`` are (value, from, to).
+    order; ``components`` counts the connected pieces of each one's nodes. ``passes`` are
+    (name, changes, seconds); ``transfers`` are (value, from, to).
     """
 
     model: str = ""
@@ -121,6 +122,7 @@ class Placement:
     transfers: list[tuple[str, str, str]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     passes: list[tuple[str, int, float]] = field(default_factory=list)
+    components: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -164,12 +166,14 @@ def _lines(placement: Placement) -> list[str]:
         own = [p for p in placement.partitions if p.provider == name]
         lines.append(
             f"  {name}: {counts.get(name, 0)} nodes in {len(own)} "
-            f"partition{'s' * (len(own) != 1)}, {placement.share(name):.0%} of the work"
+            f"partition{'s' * (len(own) != 1)} ({placement.components.get(name, 0)} "
+            f"connected), {placement.share(name):.0%} of the work"
         )
     for part in placement.partitions:
         ops = ", ".join(f"{op} x{n}" if n > 1 else op for op, n in _top(part.op_types))
         where = f" in {' > '.join(part.body)}" if part.body else ""
         lines.append(f"  [{part.index}] {part.provider} on {part.device}{where}: {ops}")
+        lines.append(f"        in and out: about {part.boundary_bytes:,} bytes a run")
         for key, fact in part.facts.items():
             lines.append(f"        {key}: {fact}")
     if placement.transfers:

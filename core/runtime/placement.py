@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from runtime.calling import Placed
-from runtime.cost import boundary_bytes, work
+from runtime.cost import boundary_bytes, components, work
 from runtime.explain import (
     Event,
     NodeRecord,
@@ -46,6 +46,8 @@ def record(
     placement.providers = tuple(providers.names)
     placement.nodes.clear()
     placement.partitions.clear()
+    parts = [p for s in sections for p in components(s.graph, s.assignment.owners)]
+    placement.components = dict(Counter(part.provider for part in parts))
     total = sum(work(n, s.graph.bounds) for s in sections for n in s.graph) or 1.0
     for section in sections:
         _section(report, section, total)

@@ -65,3 +65,18 @@ def test_islands_that_do_not_pay_are_the_reason(registered, caplog):
     registered(Choosy(NAME, ["MatMul"], flops=1e12, overhead=1.0))
     (line,) = told(caplog, NAME)
     assert "MatMul x1 (an island of 1 node would gain 0 µs and cost 1000000 µs)" in line
+
+
+def test_explain_counts_connected_pieces_and_the_bytes_that_cross_an_edge(registered):
+    """Of MatMul, Add, Relu, Softmax the first and third are two pieces of one provider."""
+    registered(Choosy(NAME, ["MatMul", "Relu"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ort.FallbackWarning)
+        placement = ort.InferenceSession(dense(), providers=[NAME]).explain()
+    assert placement.components == {NAME: 2, "CPUExecutionProvider": 2}
+    rows = 32  # what is assumed of a dim of which nothing is known
+    (first,) = [p for p in placement.partitions if "MatMul" in p.op_types]
+    assert first.boundary_bytes == rows * (4 + 3) * 4
+    shown = str(placement)
+    assert f"{NAME}: 2 nodes in 2 partitions (2 connected)" in shown
+    assert f"in and out: about {first.boundary_bytes} bytes a run" in shown

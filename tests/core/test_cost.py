@@ -138,6 +138,20 @@ def test_large_islands_are_worth_it(registered):
     assert made.explain().counts()["FarExecutionProvider"] == 2
 
 
+def test_the_speed_that_counts_is_what_the_last_provider_declares(registered):
+    for flops, owner in ((1e15, "Near"), (1e10, "Far")):
+        registered(
+            Choosy("FarExecutionProvider", ["MatMul"], flops=1e12, overhead=1e-4),
+            Choosy("NearExecutionProvider", ["MatMul", "Relu"], flops=flops),
+        )
+        options = ort.SessionOptions()
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        names = ["FarExecutionProvider", "NearExecutionProvider"]
+        made = ort.InferenceSession(islands(1, 1024), options, providers=names)
+        (matmul,) = [n for n in made.explain().nodes if n.op_type == "MatMul"]
+        assert matmul.provider == f"{owner}ExecutionProvider"
+
+
 def test_the_rule_can_be_turned_off(registered):
     made = session(islands(4), registered, cost_rule=False, flops=1e12, overhead=1e-4)
     assert made.explain().counts()["FarExecutionProvider"] == 4
