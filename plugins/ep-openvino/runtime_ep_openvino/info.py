@@ -78,7 +78,7 @@ OPTIONS = {
         "",
         "What floating point is computed in. `ACCURACY` is the model's own types; empty "
         "is `FP32`, and `FP16` on an NPU, which has no other.",
-        aliases={name.lower(): name for name in _PRECISIONS} | _SPELLINGS,
+        aliases={name.lower(): name for name in _PRECISIONS if name} | _SPELLINGS,
     ),
     "num_of_threads": Option(
         int,
@@ -152,4 +152,4 @@ info = ProviderInfo(
     flops=2e11,
     overhead=1e-5,
 )
-"""The description. ``flops`` is what two cores do in float32; see README.md."""
+"""The description. ``flops`` is what two cores of a server do in float32."""
