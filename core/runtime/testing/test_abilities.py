@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import runtime
 from runtime import abilities
 from runtime.abilities import Context
 from runtime.calling import Placed
@@ -156,6 +157,22 @@ def _run_anyhow(opened: Opened, item: Placed, feed: dict[str, Any]) -> None:
             run_alone(opened, item, given)
         except Exception as error:
             assert type(error).__name__, "cancelled"
+
+
+def test_a_run_that_is_asked_to_stop_is_no_fault(claimed: Claimed) -> None:
+    """It stops or ends with the right answer, whenever it is asked; so does the next."""
+    opened, feed = claimed.fresh(), claimed.sample.feed()
+    for delay in range(20):
+        options = runtime.RunOptions()
+        timer = threading.Timer(delay * 2e-5, setattr, (options, "terminate", True))
+        timer.start()
+        try:
+            claimed.check(opened.call(None, feed, options), feed)
+        except RuntimeError as error:
+            assert "stopped" in str(error), error
+        timer.join()
+    claimed.check(opened(feed), feed)
+    assert not opened.faults, "; ".join(opened.faults)
 
 
 def test_exports_are_bytes(claimed: Claimed) -> None:
