@@ -216,3 +216,28 @@ def test_dividing_integers_by_zero_ends_quietly(op, dtype):
     """Undefined by the standard; onnxruntime's process may be killed by it."""
     (got,) = run_node(op, [np.array([7, 0], dtype), np.array([0, 0], dtype)])
     assert (got.dtype, got.tolist()) == (np.dtype(dtype), [0, 0])
+
+
+def test_a_determinant_with_nan_is_nan():
+    x = np.ones((2, 2, 2), np.float32)
+    x[0, 0, 1] = NAN
+    agree("Det", [x])
+
+
+def test_an_empty_limit_or_threshold_counts_as_absent():
+    boxes = np.array([[[0, 0, 1, 1], [2, 2, 3, 3]]], np.float32)
+    scores = np.array([[[0.9, 0.8]]], np.float32)
+    limit, none = ints(5), np.zeros(0, np.float32)
+    (got,) = run_node("NonMaxSuppression", [boxes, scores, limit, none, none])
+    assert got.tolist() == [[0, 0, 0], [0, 0, 1]]
+    (got,) = run_node("NonMaxSuppression", [boxes, scores, none.astype(np.int64)])
+    assert got.shape == (0, 3)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+def test_no_number_and_infinity_lie_outside_of_an_image(mode):
+    image = np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4)
+    grid = np.zeros((1, 1, 4, 2), np.float32)
+    grid[0, 0, :, 0] = [NAN, INF, -INF, 3e38]
+    (got,) = run_node("GridSample", [image, grid], {"mode": mode})
+    assert got.ravel().tolist() == [0, 0, 0, 0]
