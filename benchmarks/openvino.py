@@ -3,7 +3,7 @@
 usage: python -m benchmarks.openvino [--models NAME ...] [--precision FP32|BF16]
            [--peer PYTHON] [--rounds N] [--threads N]
 ``--peer`` is the Python of an environment with onnxruntime-openvino; it cannot share one
-with onnxruntime. The three take turns in slices of equal length; the ratios are those of
+with onnxruntime, and has no bfloat16 on the CPU. The three take turns in slices of equal length; the ratios are those of
 the medians. Writes benchmarks/results/openvino.json and prints a table.
 """
 
@@ -163,13 +163,14 @@ def model(name: str, folder: str, options: argparse.Namespace) -> dict[str, Any]
         "error": largest_error(got, want),
         "precision": placement.partitions[0].facts.get("precision", ""),
     }
-    peer = Peer(options.peer) if options.peer else None
+    comparable = options.peer and options.precision == "FP32"
+    peer = Peer(options.peer) if comparable else None
     if peer is not None:
         answer = peer.ask(
             model=path,
             feeds=feeds,
             threads=options.threads,
-            precision="FP32" if options.precision == "FP32" else "ACCURACY",
+            precision=options.precision,
         )
         result["peer"] = answer["version"]
         rivals["peer"] = peer.runs

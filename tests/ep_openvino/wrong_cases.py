@@ -347,10 +347,4 @@ CASES: list[Case] = [
         {"x": floats(5)},
     ),
     Case("Tile", "repeats of several axes", "test_tile"),
-    Case(
-        "TopK",
-        "equal values",
-        "(float[64] x) => (float[9] y, int64[9] i) <int64[1] k = {9}> { y, i = TopK(x, k) }",
-        {"x": np.tile(_f(1, 2, 2, 1), 16)},
-    ),
 ]

@@ -15,6 +15,7 @@ from runtime.plugin import Partition, Unsupported
 
 from runtime_ep_openvino.attention import unfold
 from runtime_ep_openvino.tensors import engine, first_line, tensor_over
+from runtime_ep_openvino.ties import settle
 
 
 def common_opset(nodes: Iterable[Node]) -> int:
@@ -62,6 +63,7 @@ def model_of(partition: Partition) -> tuple[ov.Model, set[Value]]:
     try:
         model = engine().read_model(proto.SerializeToString())
         unfold(model)
+        settle(model)
         return model, _give_constants(model, partition.constants)
     except RuntimeError as error:
         raise Unsupported(first_line(error)) from error
