@@ -61,8 +61,13 @@ class Trace:
         began_ns: int,
         inputs: Sequence[Any],
         outputs: Sequence[Any],
+        ended_ns: int = 0,
+        fused: Sequence[Node] = (),
     ) -> None:
-        """Record one operator with the types and shapes it met."""
+        """Record one operator with the types and shapes it met.
+
+        It ends now unless told otherwise; ``fused`` are the nodes it did the work of.
+        """
         number = self._numbers.setdefault(node, len(self._numbers))
         args = {
             "op_name": node.op_type,
@@ -72,10 +77,12 @@ class Trace:
             "output_type_shape": type_shapes(outputs),
             "activation_size": str(_bytes(inputs)),
             "output_size": str(_bytes(outputs)),
-            "origins": list(node.origins),
+            "fused": [inner.op_type for inner in fused],
+            "origins": [name for inner in fused or (node,) for name in inner.origins],
         }
         label = node.name or node.label
-        self.add(f"{label}_kernel_time", "Node", began_ns, time.perf_counter_ns(), args)
+        ended = ended_ns or time.perf_counter_ns()
+        self.add(f"{label}_kernel_time", "Node", began_ns, ended, args)
 
     def write(self, path: str) -> None:
         """Write the events as one JSON array."""

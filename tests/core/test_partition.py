@@ -11,6 +11,7 @@ from models import random_graph
 from runtime.partition import is_convex
 
 CPU = "CPUExecutionProvider"
+PLAIN = (CPU, {"native": "off"})
 RNG = np.random.default_rng(7)
 FEED = {
     "x0": RNG.standard_normal((2, 3)).astype(np.float32),
@@ -38,11 +39,11 @@ def check(seed, registered):
     model = random_graph(seed, 8 + seed % 25).SerializeToString()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    alone = ort.InferenceSession(model, options).run(None, FEED)
+    alone = ort.InferenceSession(model, options, providers=[PLAIN]).run(None, FEED)
     doubles = providers_for(seed)
     registered(*doubles)
     session = ort.InferenceSession(
-        model, options, providers=[double.info.name for double in doubles]
+        model, options, providers=[*(double.info.name for double in doubles), PLAIN]
     )
     nodes = [n.name for n in session.explain().nodes]
     assert Counter(nodes) == Counter(node.name for node in session.graph)

@@ -1,13 +1,29 @@
 """What is known of the CPU provider without loading a kernel."""
 
-from runtime.plugin import HOST, Probe, ProviderInfo
+from runtime.plugin import HOST, Option, Probe, ProviderInfo
+
+OPTIONS = {
+    "native": Option(
+        ("auto", "off", "required"),
+        "auto",
+        "Whether hot parts are compiled to native code: where possible, never (NumPy "
+        "runs everything), or else it is an error.",
+    ),
+    "target": Option(
+        ("auto", "avx512", "avx2", "neon", "generic"),
+        "auto",
+        "The processor to generate code for: the best one here, or a lesser one.",
+    ),
+}
+"""Options of the CPU provider."""
 
 info = ProviderInfo(
     name="CPUExecutionProvider",
     aliases=("cpu",),
     vendor="runtime",
-    description="NumPy kernels on the host, for every operator",
+    description="The host: NumPy kernels for every operator, native code for the hot ones",
     version="1.0.0",
+    options=OPTIONS,
     install="pip install runtime-ep-cpu",
     probe=lambda: Probe((HOST,)),
 )

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from runtime.graph import Node
-from runtime.kernels import TableExecutable
-from runtime.plugin import Claim, Device, Partition, Refusal, hookimpl
+from runtime.plugin import (
+    Claim,
+    Device,
+    Executable,
+    Partition,
+    Refusal,
+    hookimpl,
+)
 from runtime.settings import Settings
 
+from runtime_ep_cpu.choice import native_program
 from runtime_ep_cpu.limits import Limited
 from runtime_ep_cpu.ops import random, table
 from runtime_ep_cpu.ops.contrib import MS, REFUSED
@@ -23,7 +30,7 @@ def _told(refusal: Refusal) -> Refusal:
 
 
 class CpuProvider:
-    """Claims every node there is a kernel for and runs it with NumPy on the host."""
+    """Claims every node there is a kernel for and runs it on the host."""
 
     @hookimpl
     def get_capability(self, nodes: Sequence[Node]) -> Iterator[Claim | Refusal]:
@@ -32,12 +39,22 @@ class CpuProvider:
             yield _told(offer) if isinstance(offer, Refusal) else offer
 
     @hookimpl
-    def compile(self, partition: Partition, settings: Settings) -> Threaded:
-        """Bind each node to its kernel."""
-        made: TableExecutable | Limited = table.executable(partition, settings)
+    def compile(self, partition: Partition, settings: Settings) -> Executable:
+        """Generate native code for what there is a generator for; NumPy runs the rest.
+
+        Where results are limited in size NumPy runs everything, as it asks first.
+        """
         if settings.maximum_bytes:
-            made = Limited(made, settings.maximum_bytes)
-        return Threaded(made, settings.intra_op_threads)
+            plain = Limited(
+                table.executable(partition, settings), settings.maximum_bytes
+            )
+            return Threaded(plain, settings.intra_op_threads)
+        made = native_program(partition, settings, table)
+        if made is None:
+            made = Threaded(
+                table.executable(partition, settings), settings.intra_op_threads
+            )
+        return made
 
     @hookimpl
     def data_transfer(self, source: Device, target: Device) -> None:

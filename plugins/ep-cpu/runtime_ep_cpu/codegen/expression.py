@@ -8,17 +8,20 @@ kernel library and is evaluated over vectors by `evaluate`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runtime_ep_cpu import formulas
 from runtime_ep_cpu.codegen.builder import Val, kind
 from runtime_ep_cpu.codegen.vmath import FUNCTIONS
 
+ABSENT: Final = -1
+
 
 class Instruction(NamedTuple):
     """One operation: its name, the numbers of its inputs, its attributes.
 
-    The name is a function of `runtime_ep_cpu.formulas`, or one of `SPECIAL`.
+    `ABSENT` stands for an optional input that is not given. The name is a function of
+    `runtime_ep_cpu.formulas`, or one of `SPECIAL`.
     """
 
     operation: str
@@ -54,6 +57,8 @@ SPECIAL: Mapping[str, Any] = {
     "and": lambda m, x, y: x & y,
     "or": lambda m, x, y: x | y,
     "xor": lambda m, x, y: x ^ y,
+    "sin": lambda m, x: m.sin(x),
+    "cos": lambda m, x: m.cos(x),
     "less": lambda m, x, y: x < y,
     "less_or_equal": lambda m, x, y: x <= y,
     "greater": lambda m, x, y: x > y,
@@ -67,7 +72,8 @@ def evaluate(expression: Expression, operands: Sequence[Val], m: Any) -> list[Va
     values = list(operands)
     for operation, inputs, attributes in expression.instructions:
         formula = SPECIAL.get(operation) or getattr(formulas, operation)
-        values.append(formula(m, *(values[i] for i in inputs), **dict(attributes)))
+        given = [None if i == ABSENT else values[i] for i in inputs]
+        values.append(formula(m, *given, **dict(attributes)))
     return [values[number] for number, _ in expression.results]
 
 

@@ -67,6 +67,8 @@ class Store(Protocol):
 
 def written(specs: Iterable[Spec], target: Target) -> str:
     """Return the IR of some kernels."""
+    import runtime_ep_cpu.codegen.families  # noqa: F401  registers every generator
+
     module = Module()
     for spec in specs:
         FAMILIES[spec.family](module, target, spec.symbol, **dict(spec.parameters))

@@ -1,0 +1,75 @@
+"""Whether a partition gets native code: if it is wanted, possible and worth it."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import TYPE_CHECKING
+
+from runtime.kernels import KernelTable
+from runtime.plugin import Partition, Unsupported
+from runtime.settings import Settings
+
+from runtime_ep_cpu.threads import granted
+
+if TYPE_CHECKING:
+    from runtime_ep_cpu.native.program import Program
+
+logger = logging.getLogger("runtime.cpu")
+
+
+@cache
+def obstacle() -> str:
+    """Return why native code cannot be generated here, or ``""``; looked up once."""
+    try:
+        import llvmlite.binding
+    except Exception as error:
+        return f"llvmlite cannot be loaded ({type(error).__name__}: {error})"
+    del llvmlite
+    return ""
+
+
+def native_program(
+    partition: Partition, settings: Settings, table: KernelTable
+) -> Program | None:
+    """Return a partition as native code, or ``None`` where NumPy's kernels shall run it.
+
+    Where generating fails the reason is logged and NumPy answers; where native code is
+    required it is raised.
+    """
+    wanted = settings.options.get("native", "auto")
+    if wanted == "off":
+        return None
+    if reason := obstacle():
+        if wanted == "required":
+            raise Unsupported(f"native code is required, but {reason}")
+        _warn(reason)
+        return None
+    from runtime_ep_cpu.codegen import target as targets
+    from runtime_ep_cpu.native.program import Program
+
+    name = settings.options.get("target", "auto")
+    target = targets.host() if name == "auto" else targets.named(name)
+    threads = settings.intra_op_threads or granted()
+    try:
+        made = Program(partition, settings, table, target, threads)
+    except Exception as error:
+        if wanted == "required":
+            raise
+        logger.warning(
+            "no native code for %d nodes (%s: %s); NumPy runs them",
+            len(partition.nodes),
+            type(error).__name__,
+            error,
+        )
+        return None
+    return made if made.stages else None
+
+
+@cache
+def _warn(reason: str) -> None:
+    logger.warning(
+        "no native code: %s; NumPy's kernels answer, more slowly; install it with "
+        "pip install llvmlite",
+        reason,
+    )

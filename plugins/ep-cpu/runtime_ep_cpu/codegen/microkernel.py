@@ -1,0 +1,219 @@
+"""The inner tile of matrix products: a few rows by a few vectors, held in registers.
+
+``tile`` computes ``C[rows, columns] += A[rows, K] · B[K, columns]``::
+
+    accumulators = bias, or C where this is not the first block of K
+    for k in range(K):
+        b = B[k, :]                          # `vectors` registers
+        for row in range(rows):
+            accumulators[row, :] += A[row, k] * b
+    C = accumulators                         # columns beyond the last are masked
+
+A is read in place, row by row; B is a packed panel, ``vectors`` registers wide and
+padded with zeros. On AVX-512 the loop is written in assembly with fixed registers:
+LLVM's allocator spills and moves accumulators of the larger tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
+from runtime_ep_cpu.codegen.library import Spec, family
+from runtime_ep_cpu.codegen.memory import mask_of
+from runtime_ep_cpu.codegen.target import Target
+
+UNROLL = 4
+"""How many rows of the panel one round of the loop takes."""
+
+_ROWS = {
+    "avx512": {1: 14, 2: 12, 3: 8, 4: 6},
+    "avx2": {1: 8, 2: 6},
+    "neon": {1: 12, 2: 10, 4: 6},
+    "generic": {1: 8, 2: 4},
+}
+
+
+def shapes(target: Target) -> dict[int, int]:
+    """Return the largest number of rows of a tile, by its width in vectors."""
+    return _ROWS[target.name]
+
+
+def tiles(target: Target, vectors: int) -> list[Spec]:
+    """Return the tiles of one width, for 1 row, 2 rows, … up to the most."""
+    most = shapes(target)[vectors]
+    return [Spec.of("tile", rows=rows, vectors=vectors) for rows in range(1, most + 1)]
+
+
+@family("tile")
+def tile(module: Module, target: Target, name: str, *, rows: int, vectors: int) -> None:
+    """Write ``void name(A, A row in bytes, B, C, C row, K, first, bias, columns, ahead)``.
+
+    Strides and sizes are in elements unless said otherwise. ``first`` is 0 where C holds
+    a partial sum; else accumulators begin with ``bias[column]``, read for a whole panel.
+    ``ahead`` is what will be needed next, fetched into the second cache: one line of 64
+    bytes for each `UNROLL` rows of the panel.
+    """
+    function = Function(
+        module,
+        name,
+        [
+            ("ptr", "a"),
+            ("i64", "a_row"),
+            ("ptr", "b"),
+            ("ptr", "c"),
+            ("i64", "c_row"),
+            ("i64", "k"),
+            ("i64", "first"),
+            ("ptr", "bias"),
+            ("i64", "columns"),
+            ("ptr", "ahead"),
+        ],
+    )
+    a, a_row, b, c, c_row, k, first, bias, columns, ahead = function.parameters
+    lanes = target.lanes
+    type = vector("float", lanes)
+    masks = [
+        mask_of(function, target, columns - lanes * v, lanes) for v in range(vectors)
+    ]
+    places = [
+        [c.at(c_row * row, "float").at(lanes * v, "float") for v in range(vectors)]
+        for row in range(rows)
+    ]
+
+    def fresh() -> list[Val]:
+        starts = [
+            function.load(bias.at(lanes * v, "float"), type) for v in range(vectors)
+        ]
+        return [start for _ in range(rows) for start in starts]
+
+    def partial() -> list[Val]:
+        return [
+            function.load_masked(place, type, mask)
+            for row in places
+            for place, mask in zip(row, masks, strict=True)
+        ]
+
+    starts = function.choose(first.differs(0), fresh, partial)
+    if target.name == "avx512":
+        sums = _in_assembly(function, rows, vectors, starts, (a, a_row, b, k, ahead))
+    else:
+        sums = _in_words(function, target, rows, vectors, starts, (a, a_row, b, k))
+    for row in range(rows):
+        for v in range(vectors):
+            value = sums[row * vectors + v]
+            function.store_masked(value, places[row][v], masks[v])
+    function.ret()
+
+
+def _in_words(
+    function: Function,
+    target: Target,
+    rows: int,
+    vectors: int,
+    starts: Sequence[Val],
+    operands: tuple[Val, ...],
+) -> list[Val]:
+    a, a_row, b, k = operands
+    lanes, width = target.lanes, target.lanes * vectors
+    type = vector("float", lanes)
+    row_places = [a.at(a_row * row, "i8") for row in range(rows)]
+    with function.loop(0, k, carried=starts) as loop:
+        panel = b.at(loop.index * width, "float")
+        columns = [
+            function.load(panel.at(lanes * v, "float"), type) for v in range(vectors)
+        ]
+        sums = []
+        for row, place in enumerate(row_places):
+            one = function.load(place.at(loop.index, "float"), "float")
+            factor = function.splat(one, lanes)
+            for v in range(vectors):
+                before = loop.carried[row * vectors + v]
+                sums.append(multiply_add(function, target, factor, columns[v], before))
+        loop.next(*sums)
+    return loop.results
+
+
+def multiply_add(function: Function, target: Target, a: Val, b: Val, c: Val) -> Val:
+    """Return ``a * b + c``, in one instruction where the target has one."""
+    return function.fma(a, b, c) if target.fma else a * b + c
+
+
+def _in_assembly(
+    function: Function,
+    rows: int,
+    vectors: int,
+    starts: Sequence[Val],
+    operands: tuple[Val, ...],
+) -> list[Val]:
+    a, a_row, b, k, ahead = operands
+    bases = [(f"a{row}", a.at(a_row * row, "i8")) for row in range(0, rows, 3)]
+    pointers = [*bases, ("b", b), ("ahead", ahead)]
+    numbers = [
+        ("row", a_row),
+        ("rounds", function.emit(f"lshr i64 {k.name}, 2", "i64")),
+        ("rest", k & (UNROLL - 1)),
+    ]
+    lines = ["testq {rounds}, {rounds}", "je 2f", "1:"]
+    lines += _round(rows, vectors, UNROLL)
+    lines += ["prefetcht1 ({ahead})", "addq $$64, {ahead}", "decq {rounds}", "jne 1b"]
+    lines += ["2:", "testq {rest}, {rest}", "je 4f", "3:"]
+    lines += _round(rows, vectors, 1)
+    lines += ["decq {rest}", "jne 3b", "4:"]
+    return assembly(function, lines, starts, [*pointers, *numbers])
+
+
+def _round(rows: int, vectors: int, unroll: int) -> list[str]:
+    """Return the instructions for some rows of the panel, and the step to the next."""
+    count = rows * vectors
+    panel = list(range(count, count + vectors))
+    spare = list(range(count + vectors, 32))
+    lines = []
+    turn = 0
+    for step in range(unroll):
+        for v in range(vectors):
+            offset = 64 * (step * vectors + v)
+            lines.append(f"vmovups {offset}({{b}}), %zmm{panel[v]}")
+        for row in range(rows):
+            base = f"{{a{row // 3 * 3}}}"
+            place = (f"({base})", f"({base},{{row}})", f"({base},{{row}},2)")[row % 3]
+            factor = spare[turn % len(spare)]
+            turn += 1
+            lines.append(f"vbroadcastss {4 * step}{place}, %zmm{factor}")
+            for v in range(vectors):
+                total = row * vectors + v
+                lines.append(f"vfmadd231ps %zmm{panel[v]}, %zmm{factor}, %zmm{total}")
+    lines += [f"addq $${4 * unroll}, {{a{row}}}" for row in range(0, rows, 3)]
+    return [*lines, f"addq $${64 * unroll * vectors}, {{b}}"]
+
+
+def assembly(
+    function: Function,
+    lines: Sequence[str],
+    accumulators: Sequence[Val],
+    operands: Sequence[tuple[str, Val]],
+) -> list[Val]:
+    """Write AVX-512 assembly around accumulators pinned to zmm0, zmm1, …; return them.
+
+    ``operands`` are registers that the lines name in braces and may change. All other
+    vector registers are taken for overwritten.
+    """
+    count = len(accumulators)
+    outputs = [f"={{zmm{index}}}" for index in range(count)]
+    outputs += ["=&r"] * len(operands)
+    inputs = [str(index) for index in range(count + len(operands))]
+    names = {name: f"${count + i}" for i, (name, _) in enumerate(operands)}
+    text = "\\0A".join(line.format(**names) for line in lines)
+    lost = [f"~{{zmm{index}}}" for index in range(count, 32)]
+    lost += ["~{memory}", "~{dirflag}", "~{fpsr}", "~{flags}"]
+    values = [*accumulators, *(value for _, value in operands)]
+    result = "{" + ", ".join(value.type for value in values) + "}"
+    listed = ", ".join(repr(value) for value in values)
+    constraints = ",".join(outputs + inputs + lost)
+    call = function.emit(
+        f'call {result} asm sideeffect "{text}", "{constraints}"({listed})', result
+    )
+    return [
+        function.emit(f"extractvalue {result} {call.name}, {index}", value.type)
+        for index, value in enumerate(accumulators)
+    ]

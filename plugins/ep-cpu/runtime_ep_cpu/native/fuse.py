@@ -1,0 +1,192 @@
+"""Chooses groups: anchors with the element-wise nodes before and after them.
+
+Patterns of many nodes have been raised to single operators by the engine already; what
+is left is to let element-wise work happen where its operands are at hand. A group runs
+at the place of its last node; nothing outside reads what is made inside, so the order
+of groups is one of dependence too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from runtime.graph import Node, Value
+
+from runtime_ep_cpu.native.express import is_elementwise, operands_of
+from runtime_ep_cpu.native.group import Group
+
+MOST_OPERANDS = 8
+"""Values that one expression may read: each needs a register for its address."""
+
+_FINISHING = frozenset(("product",))
+"""Kinds of groups whose result may be worked on before it is written."""
+
+_BEGINNING = frozenset(("norm", "softmax"))
+"""Kinds of groups that may work on their input while they read it."""
+
+_KINDS = {
+    "MatMul": "product", "Gemm": "product",
+    "LayerNormalization": "norm", "RMSNormalization": "norm",
+    "Softmax": "softmax", "LogSoftmax": "softmax",
+    "Attention": "attention", "RotaryEmbedding": "rotary",
+    "Gather": "gather", "Concat": "concat",
+    "Reshape": "view", "Flatten": "view", "Squeeze": "view", "Unsqueeze": "view",
+    "Transpose": "view", "Identity": "view", "Slice": "view", "Expand": "view",
+    "Split": "view",
+    "ReduceSum": "reduce", "ReduceMean": "reduce", "ReduceMax": "reduce",
+    "ReduceMin": "reduce", "ReduceProd": "reduce", "ReduceL1": "reduce",
+    "ReduceL2": "reduce", "ReduceSumSquare": "reduce", "ReduceLogSumExp": "reduce",
+    "ReduceLogSum": "reduce", "ArgMax": "reduce", "ArgMin": "reduce",
+    "Conv": "convolution",
+}  # fmt: skip
+"""Which step plans an operator that is no element-wise one."""
+
+
+def groups(nodes: Sequence[Node], outside: Callable[[Value], bool]) -> list[Group]:
+    """Divide native nodes, in order, into groups, in an order in which they can run.
+
+    ``outside`` tells whether others than these nodes read a value's elements.
+    """
+    return _Grouping(nodes, outside).result()
+
+
+class _Grouping:
+    def __init__(self, nodes: Sequence[Node], outside: Callable[[Value], bool]) -> None:
+        self._nodes = nodes
+        self._places = {node: place for place, node in enumerate(nodes)}
+        self._outside = outside
+        self._makers: dict[Value, Group] = {}
+        self._groups: dict[Group, int] = {}
+
+    def result(self) -> list[Group]:
+        """Go through the nodes once."""
+        for place, node in enumerate(self._nodes):
+            group = (
+                self._elementwise(node) if is_elementwise(node) else self._anchor(node)
+            )
+            self._groups[group] = place
+            for value in node.outputs:
+                self._makers[value] = group
+        ordered = sorted(self._groups, key=lambda group: self._groups[group])
+        for group in ordered:
+            group.results = self._results(group)
+        return ordered
+
+    def _results(self, group: Group) -> list[Value]:
+        inside = set(group.nodes)
+        return [
+            value
+            for node in group.nodes
+            for value in node.outputs
+            if self._outside(value) or any(user not in inside for user in value.users)
+        ]
+
+    def _only_for(self, value: Value, node: Node) -> bool:
+        """Whether nobody but one node reads a value."""
+        return not self._outside(value) and all(user is node for user in value.users)
+
+    def _elementwise(self, node: Node) -> Group:
+        """Put an element-wise node behind what makes its operands, where it may be."""
+        result = node.outputs[0]
+        found = []
+        for value in operands_of(node):
+            group = self._makers.get(value)
+            if (
+                group is not None
+                and group.open
+                and group not in found
+                and group.last is value
+                and self._only_for(value, node)
+                and may_be_alike(value, result)
+            ):
+                found.append(group)
+        anchored = [group for group in found if group.anchor is not None]
+        if anchored:
+            group = max(anchored, key=lambda g: self._groups[g])
+            if self._fits(group, node):
+                merged = [
+                    g for g in found if g.anchor is None and _together(group, g, node)
+                ]
+                for other in merged:
+                    self._absorb(group, other)
+                group.after.append(node)
+                return group
+        group = Group("elementwise", open=True)
+        for other in found:
+            if other.anchor is None and _together(group, other, node):
+                self._absorb(group, other)
+        group.after.append(node)
+        group.after.sort(key=lambda n: self._places[n])
+        return group
+
+    def _fits(self, group: Group, node: Node) -> bool:
+        others = [v for v in operands_of(node) if v is not group.last]
+        fitting = all(may_broadcast(value, node.outputs[0]) for value in others)
+        return fitting and _together(group, None, node)
+
+    def _absorb(self, group: Group, other: Group) -> None:
+        del self._groups[other]
+        group.after = sorted(
+            [*group.after, *other.after], key=lambda node: self._places[node]
+        )
+        for node in other.after:
+            for value in node.outputs:
+                self._makers[value] = group
+
+    def _anchor(self, node: Node) -> Group:
+        kind = _KINDS[node.op_type]
+        group = Group(kind, node, open=kind in _FINISHING)
+        first = node.input(0)
+        maker = None if first is None else self._makers.get(first)
+        if (
+            kind in _BEGINNING
+            and first is not None
+            and maker is not None
+            and maker.kind == "elementwise"
+            and maker.last is first
+            and self._may_wait(maker, node)
+        ):
+            del self._groups[maker]
+            group.before = maker.after
+            for inner in group.before:
+                for value in inner.outputs:
+                    self._makers[value] = group
+        return group
+
+    def _may_wait(self, group: Group, node: Node) -> bool:
+        """Whether a group may run as late as a node: all other readers come later."""
+        place = self._places[node]
+        inner = set(group.after)
+        for member in group.after:
+            for value in member.outputs:
+                if value is not group.last and (
+                    self._outside(value) or any(u not in inner for u in value.users)
+                ):
+                    return False
+        users = [user for user in group.last.users if user in self._places]
+        return all(self._places[user] >= place for user in users)
+
+
+def _together(group: Group, other: Group | None, node: Node) -> bool:
+    """Whether what would become one expression reads few enough values."""
+    nodes = [*group.after, *([] if other is None else other.after), node]
+    inside = {value for member in nodes for value in member.outputs}
+    read = {v for member in nodes for v in operands_of(member) if v not in inside}
+    return len(read) <= MOST_OPERANDS
+
+
+def may_be_alike(one: Value, other: Value) -> bool:
+    """Whether two values may have one shape; unknown dims are checked by the plan."""
+    a, b = one.shape, other.shape
+    if a is None or b is None or len(a) != len(b):
+        return False
+    return all(x == y or x is None or y is None for x, y in zip(a, b, strict=True))
+
+
+def may_broadcast(value: Value, into: Value) -> bool:
+    """Whether a value may broadcast into another's shape without widening it."""
+    a, b = value.shape, into.shape
+    if a is None or b is None or len(a) > len(b):
+        return False
+    pairs = zip(reversed(a), reversed(b), strict=False)
+    return all(x in (1, y, None) or y is None for x, y in pairs)

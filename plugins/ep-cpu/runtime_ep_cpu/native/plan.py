@@ -1,0 +1,279 @@
+"""A stage planned for given shapes, and the frames in which it runs.
+
+A frame is one block of numbers with everything a run needs: the walk's own slots, the
+levels, the steps, the counters, every step's arguments and the tables they point to. It
+is made from the plan's template by adding addresses; a run writes those of its inputs
+and outputs into it. As many frames exist as runs have gone side by side.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from runtime.abilities import Context
+from runtime.errors import Cancelled
+
+from runtime_ep_cpu.codegen.walk import (
+    FRAME,
+    FRAME_SLOTS,
+    LEVEL_SLOTS,
+    STEP_SLOTS,
+)
+from runtime_ep_cpu.native.arena import arrange
+from runtime_ep_cpu.native.layout import Buffer, Home
+from runtime_ep_cpu.native.planner import PlannedStep, Planner
+from runtime_ep_cpu.native.profile import record
+from runtime_ep_cpu.pool import Pool
+
+SMALL = 200_000.0
+"""Multiplications, or as much other work, below which one thread alone is faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A result: its shape and NumPy type."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class Frame:
+    """The memory of one run: the block, an arena and the threads' scratch."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.block = huge(plan.template.nbytes).view(np.int64)
+        self.block[:] = plan.template
+        self.address = self.block.ctypes.data
+        self.arena = huge(plan.arena)
+        self.scratch = huge(plan.scratch * plan.threads)
+        self.block[plan.own] += self.address
+        self.block[plan.in_arena] += self.arena.ctypes.data
+        self.block[FRAME["scratch"]] = self.scratch.ctypes.data
+        self.block[FRAME["scratch_stride"]] = plan.scratch
+
+
+def huge(size: int) -> np.ndarray[Any, Any]:
+    """Return bytes aligned to a cache line, or to a large page where they fill some."""
+    large = 1 << 21
+    alignment = large if size >= large else 64
+    raw = _mapped(size + alignment) if size >= large else np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % alignment
+    return raw[start : start + size]
+
+
+def _mapped(size: int) -> np.ndarray[Any, Any]:
+    import mmap
+
+    memory = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
+
+
+class Plan:
+    """Everything decided for some shapes. Thread-safe."""
+
+    def __init__(
+        self, planner: Planner, outputs: Sequence[Output], pool: Pool, threads: int
+    ) -> None:
+        self.outputs = tuple(outputs)
+        self._pool = pool
+        self.steps = sorted(planner.steps, key=lambda step: step.level)
+        work = sum(step.work for step in self.steps)
+        self.threads = threads if work > SMALL else 1
+        self.arena = arrange([b for b in planner.buffers if b.last >= 0])
+        self.scratch = -(-planner.scratch // 64) * 64
+        self._holders = _holders(self.steps)
+        self._lay_out(planner)
+        self._idle: list[Frame] = []
+        self._active: set[Frame] = set()
+        self._guard = threading.Lock()
+
+    def _lay_out(self, planner: Planner) -> None:
+        """Make the template and the places where addresses are to be added."""
+        levels: list[list[PlannedStep]] = []
+        for step in self.steps:
+            if len(levels) == step.level:
+                levels.append([])
+            levels[step.level].append(step)
+        self.levels = levels
+        level_table = FRAME_SLOTS
+        step_table = level_table + LEVEL_SLOTS * len(levels)
+        counters = step_table + STEP_SLOTS * len(self.steps)
+        tables = counters + len(levels)
+        position = tables + len(planner.tables)
+        words = [0] * position
+        words[FRAME["levels"]] = len(levels)
+        words[FRAME["level_table"]] = 8 * level_table
+        words[FRAME["step_table"]] = 8 * step_table
+        words[FRAME["counters"]] = 8 * counters
+        words[tables:position] = planner.tables
+        own = [FRAME["level_table"], FRAME["step_table"], FRAME["counters"]]
+        places: dict[Home, list[tuple[int, int]]] = {home: [] for home in Home}
+        index = 0
+        for number, steps in enumerate(levels):
+            chunks = 0
+            row = level_table + LEVEL_SLOTS * number
+            words[row] = index
+            words[row + 1] = len(steps)
+            for step in steps:
+                chunks += step.chunks
+                entry = step_table + STEP_SLOTS * index
+                words[entry : entry + 3] = [step.address, 8 * position, chunks]
+                own.append(entry + 1)
+                words += step.words
+                for slot, buffer in step.places:
+                    place = position + slot
+                    words[place] += _start(buffer, tables)
+                    places[buffer.home].append((place, buffer.index))
+                position += len(step.words)
+                index += 1
+            words[row + 2] = chunks
+        own += [p for home in (Home.TABLE, Home.FRAME) for p, _ in places[home]]
+        self.template = np.array(words, np.int64)
+        self.own = np.array(own, np.intp)
+        self.in_arena = np.array([p for p, _ in places[Home.ARENA]], np.intp)
+        self._given = _Given(self.template, places[Home.INPUT])
+        self._made = _Given(self.template, places[Home.OUTPUT])
+
+    def run(
+        self, inputs: Sequence[Any], buffers: Sequence[Any], context: Context
+    ) -> list[Any] | None:
+        """Run once; ``None`` where a kernel found its inputs wrong.
+
+        ``inputs`` are C-contiguous arrays; ``buffers`` as for an executable.
+        """
+        results = self._results(inputs, buffers)
+        frame = self._lease()
+        try:
+            block = frame.block
+            self._given.write(block, inputs)
+            self._made.write(block, results)
+            block[FRAME["failed"]] = 0
+            block[FRAME["cancelled"]] = 0
+            if context.stopped():
+                raise Cancelled("the run was stopped, as asked")
+            if context.trace is None:
+                self._pool.run(frame.address, self.threads)
+            else:
+                self._timed(frame, context)
+            if block[FRAME["cancelled"]]:
+                raise Cancelled("the run was stopped, as asked")
+            return None if block[FRAME["failed"]] else results
+        finally:
+            self._give_back(frame)
+
+    def _results(self, inputs: Sequence[Any], buffers: Sequence[Any]) -> list[Any]:
+        """Return where results go: the caller's buffers, if all of them will do."""
+        given = [buffer for buffer in buffers if buffer is not None]
+        made = zip(buffers, self.outputs, strict=True)
+        if given and not (
+            all(buffer is None or _fits(buffer, output) for buffer, output in made)
+            and _apart(given, inputs)
+        ):
+            buffers = (None,) * len(buffers)
+        return [
+            np.empty(output.shape, output.dtype) if buffer is None else buffer
+            for output, buffer in zip(self.outputs, buffers, strict=True)
+        ]
+
+    def _timed(self, frame: Frame, context: Context) -> None:
+        """Run with the cycle counter read after each level, and tell the trace."""
+        stamps = np.zeros(len(self.levels) + 1, np.int64)
+        frame.block[FRAME["stamps"]] = stamps.ctypes.data
+        began = time.perf_counter_ns()
+        self._pool.run(frame.address, self.threads)
+        ended = time.perf_counter_ns()
+        frame.block[FRAME["stamps"]] = 0
+        record(context.trace, self.levels, stamps, began, ended)
+
+    def _lease(self) -> Frame:
+        with self._guard:
+            frame = self._idle.pop() if self._idle else None
+            if frame is None:
+                frame = Frame(self)
+            self._active.add(frame)
+        return frame
+
+    def _give_back(self, frame: Frame) -> None:
+        with self._guard:
+            self._active.discard(frame)
+            self._idle.append(frame)
+
+    def cancel(self) -> None:
+        """Make runs in progress stop after the chunks that are under way."""
+        with self._guard:
+            for frame in self._active:
+                frame.block[FRAME["cancelled"]] = 1
+
+    def trim(self) -> None:
+        """Let go of the memory of idle frames."""
+        with self._guard:
+            self._idle.clear()
+
+    @property
+    def memory(self) -> int:
+        """Bytes of one frame, in all frames that exist."""
+        one = self.template.nbytes + self.arena + self.scratch * self.threads
+        return one * (len(self._idle) + len(self._active))
+
+
+class _Given:
+    """Where addresses of arrays that change from run to run are written."""
+
+    def __init__(
+        self, template: np.ndarray[Any, Any], places: Sequence[tuple[int, int]]
+    ) -> None:
+        self._places = np.array([place for place, _ in places], np.intp)
+        self._which = np.array([index for _, index in places], np.intp)
+        self._offsets = template[self._places]
+
+    def write(self, block: np.ndarray[Any, Any], arrays: Sequence[Any]) -> None:
+        """Write the arrays' addresses."""
+        if len(self._places):
+            addresses = np.array([array.ctypes.data for array in arrays], np.int64)
+            block[self._places] = addresses[self._which] + self._offsets
+
+
+def _start(buffer: Buffer, tables: int) -> int:
+    """Return what of a buffer's address is known before a frame is made."""
+    if buffer.home is Home.TABLE:
+        return 8 * tables
+    if buffer.home in (Home.ARENA, Home.FIXED):
+        return buffer.address
+    return 0
+
+
+def _fits(buffer: Any, output: Output) -> bool:
+    return bool(
+        isinstance(buffer, np.ndarray)
+        and buffer.shape == output.shape
+        and buffer.dtype == output.dtype
+        and buffer.flags.c_contiguous
+        and buffer.flags.writeable
+    )
+
+
+def _apart(buffers: Sequence[Any], inputs: Sequence[Any]) -> bool:
+    """Whether no buffer shares memory with another, or with an input."""
+    return not any(
+        np.may_share_memory(buffer, other)
+        for place, buffer in enumerate(buffers)
+        for other in (*inputs, *buffers[:place])
+    )
+
+
+def _holders(steps: Sequence[PlannedStep]) -> list[Any]:
+    """Return what owns the fixed memory that steps point to."""
+    found = {
+        id(b): b.holder
+        for step in steps
+        for _, b in step.places
+        if b.holder is not None
+    }
+    return list(found.values())

@@ -1,0 +1,270 @@
+"""Makes the plan of a stage for given shapes: layouts, steps, levels and one arena."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from runtime.graph import Value
+
+from runtime_ep_cpu.codegen import copies
+from runtime_ep_cpu.codegen.library import Library, Spec
+from runtime_ep_cpu.codegen.walk import FRAME
+from runtime_ep_cpu.native.layout import (
+    SIZES,
+    Buffer,
+    Home,
+    Layout,
+    Unplannable,
+    contiguous_strides,
+    of_array,
+)
+
+if TYPE_CHECKING:
+    from runtime_ep_cpu.native.group import Group
+    from runtime_ep_cpu.native.packing import Request
+
+
+Argument = int | Layout | None
+
+
+@dataclass(slots=True)
+class PlannedStep:
+    """A kernel's call: its arguments, of which some are addresses in buffers."""
+
+    address: int
+    words: list[int]
+    places: list[tuple[int, Buffer]]
+    chunks: int
+    level: int
+    work: float
+    group: Group | None
+    reads: Sequence[Layout]
+    writes: Sequence[Layout]
+
+
+class Step(Protocol):
+    """A group made ready: which kernels it may need, and how it is planned."""
+
+    specs: Sequence[Spec]
+
+    def plan(self, planner: Planner) -> None:
+        """Add what the group does for the shapes at hand."""
+
+
+class Knowledge(Protocol):
+    """What a stage knows beyond the shapes a plan is made for."""
+
+    @property
+    def panels(self) -> Panels:
+        """Where the panels of constant matrices lie."""
+
+    @property
+    def pitched(self) -> frozenset[Value]:
+        """Results that may have gaps between their rows."""
+
+    def contents(self, value: Value, planner: Planner) -> np.ndarray[Any, Any] | None:
+        """Return a value that follows from shapes, if it does."""
+
+    def bias(self, row: np.ndarray[Any, Any] | None, count: int) -> Layout:
+        """Return a row followed by zeros."""
+
+
+class Panels(Protocol):
+    """Where the panels of constant matrices lie."""
+
+    def layout(self, request: Request) -> Layout:
+        """Return where."""
+
+
+class Planner:
+    """What steps use while a plan is made.
+
+    ``layouts`` tells where values lie; a known value gets one when a step asks for it.
+    ``wanted`` are the values that are to be made in an output's memory.
+    """
+
+    def __init__(self, library: Library, knowledge: Knowledge | None = None) -> None:
+        self.library = library
+        self.target = library.target
+        self.layouts: dict[Value, Layout] = {}
+        self.steps: list[PlannedStep] = []
+        self.buffers: list[Buffer] = []
+        self.scratch = 0
+        self.tables: list[int] = []
+        self.wanted: dict[Value, Buffer] = {}
+        self.group: Group | None = None
+        self._knowledge = knowledge
+        self._table_home = Buffer(Home.TABLE)
+        self._frame_home = Buffer(Home.FRAME)
+        self._ready: dict[Buffer, int] = {}
+        self._tile_tables: dict[Spec, Layout] = {}
+
+    # values
+
+    def layout(self, value: Value) -> Layout:
+        """Return where a value lies."""
+        found = self.layouts.get(value)
+        if found is None:
+            found = self.layouts[value] = of_array(self.contents(value))
+        return found
+
+    def contents(self, value: Value) -> np.ndarray[Any, Any]:
+        """Return a value that is constant or known; raises `Unplannable` for others."""
+        array = value.constant()
+        if array is None and self._knowledge is not None:
+            array = self._knowledge.contents(value, self)
+        if array is None:
+            raise Unplannable(f"the contents of {value.name!r} are not known")
+        return array
+
+    def numbers(self, value: Value | None) -> list[int] | None:
+        """Return the contents of a small integer tensor, flat; ``None`` if absent."""
+        return None if value is None else self.contents(value).reshape(-1).tolist()
+
+    def panels(self, request: Request | None) -> Layout | None:
+        """Return the panels of a constant matrix, packed when the session was made."""
+        if request is None or self._knowledge is None:
+            return None
+        return self._knowledge.panels.layout(request)
+
+    def bias(self, row: np.ndarray[Any, Any] | None, count: int) -> Layout:
+        """Return ``count`` numbers a product begins with: a row and zeros, or zeros."""
+        if self._knowledge is None:
+            return of_array(np.zeros(count, np.float32))
+        return self._knowledge.bias(row, count)
+
+    def pitch(self, value: Value, shape: Sequence[int], size: int) -> int:
+        """Return how far apart the rows of a result shall be, in elements.
+
+        Rows whose distance is a multiple of a large power of two compete for the same
+        few cache lines; where its readers do not mind, a result has gaps between them.
+        """
+        columns = shape[-1]
+        if columns * size % 1024 or value in self.wanted or self._knowledge is None:
+            return columns
+        return columns + 16 if value in self._knowledge.pitched else columns
+
+    def give(self, value: Value, layout: Layout) -> None:
+        """Say where a value lies."""
+        self.layouts[value] = layout
+
+    def allocate(
+        self,
+        value: Value | None,
+        shape: Sequence[int],
+        element: str,
+        strides: Sequence[int] | None = None,
+    ) -> Layout:
+        """Return memory for a result, in the arena or where an output is wanted.
+
+        A shape or strides that an output must not have go to the arena.
+        """
+        count = prod(shape)
+        if count <= 0:
+            raise Unplannable(f"a value has the shape {tuple(shape)}, with no elements")
+        steps = contiguous_strides(shape) if strides is None else tuple(strides)
+        buffer = self.wanted.pop(value, None) if value is not None else None
+        if buffer is not None and strides is None:
+            buffer.size = count * SIZES[element]
+        else:
+            if buffer is not None and value is not None:
+                self.wanted[value] = buffer
+            extent = 1 + sum((d - 1) * s for d, s in zip(shape, steps, strict=True))
+            buffer = Buffer(Home.ARENA, extent * SIZES[element])
+            self.buffers.append(buffer)
+        layout = Layout(buffer, element, tuple(shape), steps)
+        if value is not None:
+            self.layouts[value] = layout
+        return layout
+
+    def contiguous(self, layout: Layout) -> Layout:
+        """Return a layout in C order: the same one, or that of a copy."""
+        if layout.is_contiguous:
+            return layout
+        made = self.allocate(None, layout.shape, layout.element)
+        self.copy(layout, made)
+        return made
+
+    def copy(self, source: Layout, target: Layout) -> None:
+        """Copy elements from one layout to another of the same shape."""
+        size = SIZES[source.element]
+        try:
+            made = copies.plan(
+                self.target, size, source.shape, target.strides, source.strides
+            )
+        except ValueError as error:
+            raise Unplannable(str(error)) from error
+        self.step(
+            made.spec, [target, source, *made.numbers], made.chunks, [source], [target],
+            work=2.0 * source.size * size / 8,
+        )  # fmt: skip
+
+    def table(self, numbers: Iterable[int]) -> Layout:
+        """Return constant numbers a step may point to."""
+        start = len(self.tables)
+        self.tables += numbers
+        count = len(self.tables) - start
+        return Layout(self._table_home, "i64", (count,), (1,), start)
+
+    def tile_table(self, tiles: Sequence[Spec]) -> Layout:
+        """Return the addresses of tiles, for products to choose from."""
+        found = self._tile_tables.get(tiles[-1])
+        if found is None:
+            found = self.table(self.library.address(tile) for tile in tiles)
+            self._tile_tables[tiles[-1]] = found
+        return found
+
+    def failed(self) -> Layout:
+        """Return the word that a kernel sets when its input is wrong."""
+        return Layout(self._frame_home, "i64", (1,), (1,), FRAME["failed"])
+
+    # steps
+
+    def step(
+        self,
+        spec: Spec,
+        arguments: Sequence[Argument],
+        chunks: int,
+        reads: Sequence[Layout],
+        writes: Sequence[Layout],
+        scratch: int = 0,
+        work: float = 0.0,
+    ) -> None:
+        """Add a kernel's call; layouts among the arguments become addresses."""
+        words: list[int] = []
+        places: list[tuple[int, Buffer]] = []
+        for slot, argument in enumerate(arguments):
+            if isinstance(argument, Layout):
+                words.append(argument.bytes)
+                places.append((slot, argument.buffer))
+            else:
+                words.append(argument or 0)
+        level = 0
+        ready = self._ready
+        for layout in reads:
+            level = max(level, ready.get(layout.buffer, 0))
+        for layout in reads:
+            layout.buffer.last = max(layout.buffer.last, level)
+        for layout in writes:
+            buffer = layout.buffer
+            buffer.first = min(buffer.first, level)
+            buffer.last = max(buffer.last, level)
+            ready[buffer] = max(ready.get(buffer, 0), level + 1)
+        self.scratch = max(self.scratch, scratch)
+        self.steps.append(
+            PlannedStep(
+                self.library.address(spec),
+                words,
+                places,
+                chunks,
+                level,
+                work,
+                self.group,
+                reads,
+                writes,
+            )
+        )

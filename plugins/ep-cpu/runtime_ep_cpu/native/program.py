@@ -1,0 +1,267 @@
+"""A partition as native code: stages of native and of NumPy's kernels, in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runtime.abilities import Context
+from runtime.cache import CompileCache
+from runtime.graph import Node, Value
+from runtime.kernels import KernelTable, TableExecutable, filled
+from runtime.plugin import Partition
+from runtime.settings import Settings
+
+from runtime_ep_cpu import pool
+from runtime_ep_cpu.codegen.library import library
+from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.native.classify import Classes, Role
+from runtime_ep_cpu.native.packing import Panels
+from runtime_ep_cpu.native.stage import Engine, Extent, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A stage in a program: what runs it, which values go in and out."""
+
+    run: Any
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+
+class Program:
+    """Runs a partition by native code where there is some, else by NumPy's kernels.
+
+    Where native code cannot take a run, NumPy's kernels take all of it, and it is they
+    that say what is wrong with an input.
+    """
+
+    concurrent = True
+
+    def __init__(
+        self,
+        partition: Partition,
+        settings: Settings,
+        table: KernelTable,
+        target: Target,
+        threads: int,
+    ) -> None:
+        self._partition = partition
+        self._settings = settings
+        self._table = table
+        self._engine = Engine(
+            library(target),
+            CompileCache.of(settings),
+            pool.shared(threads, target),
+            threads,
+            Panels(),
+        )
+        self._plain: TableExecutable | None = None
+        self._lock = threading.Lock()
+        self.stages: list[Stage] = []
+        self._parts = self._divide()
+        self._prepare()
+        self.facts = self._facts(target, threads)
+        packed = {r.value.name for stage in self.stages for r in stage.requests}
+        self.weights = {
+            value.name: "repacked" if value.name in packed else "kept"
+            for value in partition.constants
+        }
+
+    def _divide(self) -> list[_Part]:
+        """Cut the partition into stages and make each ready."""
+        parts = []
+        for native, extent in stages(self._partition):
+            if native:
+                stage = Stage(extent, self._engine, self._table, self._settings)
+                self.stages.append(stage)
+                run: Any = stage.run
+            else:
+                run = self._host(extent)
+            parts.append(_Part(run, extent.inputs, extent.outputs))
+        return parts
+
+    def _host(self, extent: Extent) -> Any:
+        partition = self._partition
+        own = replace(
+            partition,
+            nodes=extent.nodes,
+            inputs=extent.inputs,
+            outputs=extent.outputs,
+            constants=tuple(_constants(extent.nodes)),
+        )
+        return TableExecutable(self._table, own, self._settings).run
+
+    def _prepare(self) -> None:
+        """Load every kernel that a plan may need, and pack constant matrices."""
+        engine = self._engine
+        specs = [s for stage in self.stages for step in stage.steps for s in step.specs]
+        engine.library.load(specs, engine.store)
+        requests = [r for stage in self.stages for r in stage.requests]
+        engine.panels.pack(requests, engine.library, engine.pool, engine.threads)
+
+    def _facts(self, target: Target, threads: int) -> dict[str, str]:
+        native = sum(len(s.extent.nodes) + len(s.extent.known) for s in self.stages)
+        return {
+            "target": target.name,
+            "threads": str(threads),
+            "native": f"{native} of {len(self._partition.nodes)} nodes",
+            "groups": str(sum(len(stage.groups) for stage in self.stages)),
+        }
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+    ) -> list[Any]:
+        """Run once; native stretches release the interpreter's lock."""
+        values = dict(zip(self._partition.inputs, inputs, strict=True))
+        wanted = dict(zip(self._partition.outputs, outputs, strict=True))
+        for part in self._parts:
+            given = [values[value] for value in part.inputs]
+            buffers = [wanted.get(value) for value in part.outputs]
+            made = part.run(given, buffers, context)
+            if made is None:
+                return self._numpy().run(inputs, outputs, context)
+            values.update(zip(part.outputs, made, strict=True))
+        results = [
+            values[v] if v in values else v.constant() for v in self._partition.outputs
+        ]
+        return filled(results, outputs)
+
+    def _numpy(self) -> TableExecutable:
+        with self._lock:
+            if self._plain is None:
+                self._plain = TableExecutable(
+                    self._table, self._partition, self._settings
+                )
+            return self._plain
+
+    def cancel(self) -> None:
+        """Make runs in progress stop soon."""
+        for stage in self.stages:
+            stage.cancel()
+
+    def trim(self) -> None:
+        """Let go of working memory."""
+        for stage in self.stages:
+            stage.trim()
+
+    def memory(self) -> dict[str, int]:
+        """Return bytes of packed weights and of working memory."""
+        return {
+            "packed": self._engine.panels.bytes,
+            "arena": sum(stage.memory for stage in self.stages),
+        }
+
+
+def stages(partition: Partition) -> list[tuple[bool, Extent]]:
+    """Divide a partition's nodes into stages, native or the host's, in order."""
+    return _Division(partition).result()
+
+
+class _Division:
+    def __init__(self, partition: Partition) -> None:
+        self._partition = partition
+        self._classes = Classes(partition.nodes)
+        self._inside = set(partition.nodes)
+        self._depth: dict[Node, int] = {}
+        self._behind: dict[Node, tuple[set[Node], set[Node]]] = {}
+
+    def _role(self, node: Node) -> Role:
+        return self._classes.roles[node]
+
+    def result(self) -> list[tuple[bool, Extent]]:
+        """Number every node's stage, then collect."""
+        for node in self._partition.nodes:
+            if self._role(node) is not Role.KNOWN:
+                self._depth[node] = self._place(node)
+        found: list[tuple[bool, Extent]] = []
+        for depth in range(1 + max(self._depth.values(), default=-1)):
+            for native in (True, False):
+                nodes = [
+                    node
+                    for node, place in self._depth.items()
+                    if place == depth and (self._role(node) is Role.NATIVE) is native
+                ]
+                if nodes:
+                    found.append((native, self._extent(nodes, native)))
+        if known := self._known_behind(self._partition.outputs):
+            found.append((False, self._extent(known, False)))
+        wanted = set(self._partition.outputs)
+        wanted.update(value for _, extent in found for value in extent.inputs)
+        return [(native, _with_outputs(extent, wanted)) for native, extent in found]
+
+    def _place(self, node: Node) -> int:
+        soft, hard = self._dependencies(node.reads)
+        role = self._role(node)
+        place = 0
+        for other in soft:
+            place = max(place, self._depth[other] + (self._role(other) is not role))
+        for other in hard:
+            place = max(place, self._depth[other] + 1)
+        return place
+
+    def _dependencies(self, values: Sequence[Value]) -> tuple[set[Node], set[Node]]:
+        """Return what must have run before values can be read.
+
+        The second set has those nodes that must have run in an earlier stage, as it is
+        their results' contents that decide shapes.
+        """
+        soft: set[Node] = set()
+        hard: set[Node] = set()
+        for value in values:
+            producer = value.producer
+            if producer is None or producer not in self._inside:
+                continue
+            if self._role(producer) is not Role.KNOWN:
+                soft.add(producer)
+                if value in self._classes.contents:
+                    hard.add(producer)
+                continue
+            if producer not in self._behind:
+                self._behind[producer] = self._dependencies(producer.reads)
+            before, strictly = self._behind[producer]
+            soft |= before
+            hard |= strictly
+        return soft, hard
+
+    def _extent(self, nodes: list[Node], native: bool) -> Extent:
+        """Return what a stage holds and reads; its outputs are found later."""
+        known = self._known_behind([value for node in nodes for value in node.reads])
+        if not native:
+            order = {node: i for i, node in enumerate(self._partition.nodes)}
+            nodes, known = sorted({*nodes, *known}, key=order.__getitem__), []
+        own = {*nodes, *known}
+        inputs = dict.fromkeys(
+            value
+            for node in (*known, *nodes)
+            for value in node.reads
+            if not value.is_constant and value.producer not in own
+        )
+        contents = frozenset(inputs) & frozenset(self._classes.contents)
+        return Extent(tuple(nodes), tuple(known), tuple(inputs), (), contents)
+
+    def _known_behind(self, values: Sequence[Value]) -> list[Node]:
+        """Return the known nodes that values depend on, in order."""
+        found: set[Node] = set()
+        left = list(values)
+        while left:
+            producer = left.pop().producer
+            if producer is None or producer in found or producer not in self._inside:
+                continue
+            if self._role(producer) is Role.KNOWN:
+                found.add(producer)
+                left += producer.reads
+        return [node for node in self._partition.nodes if node in found]
+
+
+def _with_outputs(extent: Extent, wanted: set[Value]) -> Extent:
+    made = [value for node in extent.nodes for value in node.outputs]
+    return replace(extent, outputs=tuple(value for value in made if value in wanted))
+
+
+def _constants(nodes: Sequence[Node]) -> dict[Value, None]:
+    return dict.fromkeys(
+        value for node in nodes for value in node.reads if value.is_constant
+    )

@@ -1,0 +1,317 @@
+"""A stretch of native nodes: groups with their steps, and a plan for each set of shapes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from runtime.abilities import Context
+from runtime.graph import Node, Value
+from runtime.kernels import KernelTable
+from runtime.settings import Settings
+from runtime.valuetypes import numpy_dtype
+
+from runtime_ep_cpu.codegen.library import Library, Store
+from runtime_ep_cpu.native.fuse import groups
+from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.layout import (
+    NAMES,
+    Buffer,
+    Home,
+    Layout,
+    Unplannable,
+    contiguous_strides,
+    in_order,
+    of_array,
+)
+from runtime_ep_cpu.native.packing import Panels, Request
+from runtime_ep_cpu.native.plan import Output, Plan
+from runtime_ep_cpu.native.planner import Planner, Step
+from runtime_ep_cpu.native.steps import step_of
+from runtime_ep_cpu.pool import Pool
+
+REMEMBERED = 64
+"""Plans kept per stage, the latest used."""
+
+_SAME_MEMORY = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"))
+_READ_ROWS = frozenset(
+    ("product", "norm", "softmax", "elementwise", "attention", "view")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What stages share: the kernels, where their code is kept, the threads."""
+
+    library: Library
+    store: Store | None
+    pool: Pool
+    threads: int
+    panels: Panels
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The nodes of a stage and what goes in and out.
+
+    ``known`` are nodes evaluated when a plan is made, in order; ``contents`` those
+    inputs whose contents plans depend on.
+    """
+
+    nodes: tuple[Node, ...]
+    known: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    contents: frozenset[Value]
+
+
+class Stage:
+    """Native code for some nodes. Thread-safe."""
+
+    def __init__(
+        self, extent: Extent, engine: Engine, table: KernelTable, settings: Settings
+    ) -> None:
+        self.extent = extent
+        self._engine = engine
+        outputs = set(extent.outputs)
+        self.groups = groups(extent.nodes, outputs.__contains__)
+        self._steps = [step_of(group, engine.library.target) for group in self.groups]
+        self._known = {
+            value: (node, table.bind(node, settings) if _is_bound(node) else None)
+            for node in extent.known
+            for value in node.outputs
+        }
+        self.pitched = frozenset(self._pitched())
+        self.panels = engine.panels
+        self._roots = [self._root(value, outputs) for value in extent.outputs]
+        self._rows: dict[int, Layout] = {}
+        self._plans: OrderedDict[Any, Plan | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The groups' steps, in order."""
+        return self._steps
+
+    @property
+    def requests(self) -> list[Request]:
+        """Constant matrices that are to be packed."""
+        found = (getattr(step, "packed", None) for step in self._steps)
+        return [request for request in found if request is not None]
+
+    def run(
+        self, inputs: Sequence[Any], buffers: Sequence[Any], context: Context
+    ) -> list[Any] | None:
+        """Run once; ``None`` where NumPy's kernels shall, to answer or to say why not."""
+        given = [in_order(array) for array in inputs]
+        plan = self._plan(given)
+        return None if plan is None else plan.run(given, buffers, context)
+
+    def _key(self, inputs: Sequence[np.ndarray[Any, Any]]) -> Any:
+        shapes = tuple([array.shape for array in inputs])
+        if not self.extent.contents:
+            return shapes
+        contents = [
+            array.tobytes() if value in self.extent.contents else b""
+            for value, array in zip(self.extent.inputs, inputs, strict=True)
+        ]
+        return shapes, tuple(contents)
+
+    def _plan(self, inputs: Sequence[np.ndarray[Any, Any]]) -> Plan | None:
+        key = self._key(inputs)
+        with self._lock:
+            if key in self._plans:
+                self._plans.move_to_end(key)
+                return self._plans[key]
+        try:
+            plan: Plan | None = self.plan(inputs)
+        except Unplannable as error:
+            self.refused = str(error)
+            plan = None
+        with self._lock:
+            self._plans[key] = plan
+            while len(self._plans) > REMEMBERED:
+                self._plans.popitem(last=False)
+        return plan
+
+    refused = ""
+    """Why the last plan could not be made."""
+
+    def plan(self, inputs: Sequence[np.ndarray[Any, Any]]) -> Plan:
+        """Make the plan for inputs of these shapes; raises `Unplannable`."""
+        planner = Planner(self._engine.library, _Knowledge(self, inputs))
+        for index, (value, array) in enumerate(
+            zip(self.extent.inputs, inputs, strict=True)
+        ):
+            element = NAMES.get(array.dtype.name)
+            if element is None or not array.size:
+                if value in self.extent.contents:
+                    continue
+                raise Unplannable(f"{value.name!r} is {array.dtype} {array.shape}")
+            buffer = Buffer(Home.INPUT, array.nbytes, index=index)
+            strides = contiguous_strides(array.shape)
+            planner.give(value, Layout(buffer, element, array.shape, strides))
+        targets = [Buffer(Home.OUTPUT, index=i) for i in range(len(self._roots))]
+        for root, buffer in zip(self._roots, targets, strict=True):
+            planner.wanted.setdefault(root, buffer)
+        for group, step in zip(self.groups, self._steps, strict=True):
+            planner.group = group
+            step.plan(planner)
+        outputs = [
+            self._deliver(planner, value, buffer)
+            for value, buffer in zip(self.extent.outputs, targets, strict=True)
+        ]
+        engine = self._engine
+        return Plan(planner, outputs, engine.pool, engine.threads)
+
+    def _deliver(self, planner: Planner, value: Value, buffer: Buffer) -> Output:
+        """See that an output lies in its own memory, in C order."""
+        layout = planner.layout(value)
+        whole = contiguous_strides(layout.shape)
+        target = Layout(buffer, layout.element, layout.shape, whole)
+        if layout.buffer is not buffer or not layout.is_contiguous or layout.offset:
+            planner.group = None
+            planner.copy(layout, target)
+        return Output(layout.shape, numpy_dtype(value.dtype or 1))
+
+    def _root(self, value: Value, outputs: set[Value]) -> Value:
+        """Return the value whose memory an output can be, through mere reshapes."""
+        inside = set(self.extent.nodes)
+        while (
+            value.producer in inside
+            and value.producer.op_type in _SAME_MEMORY
+            and value.producer.inputs[0] not in outputs
+            and value.producer.inputs[0] is not None
+            and value.producer.inputs[0].producer in inside
+        ):
+            value = value.producer.inputs[0]
+        return value
+
+    def _pitched(self) -> list[Value]:
+        """Return results that may have gaps between rows: no reader needs them whole."""
+        readers: dict[Value, list[Group]] = {}
+        for group in self.groups:
+            for node in group.nodes:
+                for value in node.inputs:
+                    if value is not None:
+                        readers.setdefault(value, []).append(group)
+        outputs = set(self.extent.outputs)
+        return [
+            value
+            for group in self.groups
+            if group.kind in ("product", "norm", "elementwise")
+            for value in group.results
+            if value not in outputs
+            and all(reader.kind in _READ_ROWS for reader in readers.get(value, ()))
+        ]
+
+    def contents(
+        self,
+        value: Value,
+        planner: Planner,
+        found: dict[Value, np.ndarray[Any, Any]],
+    ) -> np.ndarray[Any, Any] | None:
+        """Evaluate what is known of a value, once per plan."""
+        if value in found:
+            return found[value]
+        constant = value.constant()
+        if constant is not None or value not in self._known:
+            return constant
+        node, function = self._known[value]
+        if function is None:
+            (source,) = node.reads
+            shape = planner.layout(source).shape
+            results: Any = _shape_of(node, shape)
+        else:
+            arguments = [
+                None if v is None else self._needed(v, planner, found)
+                for v in node.inputs
+            ]
+            results = _evaluated(node, function, arguments)
+        results = results if isinstance(results, tuple) else (results,)
+        for output, result in zip(node.outputs, results, strict=False):
+            found[output] = np.asarray(result)
+        return found.get(value)
+
+    def _needed(
+        self,
+        value: Value,
+        planner: Planner,
+        found: dict[Value, np.ndarray[Any, Any]],
+    ) -> np.ndarray[Any, Any]:
+        array = self.contents(value, planner, found)
+        if array is None:
+            raise Unplannable(f"the contents of {value.name!r} are not known")
+        return array
+
+    def row(self, row: np.ndarray[Any, Any] | None, count: int) -> Layout:
+        """Return a row followed by zeros, kept for all plans."""
+        key = count if row is None else id(row)
+        if key not in self._rows:
+            made = np.zeros(count, np.float32)
+            if row is not None:
+                made[: len(row)] = row
+            self._rows[key] = of_array(made)
+        return self._rows[key]
+
+    def _each(self, use: Callable[[Plan], None]) -> None:
+        with self._lock:
+            plans = [plan for plan in self._plans.values() if plan is not None]
+        for plan in plans:
+            use(plan)
+
+    def cancel(self) -> None:
+        """Make runs in progress stop soon."""
+        self._each(Plan.cancel)
+
+    def trim(self) -> None:
+        """Let go of the working memory of idle frames."""
+        self._each(Plan.trim)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of working memory."""
+        with self._lock:
+            return sum(plan.memory for plan in self._plans.values() if plan)
+
+
+class _Knowledge:
+    """What a stage knows while it plans for given inputs."""
+
+    def __init__(self, stage: Stage, inputs: Sequence[np.ndarray[Any, Any]]) -> None:
+        self._stage = stage
+        extent = stage.extent
+        pairs = zip(extent.inputs, inputs, strict=True)
+        self._found = {v: array for v, array in pairs if v in extent.contents}
+        self.panels = stage.panels
+        self.pitched = stage.pitched
+
+    def contents(self, value: Value, planner: Planner) -> np.ndarray[Any, Any] | None:
+        """Return a value that follows from shapes, if it does."""
+        return self._stage.contents(value, planner, self._found)
+
+    def bias(self, row: np.ndarray[Any, Any] | None, count: int) -> Layout:
+        """Return a row followed by zeros."""
+        return self._stage.row(row, count)
+
+
+def _is_bound(node: Node) -> bool:
+    return node.op_type not in ("Shape", "Size") or bool(node.domain)
+
+
+def _shape_of(node: Node, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    if node.op_type == "Size":
+        return np.array(np.prod(shape, dtype=np.int64))
+    start, end = node.attribute("start", 0), node.attribute("end")
+    return np.array(shape[start:end], np.int64)
+
+
+def _evaluated(node: Node, function: Callable[..., Any], arguments: list[Any]) -> Any:
+    try:
+        return function(*arguments)
+    except Exception as error:
+        raise Unplannable(f"{node.label}: {error}") from error

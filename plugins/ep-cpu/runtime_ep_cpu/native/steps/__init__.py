@@ -1,0 +1,32 @@
+"""Steps: one module per kind of group, each planning it for given shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.planner import Step
+from runtime_ep_cpu.native.steps.concat import ConcatStep
+from runtime_ep_cpu.native.steps.elementwise import ElementwiseStep
+from runtime_ep_cpu.native.steps.gather import GatherStep
+from runtime_ep_cpu.native.steps.product import ProductStep
+from runtime_ep_cpu.native.steps.rows import NormStep, SoftmaxStep
+from runtime_ep_cpu.native.steps.view import ViewStep
+
+
+def step_of(group: Group, target: Target) -> Step:
+    """Return the step that plans a group."""
+    if group.kind == "product":
+        return ProductStep(group, target)
+    return _STEPS[group.kind](group)
+
+
+_STEPS: dict[str, Callable[[Group], Step]] = {
+    "view": ViewStep,
+    "elementwise": ElementwiseStep,
+    "norm": NormStep,
+    "softmax": SoftmaxStep,
+    "concat": ConcatStep,
+    "gather": GatherStep,
+}

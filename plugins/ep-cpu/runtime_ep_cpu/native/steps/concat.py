@@ -1,0 +1,51 @@
+"""Concat: each input is copied to its place in the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtime_ep_cpu.codegen import copies
+from runtime_ep_cpu.codegen.library import Spec
+from runtime_ep_cpu.native.express import element_of
+from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable
+from runtime_ep_cpu.native.planner import Planner
+from runtime_ep_cpu.native.steps.view import axis_of
+
+
+class ConcatStep:
+    """Concat along any axis; inputs without elements count for nothing."""
+
+    def __init__(self, group: Group) -> None:
+        if group.anchor is None:
+            raise ValueError("a concatenation has an anchor")
+        self._node = group.anchor
+        self._result = self._node.outputs[0]
+        self._element = element_of(self._result) or "float"
+        self.specs: Sequence[Spec] = copies.specs(SIZES[self._element])
+
+    def plan(self, planner: Planner) -> None:
+        """Plan one copy for each input."""
+        parts = [
+            planner.layout(value) for value in self._node.inputs if value is not None
+        ]
+        rank = len(parts[0].shape)
+        axis = axis_of(self._node.attribute("axis", 0), rank)
+        shape = list(parts[0].shape)
+        for part in parts[1:]:
+            if len(part.shape) != rank or any(
+                part.shape[i] != shape[i] for i in range(rank) if i != axis
+            ):
+                raise Unplannable(f"{part.shape} does not continue {tuple(shape)}")
+            shape[axis] += part.shape[axis]
+        made = planner.allocate(self._result, shape, self._element)
+        start = 0
+        for part in parts:
+            planner.copy(part, _piece(made, axis, start, part.shape))
+            start += part.shape[axis]
+
+
+def _piece(whole: Layout, axis: int, start: int, shape: Sequence[int]) -> Layout:
+    """Return the part of a layout that begins somewhere along an axis."""
+    offset = whole.offset + start * whole.strides[axis]
+    return whole.with_dims(shape, whole.strides, offset)

@@ -1,0 +1,106 @@
+"""Element-wise groups without an anchor: one expression over a broadcast space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from runtime.graph import Value
+
+from runtime_ep_cpu.codegen import elementwise
+from runtime_ep_cpu.codegen.expression import Expression
+from runtime_ep_cpu.codegen.library import Spec
+from runtime_ep_cpu.native.express import element_of, express
+from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable, contiguous_strides
+from runtime_ep_cpu.native.planner import Planner
+
+
+class ElementwiseStep:
+    """What some element-wise nodes compute, in one pass."""
+
+    def __init__(self, group: Group) -> None:
+        self._results = group.results
+        self._expression, self._operands = express(group.after, group.results)
+        self._spec = elementwise.spec(self._expression)
+        self._each = elementwise.chunk_elements(self._expression)
+        self._cost = elementwise.cost(self._expression) / 16
+        self.specs: Sequence[Spec] = (self._spec,)
+
+    def plan(self, planner: Planner) -> None:
+        """Plan the expression over the operands' common shape."""
+        operands = [planner.layout(value) for value in self._operands]
+        try:
+            shape = np.broadcast_shapes(*(operand.shape for operand in operands))
+        except ValueError as error:
+            raise Unplannable(str(error)) from error
+        results = [result_layout(planner, value, shape) for value in self._results]
+        spread = [operand.broadcast(shape) for operand in operands]
+        _add(planner, self._spec, self._each, shape, results, spread, self._cost)
+
+
+def result_layout(planner: Planner, value: Value, shape: Sequence[int]) -> Layout:
+    """Allocate a result, with gaps between its rows where they help its readers."""
+    element = element_of(value) or ""
+    if not shape:
+        return planner.allocate(value, shape, element)
+    pitch = planner.pitch(value, shape, SIZES[element])
+    strides = None
+    if pitch != shape[-1]:
+        whole = contiguous_strides(shape)
+        strides = (*(stride // shape[-1] * pitch for stride in whole[:-1]), 1)
+    return planner.allocate(value, shape, element, strides)
+
+
+def _add(
+    planner: Planner,
+    spec: Spec,
+    each: int,
+    shape: Sequence[int],
+    results: Sequence[Layout],
+    operands: Sequence[Layout],
+    cost: float,
+) -> None:
+    try:
+        made = elementwise.plan(
+            each,
+            shape,
+            [result.strides for result in results],
+            [operand.strides for operand in operands],
+        )
+    except ValueError as error:
+        raise Unplannable(str(error)) from error
+    planner.step(
+        spec,
+        [*results, *operands, *made.numbers],
+        made.chunks,
+        operands,
+        results,
+        made.scratch,
+        cost * results[0].size * 16,
+    )
+
+
+def _widening(element: str) -> Expression:
+    return Expression((element,), (), ((0, "float"),))
+
+
+def widening_specs(element: str) -> tuple[Spec, ...]:
+    """Return the kernels `widened` may need."""
+    return () if element == "float" else (elementwise.spec(_widening(element)),)
+
+
+def widened(planner: Planner, layout: Layout) -> Layout:
+    """Return half precision as contiguous float32."""
+    expression = _widening(layout.element)
+    made = planner.allocate(None, layout.shape, "float")
+    _add(
+        planner,
+        elementwise.spec(expression),
+        elementwise.chunk_elements(expression),
+        layout.shape,
+        [made],
+        [layout],
+        1.0,
+    )
+    return made
