@@ -3,8 +3,9 @@
 usage: python -m benchmarks.openvino [--models NAME ...] [--precision FP32|BF16]
            [--peer PYTHON] [--rounds N] [--threads N]
 ``--peer`` is the Python of an environment with onnxruntime-openvino; it cannot share one
-with onnxruntime, and has no bfloat16 on the CPU. The three take turns in slices of equal length; the ratios are those of
-the medians. Writes benchmarks/results/openvino.json and prints a table.
+with onnxruntime, and is compared in float32 only. All take turns in slices of equal
+length; the ratios are those of the medians. Writes benchmarks/results/openvino.json and
+prints a table.
 """
 
 from __future__ import annotations
