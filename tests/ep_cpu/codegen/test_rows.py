@@ -135,7 +135,7 @@ def test_softmax_sums_to_one(target, family, length):
     compute(spec, [result], [x], (), named(target))
     wanted = getattr(activation, family)(x.astype(np.float64), -1)
     rounded_sum = 4e-7 if family == "log_softmax" else 0
-    by_rounded_distance = 2.0**-24 * np.ptp(x) + 1e-6
+    by_rounded_distance = 2 * 2.0**-24 * np.ptp(x) + 1e-6
     np.testing.assert_allclose(
         result, wanted, rtol=by_rounded_distance, atol=rounded_sum
     )

@@ -311,25 +311,26 @@ def strided(module: Module, target: Target, name: str, *, size: int) -> None:
     element = f"i{8 * size}"
 
     def body(f: Function, front: list[Val], row: nest.Row) -> None:
-        bases = [
-            pointer.at(offset, element)
-            for pointer, offset in zip(front, row.offsets, strict=True)
+        places = [
+            pointer.at(offset + row.start * stride, element)
+            for pointer, offset, stride in zip(
+                front, row.offsets, row.strides, strict=True
+            )
         ]
-
-        def move(indices: list[Val]) -> None:
-            places = [
-                [base.at(i * stride, element) for i in indices]
-                for base, stride in zip(bases, row.strides, strict=True)
-            ]
-            values = [f.load(place, element, 1) for place in places[1]]
-            for value, place in zip(values, places[0], strict=True):
-                f.store(value, place, 1)
-
-        fours = _whole(row, 4)
-        with f.loop(row.start, fours, 4) as loop:
-            move([loop.index + i for i in range(4)])
-        with f.loop(fours, row.stop) as loop:
-            move([loop.index])
+        for width in (4, 1):
+            jumps = [[stride * i for i in range(width + 1)] for stride in row.strides]
+            start = row.start if width > 1 else _whole(row, 4)
+            stop = row.stop if width == 1 else _whole(row, 4)
+            with f.loop(start, stop, width, places) as loop:
+                to, source = (
+                    [place.at(jump, element) for jump in steps]
+                    for place, steps in zip(loop.carried, jumps, strict=True)
+                )
+                values = [f.load(place, element, 1) for place in source[:-1]]
+                for value, place in zip(values, to[:-1], strict=True):
+                    f.store(value, place, 1)
+                loop.next(to[-1], source[-1])
+            places = loop.results
 
     _kernel(module, name, body, 2, 2)
 

@@ -117,8 +117,9 @@ def collapse(
 def divide(rows: int, inner: int, elements: int, unit: int = 64) -> Division:
     """Cut rows into chunks of about so many elements.
 
-    Long rows are cut into blocks of columns, multiples of ``unit``; short ones are
-    taken together. Depends on sizes only.
+    Long rows are cut into blocks of columns, multiples of ``unit`` (0 forbids it); short
+    ones are taken together. Few chunks are a power of two, which threads share evenly.
+    Depends on sizes only.
     """
     if not rows or not inner:
         return Division(max(inner, 1), 1, 1, 0)
@@ -128,6 +129,8 @@ def divide(rows: int, inner: int, elements: int, unit: int = 64) -> Division:
         blocks = -(-inner // block)
         return Division(block, blocks, 1, rows * blocks)
     count = max(1, (rows * inner + elements // 2) // elements)
+    if count < 16:
+        count = 1 << (count - 1).bit_length()
     each = -(-rows // min(count, rows))
     return Division(inner, 1, each, -(-rows // each))
 

@@ -66,41 +66,36 @@ def _normalised(
 ) -> None:
     kernel = _kernel(module, target, name, prologue, epilogue, stores, statistics)
     f = kernel.f
-    epsilon = kernel.splat(kernel.extra("epsilon", "float"))
+    epsilon = kernel.scalar(kernel.extra("epsilon", "float"))
     with kernel.rows() as row:
-        stored = 0 if stores else None
-        count = kernel.splat(row.stop - row.start)
+        count = kernel.scalar(row.stop - row.start)
 
-        def square(index: Val, mask: Val | None) -> Val:
-            x = kernel.first(index, mask, stored)
-            return x * x
+        def element(index: Val, mask: Val | None) -> Val:
+            return kernel.first(index, mask, 0 if stores else None)
 
         def deviation(index: Val, mask: Val | None) -> Val:
-            x = kernel.again(index, mask) - mean
-            return x * x
+            return kernel.again(index, mask) - mean
 
         if centred:
-            mean = kernel.sum(lambda i, mask: kernel.first(i, mask, stored)) / count
-            variance = kernel.sum(deviation) / count
+            average = kernel.sum(element) / count
+            mean = kernel.splat(average)
+            variance = kernel.sum_of_squares(deviation) / count
         else:
-            mean = kernel.number(0)
-            variance = kernel.sum(square) / count
-        inverse = 1.0 / f.intrinsic("llvm.sqrt", variance + epsilon)
-        first = int(stores)
+            variance = kernel.sum_of_squares(element) / count
+        scale = 1.0 / f.intrinsic("llvm.sqrt", variance + epsilon)
+        inverse = kernel.splat(scale)
 
         def finish(index: Val, mask: Val | None) -> None:
-            x = kernel.again(index, mask)
-            y = (x - mean if centred else x) * inverse
+            x = deviation(index, mask) if centred else kernel.again(index, mask)
             others = [s.read(target, index, mask) for s in kernel.others()]
-            for number, value in enumerate(
-                evaluate(epilogue, [y, *others], kernel.math)
-            ):
-                kernel.write(first + number, index, value, mask)
+            values = evaluate(epilogue, [x * inverse, *others], kernel.math)
+            for number, value in enumerate(values):
+                kernel.write(int(stores) + number, index, value, mask)
 
         kernel.sweep(finish)
         if statistics:
-            kernel.write_one(len(kernel.results) - 2, mean)
-            kernel.write_one(len(kernel.results) - 1, inverse)
+            kernel.write_one(len(kernel.results) - 2, average)
+            kernel.write_one(len(kernel.results) - 1, scale)
 
 
 def _kernel(

@@ -90,7 +90,9 @@ class Reduction:
         match self.operation:
             case "l1":
                 x = self.math.abs(x)
-            case "l2" | "sum_square":
+            case "l2" | "sum_square" if kind(x.type).is_float:
+                return [self.math.fma(x, x, state[0])]
+            case "sum_square":
                 x = x * x
             case "arg_max" | "arg_min":
                 return self.merge(state, [x, position])
@@ -168,7 +170,7 @@ def reduce_last(
         others = [stream.read(target, zero) for stream in kernel.others()]
         where = row.block * kernel.extra("piece")
         for i, found in enumerate(evaluate(epilogue, [value, *others], kernel.math)):
-            kernel.write_one(i, found, where)
+            kernel.write_one(i, f.extract(found, 0), where)
 
 
 def _along_row(kernel: RowKernel, reduction: Reduction) -> Val:
@@ -205,7 +207,7 @@ def _log_sum_exp(kernel: RowKernel) -> Val:
     total = kernel.sum(
         lambda index, mask: kernel.math.exp(kernel.again(index, mask) - base)
     )
-    return kernel.math.log(total) + base
+    return kernel.math.log(kernel.splat(total)) + base
 
 
 def finite(kernel: RowKernel, value: Val) -> Val:

@@ -189,11 +189,10 @@ class RowKernel:
         memory.write(self.f, self.target, value, place, element, mask)
 
     def write_one(self, result: int, value: Val, index: Val | int = 0) -> None:
-        """Write a vector's first lane as a result that has one value per row."""
+        """Write a scalar as a result that has one value per row."""
         element = self.results[result]
-        narrow = memory.narrow(self.f, self.target, value, element)
         place = self.place(result).at(index, memory.stored(element))
-        self.f.store(self.f.extract(narrow, 0), place)
+        memory.write(self.f, self.target, value, place, element)
 
     def others(self) -> list[Stream]:
         """Return the operands of the epilogue from its second on."""
@@ -216,21 +215,37 @@ class RowKernel:
         return across(self.f, state, merge, self.lanes)
 
     def sum(self, element: Callable[[Val, Val | None], Val]) -> Val:
-        """Return the sum over the row's columns, in every lane."""
+        """Return the sum over the row's columns, a scalar."""
 
         def step(state: State, index: Val, mask: Val | None) -> State:
             return [state[0] + element(index, mask)]
 
+        return self._total(step)
+
+    def sum_of_squares(self, element: Callable[[Val, Val | None], Val]) -> Val:
+        """Return the sum of squares over the row's columns, a scalar."""
+
+        def step(state: State, index: Val, mask: Val | None) -> State:
+            x = element(index, mask)
+            return [self.math.fma(x, x, state[0])]
+
+        return self._total(step)
+
+    def _total(self, step: Callable[[State, Val, Val | None], State]) -> Val:
         (total,) = self.fold(lambda: [self.number(0)], step, _added)
-        return total
+        return self.f.extract(total, 0)
 
     def number(self, value: float) -> Val:
         """Return a number as a vector of the row's type."""
         return self.f.value(value, self.type)
 
+    def scalar(self, value: Val) -> Val:
+        """Return a scalar converted to the row's type."""
+        return self.f.convert(value, self.element)
+
     def splat(self, value: Val) -> Val:
-        """Return a scalar, converted, as a vector of the row's type."""
-        return self.f.splat(self.f.convert(value, self.element), self.lanes)
+        """Return a scalar as a vector."""
+        return self.f.splat(value, self.lanes)
 
 
 def _added(one: State, other: State) -> State:
