@@ -168,6 +168,12 @@ class Exponential(Arithmetic):
         n, bits, less_one = self._reduced(x)
         return self._scaled(less_one + 1.0, n, bits)
 
+    def exp_of_negative(self, x: Val) -> Val:
+        """Return eˣ where x is not above zero, or NaN."""
+        x = self.maximum(x, self._format(x).lowest)
+        n, bits, less_one = self._reduced(x)
+        return self._scaled(less_one + 1.0, n, bits)
+
     def expm1(self, x: Val) -> Val:
         """Return eˣ - 1, exact near zero."""
         p = self._format(x)
