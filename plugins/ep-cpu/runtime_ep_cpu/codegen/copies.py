@@ -40,6 +40,8 @@ the destination's stride along it."""
 SIZES: Final = (1, 2, 4, 8)
 _CHUNK = 64 * 1024
 """Bytes of a chunk."""
+_SHORT = 16
+"""Below so many elements, a longer axis than the inner one is gone along instead."""
 
 
 class Copy(NamedTuple):
@@ -111,6 +113,10 @@ def _chosen(
             for axis in range(len(sizes) - 1):
                 if source[axis] == 1 and sizes[axis] >= edge <= sizes[-1]:
                     return _squares(size, edge, axis, sizes, to, source)
+    if kind == "copy_strided" and sizes[-1] < _SHORT:
+        longest = max(range(len(sizes)), key=sizes.__getitem__)
+        for values in (sizes, to, source):
+            values.append(values.pop(longest))
     return _divided(_spec(kind, size), size, sizes, to, source)
 
 

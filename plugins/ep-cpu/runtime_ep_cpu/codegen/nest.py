@@ -161,7 +161,8 @@ class Row(NamedTuple):
 
     ``offsets`` say where the row begins in each operand, in elements, ``strides`` how
     far its elements are apart; ``start`` and ``stop`` bound the columns to go through,
-    which are the block number ``block`` of the row.
+    which are the block number ``block`` of the row. ``steps`` say how far the next row
+    is, in most places.
     """
 
     offsets: list[Val]
@@ -169,6 +170,7 @@ class Row(NamedTuple):
     start: Val
     stop: Val
     block: Val
+    steps: list[Val]
 
 
 @contextmanager
@@ -208,7 +210,7 @@ def rows(
                 base + inside.index * step
                 for base, step in zip(bases, steps, strict=True)
             ]
-            yield Row(offsets, inner, start, stop, number)
+            yield Row(offsets, inner, start, stop, number, steps)
 
 
 def _places(f: Function, arguments: Val, first: int, segment: Val) -> list[Val]:

@@ -76,10 +76,14 @@ def _normalised(
         def deviation(index: Val, mask: Val | None) -> Val:
             return kernel.again(index, mask) - mean
 
+        def deviation_while_fetching(index: Val, mask: Val | None) -> Val:
+            kernel.fetch_following(index)
+            return deviation(index, mask)
+
         if centred:
             average = kernel.sum(element) / count
             mean = kernel.splat(average)
-            variance = kernel.sum_of_squares(deviation) / count
+            variance = kernel.sum_of_squares(deviation_while_fetching) / count
         else:
             variance = kernel.sum_of_squares(element) / count
         scale = 1.0 / f.intrinsic("llvm.sqrt", variance + epsilon)

@@ -167,6 +167,14 @@ class RowKernel:
             return self.streams[0].read(self.target, index, mask)
         return self.kept(index, mask)
 
+    def fetch_following(self, index: Val) -> None:
+        """Ask for a vector of the next row, while this one is computed."""
+        if not self.is_direct:
+            return
+        element = memory.stored(self.operands[0])
+        place = self.streams[0].at(index).at(self.row.steps[len(self.results)], element)
+        self.f.prefetch(place)
+
     def keep(self, index: Val, value: Val, mask: Val | None) -> None:
         """Write a vector into the row's place in scratch."""
         place = self.buffer.at(index, self.element)

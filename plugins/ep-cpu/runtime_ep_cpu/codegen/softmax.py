@@ -41,6 +41,7 @@ def softmax(
         largest = _largest(kernel, stores)
 
         def power(index: Val, mask: Val | None) -> Val:
+            kernel.fetch_following(index)
             e = exp_below(kernel.math, kernel.again(index, mask) - largest)
             kernel.keep(index, e, mask)
             return e
