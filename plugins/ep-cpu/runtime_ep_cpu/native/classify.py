@@ -15,6 +15,8 @@ from runtime.graph import Node, Value
 from runtime.valuetypes import TensorType
 
 from runtime_ep_cpu.native.express import FLOATS, element_of, is_elementwise
+from runtime_ep_cpu.native.steps.convolution import is_product
+from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
 _RANDOM = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
@@ -70,6 +72,14 @@ def _softens(node: Node) -> bool:
     return element_of(node.input(0)) in ("float", "half")
 
 
+def _reduces(node: Node) -> bool:
+    given = element_of(node.input(0))
+    if node.op_type.startswith("Arg"):
+        return given in FLOATS
+    exact = node.op_type in ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
+    return given in FLOATS or (exact and given in ("i64", "i32"))
+
+
 def _looks_up(node: Node) -> bool:
     return element_of(node.input(1)) in ("i32", "i64")
 
@@ -88,6 +98,8 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "Softmax": _softens,
     "LogSoftmax": _softens,
     "Gather": _looks_up,
+    "Conv": is_product,
+    **dict.fromkeys(OPERATIONS, _reduces),
 }  # fmt: skip
 """Further operators of the standard that have a step, with what a step demands."""
 

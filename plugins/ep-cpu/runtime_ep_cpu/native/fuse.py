@@ -14,11 +14,12 @@ from runtime.graph import Node, Value
 
 from runtime_ep_cpu.native.express import is_elementwise, operands_of
 from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
 MOST_OPERANDS = 8
 """Values that one expression may read: each needs a register for its address."""
 
-_FINISHING = frozenset(("product",))
+_FINISHING = frozenset(("product", "convolution"))
 """Kinds of groups whose result may be worked on before it is written."""
 
 _BEGINNING = frozenset(("norm", "softmax"))
@@ -33,11 +34,8 @@ _KINDS = {
     "Reshape": "view", "Flatten": "view", "Squeeze": "view", "Unsqueeze": "view",
     "Transpose": "view", "Identity": "view", "Slice": "view", "Expand": "view",
     "Split": "view",
-    "ReduceSum": "reduce", "ReduceMean": "reduce", "ReduceMax": "reduce",
-    "ReduceMin": "reduce", "ReduceProd": "reduce", "ReduceL1": "reduce",
-    "ReduceL2": "reduce", "ReduceSumSquare": "reduce", "ReduceLogSumExp": "reduce",
-    "ReduceLogSum": "reduce", "ArgMax": "reduce", "ArgMin": "reduce",
     "Conv": "convolution",
+    **dict.fromkeys(OPERATIONS, "reduce"),
 }  # fmt: skip
 """Which step plans an operator that is no element-wise one."""
 
@@ -121,6 +119,8 @@ class _Grouping:
 
     def _fits(self, group: Group, node: Node) -> bool:
         others = [v for v in operands_of(node) if v is not group.last]
+        if group.kind == "convolution" and not all(map(_is_number, others)):
+            return False
         fitting = all(may_broadcast(value, node.outputs[0]) for value in others)
         return fitting and _together(group, None, node)
 
@@ -165,6 +165,15 @@ class _Grouping:
                     return False
         users = [user for user in group.last.users if user in self._places]
         return all(self._places[user] >= place for user in users)
+
+
+def _is_number(value: Value) -> bool:
+    """Whether a value is a constant of one element."""
+    return (
+        value.const is not None
+        and value.is_constant
+        and value.const.shape in ((), (1,))
+    )
 
 
 def _together(group: Group, other: Group | None, node: Node) -> bool:
