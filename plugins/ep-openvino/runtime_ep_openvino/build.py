@@ -30,7 +30,7 @@ Beyond, hashing and reading what was compiled takes longer than compiling it aga
 """
 
 
-CONVERSION = 3
+CONVERSION = 4
 """Number of the way in which partitions are turned into models; enters the cache's keys."""
 
 

@@ -14,6 +14,7 @@ from runtime.graph import Node, Value
 from runtime.plugin import Partition, Unsupported
 
 from runtime_ep_openvino.attention import unfold
+from runtime_ep_openvino.norms import flatten
 from runtime_ep_openvino.tensors import engine, first_line, tensor_over
 from runtime_ep_openvino.ties import settle
 
@@ -64,6 +65,7 @@ def model_of(partition: Partition) -> tuple[ov.Model, set[Value]]:
         model = engine().read_model(proto.SerializeToString())
         unfold(model)
         settle(model)
+        flatten(model)
         return model, _give_constants(model, partition.constants)
     except RuntimeError as error:
         raise Unsupported(first_line(error)) from error
