@@ -1,6 +1,7 @@
 """Every module of kernels; importing this one registers all generators."""
 
 from runtime_ep_cpu.codegen import (
+    attention,
     columns,
     copies,
     elementwise,
@@ -9,10 +10,12 @@ from runtime_ep_cpu.codegen import (
     microkernel,
     normalization,
     reduction,
+    rotary,
     softmax,
 )
 
 __all__ = [
+    "attention",
     "columns",
     "copies",
     "elementwise",
@@ -21,5 +24,6 @@ __all__ = [
     "microkernel",
     "normalization",
     "reduction",
+    "rotary",
     "softmax",
 ]

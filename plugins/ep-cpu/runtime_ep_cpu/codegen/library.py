@@ -11,13 +11,31 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 from runtime_ep_cpu.codegen.builder import Module
 from runtime_ep_cpu.codegen.target import Target
 
-VERSION = 1
-"""Raised whenever a generator changes what it writes: cached objects are then stale."""
+
+@cache
+def version() -> str:
+    """Return what changes whenever a generator's source does, and kernels with it."""
+    folder = Path(__file__).parent
+    stats = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in (*sorted(folder.glob("*.py")), folder.parent / "formulas.py")
+    ]
+    return hashlib.blake2b(repr(stats).encode(), digest_size=16).hexdigest()
+
+
+def llvm() -> str:
+    """Return LLVM's version."""
+    from llvmlite import binding
+
+    return ".".join(map(str, binding.llvm_version_info))
+
 
 Writer = Callable[..., None]
 """``write(module, target, name, **parameters)`` adds the function ``name`` to a module."""
@@ -115,7 +133,7 @@ class Library:
 
     def _key(self, specs: list[Spec]) -> str:
         digest = hashlib.blake2b(digest_size=20)
-        digest.update(repr((VERSION, self.target)).encode())
+        digest.update(repr((version(), llvm(), self.target)).encode())
         for spec in specs:
             digest.update(spec.symbol.encode())
         return digest.hexdigest()

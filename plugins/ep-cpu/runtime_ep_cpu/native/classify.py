@@ -15,6 +15,7 @@ from runtime.graph import Node, Value
 from runtime.valuetypes import TensorType
 
 from runtime_ep_cpu.native.express import FLOATS, element_of, is_elementwise
+from runtime_ep_cpu.native.steps import attention, rotary
 from runtime_ep_cpu.native.steps.convolution import is_product
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
@@ -99,6 +100,8 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "LogSoftmax": _softens,
     "Gather": _looks_up,
     "Conv": is_product,
+    "Attention": attention.is_supported,
+    "RotaryEmbedding": rotary.is_supported,
     **dict.fromkeys(OPERATIONS, _reduces),
 }  # fmt: skip
 """Further operators of the standard that have a step, with what a step demands."""

@@ -101,7 +101,7 @@ class Planner:
         self._table_home = Buffer(Home.TABLE)
         self._frame_home = Buffer(Home.FRAME)
         self._ready: dict[Buffer, int] = {}
-        self._tile_tables: dict[Spec, Layout] = {}
+        self._tile_tables: dict[tuple[Spec, Spec, int], Layout] = {}
 
     # values
 
@@ -212,10 +212,11 @@ class Planner:
 
     def tile_table(self, tiles: Sequence[Spec]) -> Layout:
         """Return the addresses of tiles, for products to choose from."""
-        found = self._tile_tables.get(tiles[-1])
+        key = (tiles[0], tiles[-1], len(tiles))
+        found = self._tile_tables.get(key)
         if found is None:
             found = self.table(self.library.address(tile) for tile in tiles)
-            self._tile_tables[tiles[-1]] = found
+            self._tile_tables[key] = found
         return found
 
     def failed(self) -> Layout:

@@ -7,26 +7,29 @@ from collections.abc import Callable
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.planner import Step
+from runtime_ep_cpu.native.steps.attention import AttentionStep
 from runtime_ep_cpu.native.steps.concat import ConcatStep
 from runtime_ep_cpu.native.steps.convolution import ConvolutionStep
 from runtime_ep_cpu.native.steps.elementwise import ElementwiseStep
 from runtime_ep_cpu.native.steps.gather import GatherStep
 from runtime_ep_cpu.native.steps.product import ProductStep
 from runtime_ep_cpu.native.steps.reduction import ReductionStep
+from runtime_ep_cpu.native.steps.rotary import RotaryStep
 from runtime_ep_cpu.native.steps.rows import NormStep, SoftmaxStep
 from runtime_ep_cpu.native.steps.view import ViewStep
 
 
 def step_of(group: Group, target: Target) -> Step:
     """Return the step that plans a group."""
-    if group.kind in _PRODUCTS:
-        return _PRODUCTS[group.kind](group, target)
+    if group.kind in _TUNED:
+        return _TUNED[group.kind](group, target)
     return _STEPS[group.kind](group)
 
 
-_PRODUCTS: dict[str, Callable[[Group, Target], Step]] = {
+_TUNED: dict[str, Callable[[Group, Target], Step]] = {
     "product": ProductStep,
     "convolution": ConvolutionStep,
+    "attention": AttentionStep,
 }
 
 
@@ -38,4 +41,5 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "concat": ConcatStep,
     "gather": GatherStep,
     "reduce": ReductionStep,
+    "rotary": RotaryStep,
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from runtime.graph import Value
 
-from runtime_ep_cpu.codegen import elementwise
+from runtime_ep_cpu.codegen import cost, elementwise
 from runtime_ep_cpu.codegen.expression import Expression
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.native.express import element_of, express
@@ -23,8 +23,8 @@ class ElementwiseStep:
         self._results = group.results
         self._expression, self._operands = express(group.after, group.results)
         self._spec = elementwise.spec(self._expression)
-        self._each = elementwise.chunk_elements(self._expression)
-        self._cost = elementwise.cost(self._expression) / 16
+        self._each = cost.chunk_elements(self._expression)
+        self._cost = cost.cycles(self._expression) / 16
         self.specs: Sequence[Spec] = (self._spec,)
 
     def plan(self, planner: Planner) -> None:
@@ -59,7 +59,7 @@ def _add(
     shape: Sequence[int],
     results: Sequence[Layout],
     operands: Sequence[Layout],
-    cost: float,
+    cycles: float,
 ) -> None:
     try:
         made = elementwise.plan(
@@ -77,7 +77,7 @@ def _add(
         operands,
         results,
         made.scratch,
-        cost * results[0].size * 16,
+        cycles * results[0].size * 16,
     )
 
 
@@ -97,7 +97,7 @@ def widened(planner: Planner, layout: Layout) -> Layout:
     _add(
         planner,
         elementwise.spec(expression),
-        elementwise.chunk_elements(expression),
+        cost.chunk_elements(expression),
         layout.shape,
         [made],
         [layout],
