@@ -43,7 +43,7 @@ def run_kit(folder, *arguments, modules=("",), limit=60):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1700,
         env={**os.environ, "PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": ""},
     )
     outcomes = {"passed": set(), "failed": set(), "skipped": set()}

@@ -205,6 +205,7 @@ def test_the_kit_passes_for(provider, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["loopback", "loopback_device", "table"])
 def test_the_whole_kit_passes_for(name, tmp_path):
     lines = tmp_path / "xfails.txt"

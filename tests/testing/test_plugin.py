@@ -187,6 +187,7 @@ def test_a_test_that_takes_too_long_ends_the_run_with_its_stack(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_whole_kit_passes_for_the_cpu(tmp_path):
     (tmp_path / "xfails.txt").write_text("test_bernoulli*  # random draws\n")
     done = run_kit(tmp_path, "--ep", "cpu", "--xfails", "xfails.txt")
