@@ -157,6 +157,23 @@ def test_a_function_is_within_its_units_of_the_last_place(name, target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_weights_are_exponentials_without_denormals(target):
+    function = compiled(lambda m, x: [m.weight(x)], ["float"], ["float"], named(target))
+    x = np.concatenate(
+        [-np.abs(logarithmic(-30, 9)), [0, -0.0, -np.inf, np.nan, -3e38]]
+    )
+    x = x.astype(np.float32)
+    (got,) = function(x)
+    want = np.exp(x.astype(np.float64))
+    want[want < np.finfo(np.float32).tiny] = 0
+    np.testing.assert_array_equal(got == 0, want == 0)
+    error = np.abs(got - want) / np.maximum(want, 1e-300)
+    limit = 1.3e-7 + 1.2e-7 * np.abs(x)
+    assert np.array_equal(np.isnan(got), np.isnan(x))
+    assert (error <= limit)[np.isfinite(x)].all()
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
     "name", ["exp", "expm1", "log", "log1p", "tanh", "erf", "sin", "pow", "sqrt"]
 )

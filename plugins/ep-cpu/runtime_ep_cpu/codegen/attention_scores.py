@@ -196,7 +196,7 @@ class Scores:
             runs=True,
         ) as loop:
             place = scores.at(loop.index, "float")
-            e = self.math.exp_of_negative(f.load(place, self.vector) - base)
+            e = self.math.weight(f.load(place, self.vector) - base)
             f.store(e, place)
             loop.next(loop.carried[0] + e)
         place = state.at(1, "float")
@@ -301,7 +301,7 @@ class Scores:
     def _rescale(self, difference: Val, state: Val, sums: Val) -> None:
         """Bring sums to a larger base."""
         f = self.f
-        factor = self.math.exp_of_negative(f.splat(difference, self.lanes))
+        factor = self.math.weight(f.splat(difference, self.lanes))
         place = state.at(1, "float")
         f.store(f.load(place, "float") * f.extract(factor, 0), place)
         with f.loop(0, self.field["value_width"], self.lanes, runs=True) as loop:

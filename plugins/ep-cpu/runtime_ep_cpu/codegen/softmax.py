@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable
 
 from runtime_ep_cpu.codegen.builder import Module, Val
-from runtime_ep_cpu.codegen.exponential import LOG2E
+from runtime_ep_cpu.codegen.exponential import LOG2E, POWER_OF_TWO
 from runtime_ep_cpu.codegen.expression import Expression, evaluate
 from runtime_ep_cpu.codegen.library import family
 from runtime_ep_cpu.codegen.rows import RowKernel, State
@@ -84,18 +84,6 @@ def log_softmax(
         )
 
 
-_POWER_OF_TWO = (
-    0.00021612939599435776,
-    0.0012467839987948537,
-    0.00967545248568058,
-    0.055485282093286514,
-    0.2402293086051941,
-    0.6931470632553101,
-    1.0,
-)
-"""2 to the power of f on [0, 1], of least maximum relative error (2e-9), exact at 0."""
-
-
 def exp_below(math: VectorMath, x: Val) -> Val:
     """Return eˣ for x that is at most 0, or NaN; a distance from a row's largest.
 
@@ -111,7 +99,7 @@ def exp_below(math: VectorMath, x: Val) -> Val:
     floor = Val(f, "i32", "9")
     name = "llvm.x86.avx512.mask.reduce.ps.512"
     fraction = f.call(name, x.type, power, floor, zero, every, mode)
-    significand = math.polynomial(fraction, _POWER_OF_TWO)
+    significand = math.polynomial(fraction, POWER_OF_TWO)
     name = "llvm.x86.avx512.mask.scalef.ps.512"
     return f.call(name, x.type, significand, power, zero, every, mode)
 
