@@ -13,7 +13,7 @@ from runtime.export import to_proto
 from runtime.graph import Graph, Model, Value
 from runtime.model import read_type
 from runtime.settings import Settings
-from runtime.valuetypes import TensorType, Type
+from runtime.valuetypes import Dim, TensorType, Type
 
 logger = logging.getLogger("runtime")
 
@@ -98,15 +98,15 @@ def separate(inputs: Sequence[Value]) -> None:
 
 
 def _distrust(graph: onnx.GraphProto) -> None:
-    """Drop the symbols of results: exporters reuse names for sizes that differ.
+    """Drop what a file says of the dims of results; what inference finds holds.
 
-    What inference finds from the inputs holds; what a file says of results is a claim.
+    Exporters reuse symbols for sizes that differ, and who gives a model another batch
+    size leaves the old one in its results.
     """
     for info in (*graph.value_info, *graph.output):
         if info.type.HasField("tensor_type"):
             for dim in info.type.tensor_type.shape.dim:
-                if dim.HasField("dim_param"):
-                    dim.Clear()
+                dim.Clear()
     for node in graph.node:
         for entry in node.attribute:
             if entry.HasField("g"):
@@ -163,10 +163,40 @@ def _read_back(graph: Graph, proto: onnx.GraphProto) -> None:
 
 
 def _known(found: Type | None, declared: Type | None) -> Type | None:
-    """Prefer what was inferred, but keep a declared shape that inference lost."""
+    """Prefer what was inferred, but keep declared sizes that inference lost."""
     if found is None:
         return declared
-    if isinstance(found, TensorType) and isinstance(declared, TensorType):
-        lost = found.shape is None and declared.dtype == found.dtype
-        return declared if lost else found
-    return found
+    if not isinstance(found, TensorType) or not isinstance(declared, TensorType):
+        return found
+    if declared.shape is None or declared.dtype != found.dtype:
+        return found
+    if found.shape is None:
+        return declared
+    if len(found.shape) != len(declared.shape):
+        return found
+    dims = zip(found.shape, declared.shape, strict=True)
+    return replace(found, shape=tuple(_known_dim(*pair) for pair in dims))
+
+
+def _known_dim(found: Dim, declared: Dim) -> Dim:
+    lost = found is None or (isinstance(found, str) and found.startswith(_MADE_UP))
+    return declared if lost and isinstance(declared, int) else found
+
+
+_MADE_UP = "unk__"
+"""How the symbols begin that ONNX's inference makes up."""
+
+
+def public(found: Type | None, declared: Type | None) -> Type | None:
+    """Return a result's type as callers are to read it: what is known, in their symbols."""
+    known = _known(found, declared)
+    if not isinstance(known, TensorType) or not isinstance(declared, TensorType):
+        return known
+    if known.shape is None or len(known.shape) != len(declared.shape or ()):
+        return known
+    dims = zip(known.shape, declared.shape or (), strict=True)
+    shape = tuple(
+        theirs if isinstance(theirs, str) and not isinstance(ours, int) else ours
+        for ours, theirs in dims
+    )
+    return replace(declared, shape=shape)

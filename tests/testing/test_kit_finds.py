@@ -169,7 +169,7 @@ def test_a_run_of_the_kit_fails_for(defect, tmp_path):
 )
 def test_the_kit_ends_a_provider_that(defect, tmp_path):
     arguments = ["--ep", f"{HOSTILE}:{defect}", "-k", "answers or convex"]
-    done = run_kit(tmp_path, *arguments, modules=[CONTRACT], limit=3)
+    done = run_kit(tmp_path, *arguments, modules=[CONTRACT], limit=8)
     assert done.code == 1, done.text[-3000:]
     assert done.broken == {"test_it_answers"}
     title = defect.title().replace("_", "")

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from runtime.errors import ModelInvalid
 from runtime.graph import Graph, Model
-from runtime.infer import infer
+from runtime.infer import infer, public
 from runtime.passes import (
     branches,
     constants,
@@ -148,7 +148,7 @@ class _Run:
         """Leave every value a name, and an IR version that admits new constants."""
         model = self._model
         for value in model.graph.outputs:
-            value.type = model.declared.get(value.name, value.type)
+            value.type = public(value.type, model.declared.get(value.name))
         for graph in self._graphs():
             for node in graph:
                 for value in node.outputs:
