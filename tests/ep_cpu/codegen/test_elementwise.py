@@ -8,7 +8,7 @@ pytest.importorskip("llvmlite")
 import oracle
 from driver import guarded, run
 from oracle import DTYPES, one, strides
-from runtime_ep_cpu.codegen import elementwise
+from runtime_ep_cpu.codegen import cost, elementwise
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.target import host, named
 
@@ -20,7 +20,7 @@ def compute(expression, results, operands, target=None, threads=1, elements=None
     shape = results[0].shape
     views = [np.broadcast_to(x, shape) for x in operands]
     found = elementwise.plan(
-        elements or elementwise.chunk_elements(expression),
+        elements or cost.chunk_elements(expression),
         shape,
         [strides(x) for x in results],
         [strides(x) for x in views],
@@ -218,4 +218,4 @@ _FUSED = Expression(
 
 def test_a_dearer_expression_has_smaller_chunks():
     cheap, dear = one("add", "float", "float"), one("gelu", "float")
-    assert elementwise.chunk_elements(dear) < elementwise.chunk_elements(cheap)
+    assert cost.chunk_elements(dear) < cost.chunk_elements(cheap)

@@ -12,10 +12,11 @@ the same. The written nest, with a body of some vectors at a time::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from runtime_ep_cpu.codegen import memory, nest
 from runtime_ep_cpu.codegen.builder import Function, Module, Val
+from runtime_ep_cpu.codegen.cost import cycles
 from runtime_ep_cpu.codegen.expression import Expression, evaluate
 from runtime_ep_cpu.codegen.library import Spec, family
 from runtime_ep_cpu.codegen.streams import Opener, Stream, room
@@ -46,35 +47,14 @@ def spec(expression: Expression) -> Spec:
     return Spec.of("elementwise", expression=expression)
 
 
-_SERIES: Final = frozenset((
-    "acos", "acosh", "asin", "asinh", "atan", "atanh", "celu", "cos", "cosh", "elu",
-    "erf", "exp", "expm1", "gelu", "gelu_by_tanh", "log", "log1p", "mish", "pow",
-    "power", "quick_gelu", "selu", "sigmoid", "sin", "sinh", "softplus", "swiglu",
-    "swish", "tan", "tanh",
-))  # fmt: skip
-_CYCLES: Final = 24_000
-"""Of a chunk, by `cost`: about 8 microseconds."""
-
-
-def cost(expression: Expression) -> int:
-    """Return roughly how many cycles sixteen elements take."""
-    moved = 4 * (len(expression.operands) + len(expression.results))
-    steps = expression.instructions
-    return moved + sum(20 if step.operation in _SERIES else 1 for step in steps)
-
-
-def chunk_elements(expression: Expression) -> int:
-    """Return of how many elements a chunk is; made once per expression."""
-    return max(1024, _CYCLES * 16 // cost(expression) // 64 * 64)
-
-
 def plan(
     elements: int,
     shape: Sequence[int],
     results: Sequence[Sequence[int]],
     operands: Sequence[Sequence[int]],
 ) -> Elementwise:
-    """Lay out a shape with strides in elements, in chunks of about so many elements.
+    """Lay out a shape with strides in elements, in chunks of about so many elements
+    (see `cost.chunk_elements`).
 
     Raises ``ValueError`` for too many axes and for results that are not contiguous.
     """
@@ -132,7 +112,7 @@ def _columns(
 ) -> None:
     lanes = target.lanes
     math = VectorMath(f, target)
-    unrolled = 2 if cost(expression) < 40 else 1
+    unrolled = 2 if cycles(expression) < 40 else 1
 
     def compute(index: Val, mask: Val | None) -> list[Val]:
         return evaluate(

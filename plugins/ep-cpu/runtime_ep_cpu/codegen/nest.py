@@ -10,6 +10,7 @@ chunks, each some whole rows or one block of columns of one row. `rows` writes::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -41,10 +42,7 @@ class Space(NamedTuple):
     @property
     def rows(self) -> int:
         """How many rows there are."""
-        count = 1
-        for size in self.sizes:
-            count *= size
-        return count
+        return math.prod(self.sizes)
 
 
 class Division(NamedTuple):
@@ -61,24 +59,29 @@ def merged(
 ) -> tuple[list[int], list[list[int]]]:
     """Return sizes and strides per operand without axes of one element, and with those
     axes made one that every operand goes through in one stride."""
-    sizes: list[int] = []
-    steps: list[list[int]] = [[] for _ in strides]
-    for axis, size in enumerate(shape):
+    axes = _merged_axes(shape, strides)
+    if not axes:
+        return [], [[] for _ in strides]
+    sizes, *steps = map(list, zip(*axes, strict=True))
+    return sizes, steps
+
+
+def _merged_axes(
+    shape: Sequence[int], strides: Sequence[Strides]
+) -> list[tuple[int, ...]]:
+    """Return for each axis that remains its size and every operand's stride."""
+    axes: list[tuple[int, ...]] = []
+    last: tuple[int, ...] = ()
+    for axis in zip(shape, *strides, strict=False):
+        size = axis[0]
         if size == 1:
             continue
-        if sizes:
-            for step, stride in zip(steps, strides, strict=True):
-                if step[-1] != stride[axis] * size:
-                    break
-            else:
-                sizes[-1] *= size
-                for step, stride in zip(steps, strides, strict=True):
-                    step[-1] = stride[axis]
-                continue
-        sizes.append(size)
-        for step, stride in zip(steps, strides, strict=True):
-            step.append(stride[axis])
-    return sizes, steps
+        if last and last[1:] == tuple([stride * size for stride in axis[1:]]):
+            last = axes[-1] = (last[0] * size, *axis[1:])
+            continue
+        last = axis
+        axes.append(last)
+    return axes
 
 
 def collapse(
@@ -89,29 +92,27 @@ def collapse(
     ``keep_inner`` leaves the last axis what it is, for kernels whose rows have a
     meaning. Raises ``ValueError`` where more than `OUTER` outer axes remain.
     """
-    rank = len(shape)
     if keep_inner:
-        inner = shape[-1]
-        steps_inner = [stride[rank - 1] for stride in strides]
-        sizes, steps = merged(shape[:-1], strides)
+        axes = _merged_axes(shape[:-1], strides)
+        inner = (shape[-1], *(stride[len(shape) - 1] for stride in strides))
     else:
-        sizes, steps = merged(shape, strides)
-        inner = sizes.pop() if sizes else 1
-        steps_inner = [step.pop() if step else 0 for step in steps]
-    spare = OUTER - len(sizes)
+        axes = _merged_axes(shape, strides)
+        inner = axes.pop() if axes else (1,) + (0,) * len(strides)
+    spare = OUTER - len(axes)
     if spare < 0:
         raise ValueError(
             f"a shape {list(shape)} with strides {[list(s) for s in strides]} needs "
-            f"{len(sizes)} outer axes; kernels have {OUTER}: copy an operand first"
+            f"{len(axes)} outer axes; kernels have {OUTER}: copy an operand first"
         )
-    zeros = (0,) * spare
-    return Space(
-        (1,) * spare + tuple(sizes),
-        inner,
-        tuple(
-            (*zeros, *step, last) for step, last in zip(steps, steps_inner, strict=True)
-        ),
-    )
+    filler = _FILLERS.get((spare, len(inner)))
+    if filler is None:
+        one = (1,) + (0,) * (len(inner) - 1)
+        filler = _FILLERS[spare, len(inner)] = [one] * spare
+    sizes, *steps = zip(*filler, *axes, inner, strict=True)
+    return Space(sizes[:-1], inner[0], tuple(steps))
+
+
+_FILLERS: dict[tuple[int, int], list[tuple[int, ...]]] = {}
 
 
 def divide(rows: int, inner: int, elements: int, unit: int = 64) -> Division:
@@ -137,14 +138,7 @@ def divide(rows: int, inner: int, elements: int, unit: int = 64) -> Division:
 
 def numbers(space: Space, division: Division) -> list[int]:
     """Return the values of `NEST_FIELDS` and of each operand's `STRIDE_FIELDS`."""
-    values = [
-        *space.sizes,
-        space.inner,
-        space.rows,
-        division.block,
-        division.blocks,
-        division.rows,
-    ]
+    values = [*space.sizes, space.inner, space.rows, *division[:3]]
     for strides in space.strides:
         values += strides
     return values

@@ -55,7 +55,8 @@ def plan(
     extra: Sequence[int] = (),
     pieces: int = 1,
 ) -> Rows:
-    """Lay out rows along the last axis, in chunks of about so many elements.
+    """Lay out rows along the last axis, in chunks of about so many elements (see
+    `cost.chunk_elements`).
 
     Strides are in elements, one per axis of ``shape``; results with one value per row
     have the stride 0 along the last. Rows are not empty. Raises ``ValueError`` for too
