@@ -27,6 +27,9 @@ def floats(*values):
     return np.array(values, np.float32)
 
 
+ONE, BYTES = IMAGE[..., :1, :1], IMAGE.astype(np.uint8)
+
+
 def number(value, dtype=np.int64):
     return np.array(value, dtype)
 
@@ -62,6 +65,32 @@ ASKED = {
     "AffineGrid": ([np.ones((1, 2, 3), np.float32), ints(1, 1, SIDE, SIDE)], {}),
     "CenterCropPad": ([X, ints(SIDE, SIDE)], {}),
     "ConvTranspose": ([IMAGE, IMAGE[..., :1, :1]], {"strides": [SIDE, SIDE]}),
+    "ConvTranspose shaped": ([IMAGE, ONE], {"output_shape": [SIDE, SIDE]}),
+    "ConvTranspose dilated": ([IMAGE, IMAGE], {"dilations": [SIDE, SIDE]}),
+    "ConvInteger": ([BYTES, BYTES[..., :1, :1]], {"pads": [SIDE] * 4}),
+    "LpPool": ([IMAGE], {"kernel_shape": [1, 1], "pads": [SIDE] * 4}),
+    "MaxUnpool of large windows": (
+        [IMAGE, np.zeros((1, 1, 4, 4), np.int64)],
+        {"kernel_shape": [SIDE, SIDE]},
+    ),
+    "Col2Im": ([ONE[0], ints(SIDE, SIDE), ints(1, 1)], {"strides": [SIDE, SIDE]}),
+    "SplitToSequence": ([np.broadcast_to(X, (1 << 40, 1))], {}),
+    "SplitToSequence apart": ([np.broadcast_to(X, (1 << 40, 1))], {"keepdims": 0}),
+    "TfIdfVectorizer": (
+        [ints(1, 2)],
+        {
+            "mode": "TF",
+            "min_gram_length": 1,
+            "max_gram_length": 1,
+            "max_skip_count": 0,
+            "ngram_counts": [0],
+            "ngram_indexes": [SIDE * SIDE],
+            "pool_int64s": [1],
+        },
+    ),
+    "Where": ([np.array(True), COLUMN, ROW], {}),
+    "PRelu": ([SQUARE, X], {}),
+    "Mean": ([COLUMN, ROW], {}),
     "Conv": ([IMAGE, IMAGE[..., :1, :1]], {"pads": [SIDE] * 4}),
     "AveragePool": ([IMAGE], {"kernel_shape": [1, 1], "pads": [SIDE] * 4}),
     "MaxPool": ([IMAGE], {"kernel_shape": [1, 1], "pads": [SIDE] * 4}),
@@ -97,6 +126,33 @@ def test_2_to_the_60_elements_are_refused_at_once(name):
     assert time.monotonic() - began < 5
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200_000  # kB
+
+
+LEAF = {
+    "nodes_treeids": [0],
+    "nodes_nodeids": [0],
+    "nodes_featureids": [0],
+    "nodes_modes": ["LEAF"],
+    "nodes_values": [0.0],
+    "nodes_truenodeids": [0],
+    "nodes_falsenodeids": [0],
+    "target_treeids": [0],
+    "target_nodeids": [0],
+    "target_ids": [0],
+    "target_weights": [1.0],
+}
+ASKED_OF_FEATURES = {
+    "CastMap": ([{1: 2.0}], {"map_form": "SPARSE", "max_map": SIDE * SIDE}),
+    "FeatureVectorizer": ([X], {"inputdimensions": [SIDE * SIDE]}),
+    "TreeEnsembleRegressor": ([X], LEAF | {"n_targets": SIDE * SIDE}),
+}
+
+
+@pytest.mark.parametrize("name", ASKED_OF_FEATURES)
+def test_2_to_the_60_features_are_refused_too(name):
+    inputs, attributes = ASKED_OF_FEATURES[name]
+    with pytest.raises(LimitExceeded, match="bytes"):
+        run_node(name, inputs, attributes, 1, "ai.onnx.ml")
 
 
 def test_the_older_way_to_enlarge_is_refused_too():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.ops._forest import Forest
 
 DENSE_VOTES = 1 << 20
@@ -25,6 +26,7 @@ class Votes:
 
     def combined(self, forest: Forest, x: np.ndarray) -> np.ndarray:
         """Return the aggregated votes [rows, targets] in float64."""
+        check_size((len(x), self.targets), np.float64)
         result = np.full((len(x), self.targets), NEUTRAL[self.aggregate])
         for rows, leaves in forest.walk(x):
             if self.ids is not None:
