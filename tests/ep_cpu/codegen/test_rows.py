@@ -125,6 +125,16 @@ def test_mean_and_inverse_deviation_are_results_of_a_value_per_row():
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_instance_normalisation_is_a_layer_norm_scaled_per_row():
+    x = numbers((2, 3, 70), seed=1)
+    scale, bias = numbers((3, 1), seed=2), numbers((3, 1), seed=3)
+    result = np.zeros_like(x)
+    spec = Spec.of("layer_norm", prologue=identity(), epilogue=affine())
+    compute(spec, [result], [x, scale, bias], (1e-5,))
+    wanted = standardized(x, 1e-5)[0] * scale + bias
+    np.testing.assert_allclose(result, wanted, rtol=2e-6, atol=2e-6)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("family", ["softmax", "log_softmax"])
 @pytest.mark.parametrize("length", LENGTHS)
@@ -193,6 +203,19 @@ def test_rows_may_be_views_of_any_stride_and_computed_in_place():
     np.testing.assert_allclose(result, wanted, rtol=2e-6)
     compute(spec, [result], [result])
     np.testing.assert_allclose(result, activation.softmax(wanted, -1), rtol=2e-6)
+
+
+@pytest.mark.parametrize("prologue", [identity(), added("float", "float")])
+def test_a_norm_may_write_over_its_operands(prologue):
+    x, y = numbers((6, 100), seed=1), numbers((6, 100), seed=2)
+    scale, bias = numbers(100, seed=3), numbers(100, seed=4)
+    given = [x, y][: len(prologue.operands)]
+    wanted = standardized(sum(given), 1e-5)[0] * scale + bias
+    total = sum(given).copy()
+    spec = Spec.of("layer_norm", prologue=prologue, epilogue=affine(), stores=True)
+    compute(spec, [x, y], [*given, scale, bias], (1e-5,))
+    np.testing.assert_array_equal(x, total)
+    np.testing.assert_allclose(y, wanted, rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("shape", [(4000, 4), (1, 200_000), (300, 768)])

@@ -4,7 +4,8 @@ A row's elements are a *prologue* of operands; they may be written as a result o
 own. Kernels pass over them more than once: the first pass computes and keeps them in
 scratch (or reads them where they lie, if the prologue changes nothing), later ones read
 them again. An *epilogue* makes results of what the kernel finds. Every sum is taken in
-an order that depends on the row's length alone.
+an order that depends on the row's length alone. A result may lie where an operand lies if
+their types and strides are the same.
 """
 
 from __future__ import annotations
