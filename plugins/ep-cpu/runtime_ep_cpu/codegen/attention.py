@@ -22,10 +22,10 @@ PLANS: Final[dict[str, tuple[Divide, Memory]]] = {
 """Of each family: ``blocking(target, batch, heads, key heads, rows, keys)`` and
 ``scratch(target, blocking, width, value width)`` in bytes."""
 
-_FEW = 8
-"""Rows that share keys, up to which packing keys and values does not pay."""
+_FEW = 12
+"""Rows of a head, up to which packing keys and values does not pay."""
 
 
-def family_for(heads: int, groups: int, rows: int) -> str:
-    """Return the family that serves so many rows, ``groups`` being the key heads."""
-    return "attention_rows" if rows * (heads // groups) <= _FEW else "attention"
+def family_for(rows: int) -> str:
+    """Return the family that serves so many rows of a head."""
+    return "attention_rows" if rows <= _FEW else "attention"

@@ -141,9 +141,17 @@ class _Blocks(Scores):
             self.top * field["out_row"], self.of_out
         )
         self.fill(self.zeros, f.value(self.widest * self.lanes, "i64"), 0.0)
+        self._all_keys(rows, (k, v), (q, mask, out))
+        f.ret()
+
+    def _all_keys(
+        self, rows: Val, shared: tuple[Val, Val], places: tuple[Val, Val, Val]
+    ) -> None:
+        """Go over the blocks of keys that the rows reach."""
+        f, key_block = self.f, self.field["key_block"]
+        k, v = shared
         start, stop = self.reach(self.top, self.top + rows - 1)
         stop = f.maximum(stop, start + 1)  # a round even for rows without keys
-        key_block = field["key_block"]
         # with one block of keys, rows one after the other use the same sums
         many = f.convert((stop - start) > key_block, "i64", unsigned=True)
         self.sum_row = self.value_depth * many
@@ -156,8 +164,7 @@ class _Blocks(Scores):
             ends = key.equals(start), (key + key_block) >= stop
             with f.loop(0, rows, _ROWS, runs=True) as some:
                 height = f.minimum(rows - some.index, _ROWS)
-                self._few((some.index, height), (key, count), (q, mask, out), ends)
-        f.ret()
+                self._few((some.index, height), (key, count), places, ends)
 
     def _divide_scratch(self) -> None:
         field = self.field

@@ -1,10 +1,10 @@
 """Attention of few queries, for decoding: keys and values are read once, in place.
 
-One chunk is a key head; all rows of all query heads that share it are worked on
+One chunk is some query heads that share a key head; all their rows are worked on
 together, up to four at a time::
 
-    batch, group = chunk
-    queries = scale * q[heads of the group]         # float32
+    batch, key head, part = chunk
+    queries = scale * q[heads of the part]          # float32
     for key block that the rows reach:
         for four rows, four keys: scores = dot products, summed across lanes at the end
         for row: weights, sums and state to the new largest score
@@ -28,14 +28,25 @@ _KEYS = 4
 _HEIGHTS = (4, 2, 1)
 _COLUMNS = 4
 """Vectors of a value that are summed together."""
+_ROWS = 32
+"""Rows of a chunk, at most, where a head has no more."""
+_SHARES = 4
+"""Into how many chunks attention is divided at least, where it has heads."""
 
 
 def blocking(
     target: Target, batch: int, heads: int, groups: int, rows: int, keys: int
 ) -> Blocking:
-    """Divide attention of few rows; ``groups`` counts key heads."""
-    together = rows * (heads // groups)
-    return Blocking(together, 1, key_blocks(target, keys), batch * groups)
+    """Divide attention of few rows; ``groups`` counts key heads.
+
+    Heads that share keys stay together as far as there are chunks enough.
+    """
+    group = heads // groups
+    wanted = min(group, -(-_SHARES // (batch * groups)))
+    together = max(1, min(-(-group // wanted), _ROWS // rows))
+    blocks = -(-group // together)
+    keys = key_blocks(target, keys)
+    return Blocking(together * rows, blocks, keys, batch * groups * blocks)
 
 
 def scratch(target: Target, by: Blocking, width: int, value_width: int) -> int:
@@ -58,7 +69,8 @@ def attention_rows(
 ) -> None:
     """Write attention of few rows; arguments and parameters are those of `attention`.
 
-    ``tiles`` is not used. ``block_rows`` counts the rows of all heads of a group.
+    ``tiles`` is not used. ``block_rows`` counts the rows of all heads of a chunk,
+    ``blocks`` the chunks of a key head.
     """
     _Rows(module, target, name, elements, mask, banded, softcap).whole()
 
@@ -70,12 +82,16 @@ class _Rows(Scores):
         """Write everything."""
         f, field = self.f, self.field
         groups = field["heads"] // field["group"]
-        self.batch, shared = self.chunk // groups, self.chunk % groups
+        part, rest = self.chunk % field["blocks"], self.chunk // field["blocks"]
+        self.batch, shared = rest // groups, rest % groups
         self.begin(self.batch)
-        self.first_head = shared * field["group"]
+        first = part * (field["block_rows"] // field["rows"])
+        self.first_head = shared * field["group"] + first
+        left = (field["group"] - first) * field["rows"]
+        self.rows = rows = f.minimum(left, field["block_rows"])
         k = self.tensor("k", self.of_k, self.batch, shared)
         v = self.tensor("v", self.of_v, self.batch, shared)
-        rows, keys = field["block_rows"], field["key_block"]
+        keys = field["key_block"]
         self.depth = self.padded(field["width"])
         self.value_depth = self.padded(field["value_width"])
         self.queries = self.scratch
@@ -112,7 +128,7 @@ class _Rows(Scores):
 
     def _by_heights(self, body: Callable[[Val, int], None]) -> None:
         """Write a body for all rows: four at a time, then two, then one."""
-        f, rows = self.f, self.field["block_rows"]
+        f, rows = self.f, self.rows
         tall = _HEIGHTS[0]
         with f.loop(0, rows & -tall, tall) as loop:
             body(loop.index, tall)
@@ -192,7 +208,7 @@ class _Rows(Scores):
     def _weigh_all(self, key: Val, count: Val) -> None:
         """Turn scores into weights."""
         f, field = self.f, self.field
-        rows = field["block_rows"]
+        rows = self.rows
         with f.loop(0, rows, runs=True) as loop:
             row = loop.index
             mask = field["mask"]

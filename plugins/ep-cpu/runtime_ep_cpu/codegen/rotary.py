@@ -197,30 +197,24 @@ class _Rotary:
             read(f, self.target, table.at(index, self.angles), self.angles, lanes, mask)
             for table in tables
         )
+        steps, distance = index, self.half
+        masks = [mask, mask]
         if self.interleaved:
             steps, distance = index * 2, f.value(lanes, "i64")
-            masks = [
-                None if left is None else self._mask(left * 2 - lanes * i)
-                for i in (0, 1)
-            ]
-        else:
-            steps, distance, masks = index, self.half, [mask, mask]
-        start = source.at(steps, self.element)
+            if left is not None:
+                masks = [self._mask(left * 2 - lanes * i) for i in (0, 1)]
+        places = [base.at(steps, self.element) for base in (source, into)]
         a, b = (
             self._read(place, only)
             for place, only in zip(
-                (start, start.at(distance, self.element)), masks, strict=True
+                (places[0], places[0].at(distance, self.element)), masks, strict=True
             )
         )
         if self.interleaved:
             a, b = (f.shuffle(a, b, range(odd, 2 * lanes, 2)) for odd in (0, 1))
-        a, b = (
-            self.math.fma(c, a, -(s * b)),
-            self.math.fma(s, a, c * b),
-        )
+        a, b = self.math.fma(c, a, -(s * b)), self.math.fma(s, a, c * b)
         if self.interleaved:
             order = [lane // 2 + lane % 2 * lanes for lane in range(2 * lanes)]
             a, b = (f.shuffle(a, b, order[i : i + lanes]) for i in (0, lanes))
-        start = into.at(steps, self.element)
-        self._write(a, start, masks[0])
-        self._write(b, start.at(distance, self.element), masks[1])
+        self._write(a, places[1], masks[0])
+        self._write(b, places[1].at(distance, self.element), masks[1])

@@ -147,7 +147,7 @@ class AttentionStep:
         groups, keys, value_width = k.shape[1], k.shape[2], v.shape[3]
         mask = self._mask(planner, (batch, count, rows, keys))
         out = self._result(planner, (batch, rows, count, value_width))
-        family = attention.family_for(count, groups, rows)
+        family = attention.family_for(rows)
         divide, memory = attention.PLANS[family]
         cut = divide(self._target, batch, count, groups, rows, keys)
         scale = self._node.attribute("scale")
