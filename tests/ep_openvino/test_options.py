@@ -1,6 +1,7 @@
 """onnxruntime's options of its OpenVINO provider: read, checked, and given to OpenVINO."""
 
 import json
+import os
 import warnings
 
 import numpy as np
@@ -29,11 +30,25 @@ def choice(others=(), **given):
         ({"num_of_threads": "3"}, "INFERENCE_NUM_THREADS", 3),
         ({"num_streams": "2"}, "NUM_STREAMS", 2),
         ({}, "PERFORMANCE_HINT", "LATENCY"),
-        ({}, "ENABLE_CPU_PINNING", False),
     ],
 )
 def test_an_option_becomes_a_property(given, name, value):
     assert choice(**given).properties[name] == value
+
+
+@pytest.mark.parametrize(
+    ("threads", "granted", "pinned"),
+    [(0, 4, True), (4, 4, True), (2, 4, False), (0, 2, False), (4, 2, False)],
+)
+def test_threads_are_pinned_where_a_run_uses_the_whole_machine(
+    threads, granted, pinned, monkeypatch
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(
+        os, "sched_getaffinity", lambda process: set(range(granted)), raising=False
+    )
+    found = choice(num_of_threads=threads).properties
+    assert found["ENABLE_CPU_PINNING"] is pinned
 
 
 def test_threads_are_the_sessions_where_the_option_says_nothing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -134,16 +135,27 @@ def _properties(
 
 def _member(device: str, precision: str, settings: Settings) -> dict[str, Any]:
     options = settings.options
+    threads = options["num_of_threads"] or settings.intra_op_threads
     wanted: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": options["num_streams"],
         "MODEL_PRIORITY": options["model_priority"],
-        "ENABLE_CPU_PINNING": False,
-        "INFERENCE_NUM_THREADS": options["num_of_threads"] or settings.intra_op_threads,
+        "ENABLE_CPU_PINNING": _whole_machine(threads),
+        "INFERENCE_NUM_THREADS": threads,
     }
     if options["enable_opencl_throttling"]:
         wanted["GPU_QUEUE_THROTTLE"] = "LOW"
     return _known(device, wanted, precision)
+
+
+def _whole_machine(threads: int) -> bool:
+    """Whether a run uses every core there is.
+
+    Pinned threads of sessions that use a part would all crowd the same first cores.
+    """
+    cores = os.cpu_count() or 1
+    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    return min(threads or granted, granted) >= cores
 
 
 def _known(device: str, wanted: dict[str, Any], precision: str) -> dict[str, Any]:
