@@ -342,6 +342,14 @@ def test_samples_far_outside_are_zero_and_offsets_must_fit():
         run_node("DeformConv", [x, w, offset[:, :1]])
 
 
+def test_samples_of_an_image_of_more_pixels_than_float32_counts():
+    x = np.zeros((1, 1, 4098, 4098), np.float32)
+    x[0, 0, 4096:, 4096:] = [[1, 2], [3, 4]]
+    w, offset = np.ones((1, 1, 1, 1), np.float32), np.ones((1, 2, 2, 2), np.float32)
+    [y] = run_node("DeformConv", [x, w, offset], {"strides": [4096, 4096]})
+    assert y.tolist() == [[[[0, 0], [0, 4]]]]
+
+
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.int32, np.uint8]))
 def test_col2im_adds_blocks_where_they_came_from(data, dtype):
     rank = data.draw(st.integers(1, 3))

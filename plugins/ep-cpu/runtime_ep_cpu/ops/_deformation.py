@@ -53,19 +53,21 @@ def _add_samples(xp: Any, flat: Any, at: Any, sizes: list[int], out: Any) -> Non
 
     Elements outside count as zero.
     """
+    pairs = list(np.ndindex(*flat.shape[:2]))
     with np.errstate(all="ignore"):
         floor = xp.floor(at)
         beyond = at - floor
         for ends in combinations((0, 1), repeat=len(sizes)):
-            index, weight, inside = 0, 1, True
+            index, weight = 0, 1
             for axis, (end, size) in enumerate(zip(ends, sizes, strict=True)):
                 position = floor[:, :, axis] + end
-                inside = inside & (position >= 0) & (position < size)
-                index = index * size + position
+                inside = (position >= 0) & (position < size)
                 part = beyond[:, :, axis]
-                weight = weight * (part if end else 1 - part)
-            index = xp.where(inside, index, 0).astype(np.int64)
-            weight = xp.where(inside, weight, 0).astype(flat.dtype)
-            found = xp.take_along_axis(flat, index[:, :, None], axis=3)
-            found *= weight[:, :, None]
-            out += found
+                weight = weight * xp.where(inside, part if end else 1 - part, 0)
+                position = xp.where(inside, position, 0).astype(np.int64)
+                index = index * size + position
+            weight = weight.astype(flat.dtype, copy=False)
+            for pair in pairs:
+                found = flat[pair].take(index[pair], axis=1)
+                found *= weight[pair]
+                out[pair] += found
