@@ -8,13 +8,10 @@ import contextlib
 import resource
 import signal
 
-import onnx
 import pytest
-from evaluate import run_graph
-from retyped import schemas, templates
+from retyped import templates
 from runtime.errors import EngineError
-from runtime.model import from_proto
-from spoiled import spoiled
+from spoiled import run, spoiled
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -52,26 +49,6 @@ def deadline(what):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-
-
-def run(call):
-    node = onnx.NodeProto()
-    node.CopyFrom(call.node)
-    names = [f"x{n}" if x is not None else "" for n, x in enumerate(call.inputs)]
-    node.input[:] = names
-    graph = onnx.helper.make_graph(
-        [node],
-        "spoiled",
-        [onnx.ValueInfoProto(name=name) for name in names if name],
-        [onnx.ValueInfoProto(name=name) for name in node.output if name],
-    )
-    imports = [onnx.helper.make_opsetid("", onnx.defs.onnx_opset_version())]
-    if node.domain:
-        version = schemas()[node.domain, node.op_type].since_version
-        imports.append(onnx.helper.make_opsetid(node.domain, version))
-    model = onnx.helper.make_model(graph, opset_imports=imports)
-    given = [item for item in call.inputs if item is not None]
-    return run_graph(from_proto(model).graph, given)
 
 
 def check_words(error, call):
