@@ -35,6 +35,9 @@ _POINTERS: Final = ("q", "k", "v", "out", "mask", "lengths", "tiles")
 _SINGLES: Final = ("scale", "softcap")
 
 
+Bias = Callable[[Val, Val | None], Val]
+"""Reads a mask's entries at an index, in the lanes that a mask of lanes sets."""
+
 STATE: Final = 4
 """Floats of a row's state."""
 
@@ -174,7 +177,6 @@ class Scores:
         ``key`` is the first key, ``mask`` the place of its mask.
         """
         f = self.f
-        self._close(scores, count)
         largest = self._largest(scores, count, key, row, mask)
         before = f.load(state, "float")
         now = f.select(before > largest, before, largest)
@@ -202,40 +204,62 @@ class Scores:
         place = state.at(1, "float")
         f.store(f.load(place, "float") + f.reduce("fadd", loop.results[0]), place)
 
-    def _close(self, scores: Val, count: Val) -> None:
-        """Make the lanes behind the last key minus infinity."""
-        f = self.f
-        rest = count & (self.lanes - 1)
-        with f.when(rest.differs(0)):
-            place = scores.at(count - rest, "float")
-            inside = mask_of(f, self.target, rest, self.lanes)
-            kept = f.load(place, self.vector)
-            f.store(f.select(inside, kept, f.value(-math.inf, self.vector)), place)
-
     def _largest(self, scores: Val, count: Val, key: Val, row: Val, mask: Val) -> Val:
-        """Mask and cap a row of scores; return the largest. A NaN may be passed over."""
+        """Cap and mask a row of scores; return the largest. A NaN may be passed over.
+
+        Lanes behind the last key become minus infinity.
+        """
+        f = self.f
+        edges = self._edges(key, row) if self.banded else ()
+        if not self.mask:
+            return self._across(self._swept(scores, count, edges, None)[0])
+
+        def near(index: Val, inside: Val | None) -> Val:
+            element = self.mask or "float"
+            place = mask.at(index, stored(element))
+            return read(f, self.target, place, element, self.lanes, inside)
+
+        def far(index: Val, inside: Val | None) -> Val:
+            return self._gathered(mask, index, count)
+
+        found = f.choose(
+            self.field["mask_key"].equals(1),
+            lambda: self._swept(scores, count, edges, near),
+            lambda: self._swept(scores, count, edges, far),
+        )
+        return self._across(found[0])
+
+    def _swept(
+        self, scores: Val, count: Val, edges: tuple[Val, ...], bias: Bias | None
+    ) -> list[Val]:
+        """Go over a row; return the largest of each lane."""
         f = self.f
         lowest = f.value(-math.inf, self.vector)
-        edges = self._edges(key, row) if self.banded else ()
-        with f.loop(
-            0, self.padded(count), self.lanes, carried=[lowest], runs=True
-        ) as loop:
-            place = scores.at(loop.index, "float")
+
+        def body(index: Val, inside: Val | None, most: Val) -> Val:
+            place = scores.at(index, "float")
             x = f.load(place, self.vector)
             if self.softcap:
                 cap = f.splat(self.field["softcap"], self.lanes)
                 x = self.math.tanh(x / cap) * cap
-                inside = mask_of(f, self.target, count - loop.index, self.lanes)
-                x = f.select(inside, x, lowest)
-            if self.mask:
-                x = self._masked(x, mask, loop.index, count - loop.index)
+            if bias:
+                x = self._biased(x, bias(index, inside))
             if self.banded:
-                x = f.select(self._allowed(loop.index, edges), x, lowest)
-            if self.softcap or self.mask or self.banded:
+                x = f.select(self._allowed(index, edges), x, lowest)
+            if inside is not None:
+                x = f.select(inside, x, lowest)
+            if inside is not None or bias or self.softcap or self.banded:
                 f.store(x, place)
-            (most,) = loop.carried
-            loop.next(f.select(most > x, most, x))
-        return self._across(loop.results[0])
+            return f.select(most > x, most, x)
+
+        whole = count & -self.lanes
+        with f.loop(0, whole, self.lanes, carried=[lowest]) as loop:
+            loop.next(body(loop.index, None, loop.carried[0]))
+        most = loop.results[0]
+        rest = mask_of(f, self.target, count - whole, self.lanes)
+        return f.choose(
+            whole < count, lambda: [body(whole, rest, most)], lambda: [most]
+        )
 
     def _across(self, x: Val) -> Val:
         """Return the largest lane."""
@@ -248,35 +272,23 @@ class Scores:
             half //= 2
         return f.extract(x, 0)
 
-    def _masked(self, x: Val, mask: Val, index: Val, left: Val) -> Val:
-        f, target, lanes = self.f, self.target, self.lanes
-        element = self.mask or "float"
-        stride = self.field["mask_key"]
-        inside = mask_of(f, target, left, lanes)
+    def _biased(self, x: Val, bias: Val) -> Val:
+        """Return scores with a mask's entries added, or chosen by them."""
+        lowest = self.f.value(-math.inf, self.vector)
+        if self.mask == "i1":
+            return self.f.select(bias, x, lowest)
+        return self.f.select(bias.equals(-math.inf), lowest, x + bias)
 
-        def near() -> list[Val]:
-            return [
-                read(f, target, mask.at(index, stored(element)), element, lanes, inside)
-            ]
-
-        def far() -> list[Val]:
-            found = self.f.value(0, vector("i1" if element == "i1" else "float", lanes))
-            for lane in range(lanes):
-                at = f.minimum(index + lane, index + left - 1)
-                one = read_one(
-                    f, target, mask.at(at * stride, stored(element)), element
-                )
-                found = f.emit(
-                    f"insertelement {found!r}, {one!r}, i64 {lane}", found.type
-                )
-            return [found]
-
-        (bias,) = f.choose(stride.equals(1), near, far)
-        lowest = f.value(-math.inf, self.vector)
-        if element == "i1":
-            return f.select(bias, x, lowest)
-        x = x + bias
-        return f.select(bias.equals(-math.inf), lowest, x)
+    def _gathered(self, mask: Val, index: Val, count: Val) -> Val:
+        """Read a mask's entries one by one, at any distance; the last one repeats."""
+        f, element = self.f, self.mask or "float"
+        type = vector("i1" if element == "i1" else "float", self.lanes)
+        found = Val(f, type, "poison")
+        for lane in range(self.lanes):
+            at = f.minimum(index + lane, count - 1) * self.field["mask_key"]
+            one = read_one(f, self.target, mask.at(at, stored(element)), element)
+            found = f.emit(f"insertelement {found!r}, {one!r}, i64 {lane}", type)
+        return found
 
     def _edges(self, key: Val, row: Val) -> tuple[Val, Val]:
         """Return the first and the last allowed key, from ``key`` on, in every lane."""
