@@ -40,7 +40,8 @@ class Pool:
 
     ``run`` executes a frame (see `codegen.walk`) with up to ``threads`` threads, the
     caller's included. Only one run at a time has the workers; another that comes while
-    they are busy is executed by its caller alone, with the same result.
+    they are busy is executed by its caller alone, with the same result. Before a frame's
+    memory is given back there must be a `settle`.
     """
 
     def __init__(self, threads: int, target: Target) -> None:
@@ -48,6 +49,7 @@ class Pool:
         self._code = code(target)
         self._run: Any = self._function("run", _Address, _Address, _Number)
         self._stop: Any = self._function("stop", _Address)
+        self._settle: Any = self._function("settle", _Address)
         self.begin()
 
     def begin(self) -> None:
@@ -83,6 +85,12 @@ class Pool:
             )
             thread.start()
             self._workers.append(thread)
+
+    def settle(self) -> None:
+        """Wait until no worker looks at a frame whose run is over; before it is freed."""
+        with self._lease:
+            if self._workers:
+                self._settle(self._address)
 
     def close(self) -> None:
         """Send the workers home; for pools that belong to one session."""

@@ -8,7 +8,7 @@ import numpy as np
 from runtime_ep_cpu import pool as pools
 from runtime_ep_cpu.codegen.library import library
 from runtime_ep_cpu.codegen.target import host
-from runtime_ep_cpu.codegen.walk import FRAME, FRAME_SLOTS
+from runtime_ep_cpu.codegen.walk import COUNTER_SLOTS, FRAME, FRAME_SLOTS
 
 PAGE = mmap.PAGESIZE
 
@@ -47,7 +47,7 @@ class Frame:
         self.arguments = arguments
         self.step = block([address, arguments, chunks])
         self.level = block([0, 1, chunks])
-        self.counters = pools.aligned(1)
+        self.counters = pools.aligned(COUNTER_SLOTS)
         stride = -(-scratch // 64) * 64
         self.scratch = pools.aligned(stride * threads + 64, np.uint8)
         self.slots = pools.aligned(FRAME_SLOTS)

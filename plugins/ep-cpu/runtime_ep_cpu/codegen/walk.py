@@ -1,15 +1,19 @@
 """The native walk over a plan: levels of chunks, claimed by the threads of a pool.
 
 A *frame* is a block of 8-byte slots that one run owns; see `FRAME`. Every thread calls
-``walk``: level by level it claims chunks until none is left and waits for the others::
+``walk``, and claims chunks, level by level, until none is left::
 
     for level in levels:
-        while (chunk = claim(level)) < level.chunks and not cancelled:
+        while (chunk = claim(level)) < level.chunks:
             step = the level's step that the chunk belongs to
             step.function(step.arguments, chunk within the step, scratch of the thread)
-        barrier
+        wait until as many chunks of the level are done as it has
 
-Which thread runs a chunk never changes its result, so neither does their number.
+Which thread runs a chunk never changes its result, so neither does their number. Nobody
+waits for a thread, only for chunks: one that the system holds up delays a run no longer
+than by the chunk it is in. It may still look at a frame when the run is over. So claims
+carry the number of the run: whoever finds another number leaves.
+
 Workers live in ``worker``: they spin a while after a run and then sleep until the next.
 """
 
@@ -29,11 +33,14 @@ FRAME: Final = {
     "cancelled": 6,
     "failed": 7,
     "stamps": 8,
-    "arrived": 16,
-    "generation": 24,
+    "run": 9,
 }
-"""Slots of a frame. ``counters`` points to one zero per level; ``stamps``, where not
-null, to one slot more than there are levels, for the cycle counter."""
+"""Slots of a frame. ``counters`` points to `COUNTER_SLOTS` per level; ``stamps``, where
+not null, to one slot more than there are levels, for the cycle counter. Where
+``cancelled`` is set chunks are claimed, but nothing is done for them."""
+
+COUNTER_SLOTS: Final = 2
+"""Of a level: the next chunk, above it the number of the run; and the chunks done."""
 
 FRAME_SLOTS: Final = 32
 LEVEL_SLOTS: Final = 3
@@ -43,13 +50,16 @@ STEP_SLOTS: Final = 3
 
 POOL: Final = {
     "epoch": 0,
-    "done": 8,
+    "busy": 8,
     "frame": 16,
     "threads": 17,
     "quit": 18,
     "spins": 19,
     "sleepers": 24,
 }
+"""Slots of a pool. ``frame`` is null between runs; ``busy`` counts the workers that may
+look at one."""
+
 POOL_SLOTS: Final = 32
 
 _PAUSE = {
@@ -111,33 +121,6 @@ out:
   ret void
 }
 
-define internal void @barrier(ptr %frame, i64 %threads, ptr %counter) nounwind {
-  %arrived = getelementptr i64, ptr %frame, i64 {arrived}
-  %generation = getelementptr i64, ptr %frame, i64 {generation}
-  %before = load atomic i64, ptr %generation acquire, align 8
-  %place = atomicrmw add ptr %arrived, i64 1 acq_rel
-  %others = sub i64 %threads, 1
-  %last = icmp eq i64 %place, %others
-  br i1 %last, label %release, label %wait
-release:
-  store atomic i64 0, ptr %counter monotonic, align 8
-  store atomic i64 0, ptr %arrived monotonic, align 8
-  %after = add i64 %before, 1
-  store atomic i64 %after, ptr %generation release, align 8
-  br label %out
-wait:
-  %round = phi i64 [0, %0], [%next, %again]
-  %now = load atomic i64, ptr %generation acquire, align 8
-  %moved = icmp ne i64 %now, %before
-  br i1 %moved, label %out, label %again
-again:
-  call void @breathe(i64 %round)
-  %next = add i64 %round, 1
-  br label %wait
-out:
-  ret void
-}
-
 define internal void @run_chunk(ptr %steps, i64 %chunk, ptr %scratch) nounwind {
 entry:
   br label %seek
@@ -160,7 +143,7 @@ found:
   ret void
 }
 
-define void @walk(ptr %frame, i64 %thread, i64 %threads) nounwind {
+define internal void @walk(ptr %frame, i64 %thread, i1 %alone, i64 %tag) nounwind {
 entry:
   %levels = load i64, ptr %frame, align 8
   %p1 = getelementptr i64, ptr %frame, i64 {level_table}
@@ -181,7 +164,6 @@ entry:
   %timed0 = icmp ne ptr %stamps, null
   %first = icmp eq i64 %thread, 0
   %timed = and i1 %timed0, %first
-  %alone = icmp eq i64 %threads, 1
   br i1 %timed, label %stamp_first, label %begin
 stamp_first:
   %t0 = call i64 @llvm.readcyclecounter()
@@ -199,31 +181,71 @@ level_begin:
   %chunks = load i64, ptr %chunks_place, align 8
   %step_row = mul i64 %first_step, {step_slots}
   %steps = getelementptr i64, ptr %step_table, i64 %step_row
-  %counter = getelementptr i64, ptr %counters, i64 %level
-  br label %claim
+  %counter_row = mul i64 %level, {counter_slots}
+  %counter = getelementptr i64, ptr %counters, i64 %counter_row
+  %done_place = getelementptr i64, ptr %counter, i64 1
+  br i1 %alone, label %serial, label %claim
+serial:
+  %one = phi i64 [0, %level_begin], [%one_next, %serial_next]
+  %serial_left = icmp slt i64 %one, %chunks
+  br i1 %serial_left, label %serial_check, label %level_stamp
+serial_check:
+  %stop1 = load atomic i64, ptr %cancelled monotonic, align 8
+  %stopped1 = icmp ne i64 %stop1, 0
+  br i1 %stopped1, label %level_stamp, label %serial_run
+serial_run:
+  call void @run_chunk(ptr %steps, i64 %one, ptr %scratch)
+  br label %serial_next
+serial_next:
+  %one_next = add i64 %one, 1
+  br label %serial
 claim:
-  %serial = phi i64 [0, %level_begin], [%serial_next, %ran]
+  %own = phi i64 [0, %level_begin], [%own, %try], [%own_next, %ran]
+  %ticket = load atomic i64, ptr %counter acquire, align 8
+  %ticket_tag = and i64 %ticket, -4294967296
+  %mine = icmp eq i64 %ticket_tag, %tag
+  br i1 %mine, label %look, label %leave
+look:
+  %chunk = and i64 %ticket, 4294967295
+  %left = icmp slt i64 %chunk, %chunks
+  br i1 %left, label %try, label %claimed_all
+try:
+  %following = add i64 %ticket, 1
+  %pair = cmpxchg ptr %counter, i64 %ticket, i64 %following acq_rel monotonic
+  %got = extractvalue { i64, i1 } %pair, 1
+  br i1 %got, label %check, label %claim
+check:
   %stop = load atomic i64, ptr %cancelled monotonic, align 8
   %stopped = icmp ne i64 %stop, 0
-  br i1 %stopped, label %level_end, label %take
-take:
-  br i1 %alone, label %check, label %take_shared
-take_shared:
-  %shared = atomicrmw add ptr %counter, i64 1 monotonic
-  br label %check
-check:
-  %chunk = phi i64 [%serial, %take], [%shared, %take_shared]
-  %left = icmp slt i64 %chunk, %chunks
-  br i1 %left, label %ran, label %level_end
-ran:
+  br i1 %stopped, label %ran, label %work
+work:
   call void @run_chunk(ptr %steps, i64 %chunk, ptr %scratch)
-  %serial_next = add i64 %serial, 1
+  br label %ran
+ran:
+  %own_next = add i64 %own, 1
   br label %claim
-level_end:
-  br i1 %alone, label %level_stamp, label %meet
-meet:
-  call void @barrier(ptr %frame, i64 %threads, ptr %counter)
-  br label %level_stamp
+claimed_all:
+  %any = icmp sgt i64 %own, 0
+  br i1 %any, label %tell, label %wait
+tell:
+  %before = atomicrmw add ptr %done_place, i64 %own acq_rel
+  br label %wait
+wait:
+  %round = phi i64 [0, %claimed_all], [0, %tell], [%round_next, %again]
+  %done = load atomic i64, ptr %done_place acquire, align 8
+  %all = icmp sge i64 %done, %chunks
+  br i1 %all, label %level_stamp, label %still
+still:
+  %now = load atomic i64, ptr %counter monotonic, align 8
+  %now_tag = and i64 %now, -4294967296
+  %same = icmp eq i64 %now_tag, %tag
+  br i1 %same, label %again, label %leave
+again:
+  call void @breathe(i64 %round)
+  %round_next = add i64 %round, 1
+  br label %wait
+leave:
+  ret void
 level_stamp:
   %next_level = add i64 %level, 1
   br i1 %timed, label %stamp, label %level_done
@@ -244,7 +266,7 @@ _POOL = """
 define void @worker(ptr %pool, i64 %thread) nounwind {
 entry:
   %epoch = getelementptr i64, ptr %pool, i64 {epoch}
-  %done = getelementptr i64, ptr %pool, i64 {done}
+  %busy = getelementptr i64, ptr %pool, i64 {busy}
   %frame_place = getelementptr i64, ptr %pool, i64 {frame}
   %threads_place = getelementptr i64, ptr %pool, i64 {threads}
   %quit_place = getelementptr i64, ptr %pool, i64 {quit}
@@ -252,7 +274,7 @@ entry:
   %sleepers = getelementptr i64, ptr %pool, i64 {sleepers}
   br label %wait
 wait:
-  %seen = phi i64 [0, %entry], [%now, %idle], [%now, %finished]
+  %seen = phi i64 [0, %entry], [%now, %idle]
   %limit = load atomic i64, ptr %spins_place monotonic, align 8
   br label %spin
 spin:
@@ -283,18 +305,45 @@ called:
   %leave = icmp ne i64 %quit, 0
   br i1 %leave, label %out, label %join
 join:
+  %b1 = atomicrmw add ptr %busy, i64 1 seq_cst
+  %address = load atomic i64, ptr %frame_place seq_cst, align 8
   %threads = load atomic i64, ptr %threads_place monotonic, align 8
-  %wanted = icmp slt i64 %thread, %threads
+  %given = icmp ne i64 %address, 0
+  %counted = icmp slt i64 %thread, %threads
+  %wanted = and i1 %given, %counted
   br i1 %wanted, label %work, label %idle
-idle:
-  br label %wait
 work:
-  %frame = load ptr, ptr %frame_place, align 8
-  call void @walk(ptr %frame, i64 %thread, i64 %threads)
-  %d = atomicrmw add ptr %done, i64 1 release
-  br label %finished
-finished:
+  %frame = inttoptr i64 %address to ptr
+  %run_place = getelementptr i64, ptr %frame, i64 {run}
+  %run = load atomic i64, ptr %run_place acquire, align 8
+  %tag = shl i64 %run, 32
+  call void @walk(ptr %frame, i64 %thread, i1 false, i64 %tag)
+  br label %idle
+idle:
+  %b2 = atomicrmw sub ptr %busy, i64 1 seq_cst
   br label %wait
+out:
+  ret void
+}
+
+define internal void @ready(ptr %frame, i64 %tag) nounwind {
+entry:
+  %levels = load i64, ptr %frame, align 8
+  %place = getelementptr i64, ptr %frame, i64 {counters}
+  %counters = load ptr, ptr %place, align 8
+  br label %loop
+loop:
+  %level = phi i64 [0, %entry], [%next, %body]
+  %more = icmp slt i64 %level, %levels
+  br i1 %more, label %body, label %out
+body:
+  %row = mul i64 %level, {counter_slots}
+  %counter = getelementptr i64, ptr %counters, i64 %row
+  %done = getelementptr i64, ptr %counter, i64 1
+  store atomic i64 0, ptr %done monotonic, align 8
+  store atomic i64 %tag, ptr %counter release, align 8
+  %next = add i64 %level, 1
+  br label %loop
 out:
   ret void
 }
@@ -304,17 +353,23 @@ entry:
   %alone = icmp sle i64 %threads, 1
   br i1 %alone, label %solo, label %fork
 solo:
-  call void @walk(ptr %frame, i64 0, i64 1)
+  call void @walk(ptr %frame, i64 0, i1 true, i64 0)
   ret void
 fork:
   %epoch = getelementptr i64, ptr %pool, i64 {epoch}
-  %done = getelementptr i64, ptr %pool, i64 {done}
   %frame_place = getelementptr i64, ptr %pool, i64 {frame}
   %threads_place = getelementptr i64, ptr %pool, i64 {threads}
   %sleepers = getelementptr i64, ptr %pool, i64 {sleepers}
-  store ptr %frame, ptr %frame_place, align 8
+  %run_place = getelementptr i64, ptr %frame, i64 {run}
+  %last_run = load i64, ptr %run_place, align 8
+  %after = add i64 %last_run, 1
+  %run = and i64 %after, 2147483647
+  %tag = shl i64 %run, 32
+  call void @ready(ptr %frame, i64 %tag)
+  store atomic i64 %run, ptr %run_place release, align 8
   store atomic i64 %threads, ptr %threads_place monotonic, align 8
-  store atomic i64 0, ptr %done monotonic, align 8
+  %address = ptrtoint ptr %frame to i64
+  store atomic i64 %address, ptr %frame_place seq_cst, align 8
   %e = atomicrmw add ptr %epoch, i64 1 seq_cst
   %asleep = load atomic i64, ptr %sleepers seq_cst, align 8
   %any = icmp sgt i64 %asleep, 0
@@ -323,17 +378,23 @@ call:
   call void @wake(ptr %epoch)
   br label %own
 own:
-  call void @walk(ptr %frame, i64 0, i64 %threads)
-  %others = sub i64 %threads, 1
+  call void @walk(ptr %frame, i64 0, i1 false, i64 %tag)
+  store atomic i64 0, ptr %frame_place seq_cst, align 8
+  ret void
+}
+
+define void @settle(ptr %pool) nounwind {
+entry:
+  %busy = getelementptr i64, ptr %pool, i64 {busy}
   br label %spin
 spin:
-  %round = phi i64 [0, %own], [%round_next, %again]
-  %d = load atomic i64, ptr %done acquire, align 8
-  %all = icmp eq i64 %d, %others
-  br i1 %all, label %out, label %again
+  %round = phi i64 [0, %entry], [%next, %again]
+  %b = load atomic i64, ptr %busy seq_cst, align 8
+  %none = icmp eq i64 %b, 0
+  br i1 %none, label %out, label %again
 again:
   call void @breathe(i64 %round)
-  %round_next = add i64 %round, 1
+  %next = add i64 %round, 1
   br label %spin
 out:
   ret void
@@ -351,7 +412,7 @@ define void @stop(ptr %pool) nounwind {
 
 
 def walk_text(target: Target) -> str:
-    """Return the module with ``walk``, ``worker``, ``run`` and ``stop``."""
+    """Return the module with ``worker``, ``run``, ``settle`` and ``stop``."""
     machine, _, system = target.triple.partition("-")
     arm = machine in ("aarch64", "arm64")
     declaration, pause = _PAUSE["x86" if target.is_x86 else "arm" if arm else "other"]
@@ -362,6 +423,7 @@ def walk_text(target: Target) -> str:
         **FRAME,
         **POOL,
         "level_slots": LEVEL_SLOTS,
+        "counter_slots": COUNTER_SLOTS,
         "step_slots": STEP_SLOTS,
         "pause_declaration": declaration,
         "pause": pause,

@@ -57,7 +57,7 @@ class _Grouping:
         self._groups: dict[Group, int] = {}
 
     def result(self) -> list[Group]:
-        """Go through the nodes once."""
+        """Go through the nodes once; what nobody reads is left out."""
         for place, node in enumerate(self._nodes):
             group = (
                 self._elementwise(node) if is_elementwise(node) else self._anchor(node)
@@ -68,7 +68,7 @@ class _Grouping:
         ordered = sorted(self._groups, key=lambda group: self._groups[group])
         for group in ordered:
             group.results = self._results(group)
-        return ordered
+        return [g for g in ordered if g.results or g.anchor is not None]
 
     def _results(self, group: Group) -> list[Value]:
         inside = set(group.nodes)

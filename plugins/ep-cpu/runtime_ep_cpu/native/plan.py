@@ -19,6 +19,7 @@ from runtime.abilities import Context
 from runtime.errors import Cancelled
 
 from runtime_ep_cpu.codegen.walk import (
+    COUNTER_SLOTS,
     FRAME,
     FRAME_SLOTS,
     LEVEL_SLOTS,
@@ -105,7 +106,7 @@ class Plan:
         level_table = FRAME_SLOTS
         step_table = level_table + LEVEL_SLOTS * len(levels)
         counters = step_table + STEP_SLOTS * len(self.steps)
-        tables = counters + len(levels)
+        tables = counters + COUNTER_SLOTS * len(levels)
         position = tables + len(planner.tables)
         words = [0] * position
         words[FRAME["levels"]] = len(levels)
@@ -214,7 +215,13 @@ class Plan:
     def trim(self) -> None:
         """Let go of the memory of idle frames."""
         with self._guard:
-            self._idle.clear()
+            idle, self._idle = self._idle, []
+        if idle:
+            self._pool.settle()
+
+    def __del__(self) -> None:
+        if getattr(self, "_idle", None):
+            self._pool.settle()
 
     @property
     def memory(self) -> int:
