@@ -22,6 +22,11 @@ versions from which a kernel of its own holds; versions between run by the one b
 versions before the first are refused. Operators of the standard without a row are refused
 with the reason.
 
+"Changed at" are the standard's own versions. The columns of providers say how many of the ONNX
+node cases of an operator are claimed and right, of how many there are, in the last record
+(`tests/conformance/record_cases.py`, from `runtime ep test PROVIDER --capabilities`); the CPU
+is checked against it by a test. Operators without a node case have a dash.
+
 "Types" are the element types in which a call of the operator runs and gives what the newest
 schema infers (`tests/conformance/test_types.py`, whose record is `types.json`), over all its
 type variables: *integers* are the eight of 8 to 64 bits, *floats* are float16, bfloat16,
@@ -49,6 +54,24 @@ def rows() -> dict[str, dict[str, list[int]]]:
     for kernel in table:
         found[kernel.domain].setdefault(kernel.op_type, []).append(kernel.since)
     return found
+
+
+def changes() -> dict[tuple[str, str], str]:
+    """Return the versions at which the standard changed each operator."""
+    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for schema in onnx.defs.get_all_schemas_with_history():
+        found[schema.domain, schema.name].append(schema.since_version)
+    return {key: ", ".join(map(str, sorted(each))) for key, each in found.items()}
+
+
+def cases() -> dict[str, dict[str, list[int]]]:
+    """Return provider → operator → how many node cases are right, of how many."""
+    return json.loads((REFERENCE / "cases.json").read_text(encoding="utf-8"))
+
+
+def answered(operators: dict[str, list[int]], key: str) -> str:
+    """Return a cell that tells how many cases a provider answers."""
+    return "{} of {}".format(*operators[key]) if key in operators else "–"
 
 
 def standard(domain: str) -> set[str]:
@@ -79,14 +102,8 @@ def operators() -> str:
         have = sorted(found[domain])
         title = domain or "ai.onnx"
         count = f", {len(names & set(have))} of {len(names)}" if names else ""
-        known = " types |" if names else ""
-        rule = "---|" if names else ""
-        lines += [f"## {title}{count}", "", f"| operator | kernels since |{known}"]
-        lines.append(f"|---|---|{rule}")
-        for name in have:
-            versions = ", ".join(str(v) for v in sorted(found[domain][name]))
-            types = f" {types_of(domain, name)} |" if names else ""
-            lines.append(f"| {name} | {versions} |{types}")
+        lines += [f"## {title}{count}", ""]
+        lines += _rows(domain, found[domain], known=bool(names))
         missing = sorted(names - set(have))
         if missing:
             lines += ["", f"No kernel of their own: {', '.join(missing)}."]
@@ -96,6 +113,25 @@ def operators() -> str:
             lines += [f"| {name} | {REFUSED[name]} |" for name in sorted(REFUSED)]
             lines.append("")
     return "\n".join(lines)
+
+
+def _rows(domain: str, kernels: dict[str, list[int]], known: bool) -> list[str]:
+    """Return a domain's table; of an operator of the standard more is known."""
+    providers, changed = cases() if known else {}, changes()
+    heads = ["operator", "kernels since"]
+    if known:
+        short = [name.removesuffix("ExecutionProvider") for name in providers]
+        heads = ["operator", "changed at", "kernels since", "types", *short]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name in sorted(kernels):
+        cells = [name, ", ".join(str(v) for v in sorted(kernels[name]))]
+        if known:
+            key = f"{domain}:{name}"
+            cells.insert(1, changed.get((domain, name), "onnxruntime's"))
+            cells.append(types_of(domain, name) or "–")
+            cells += [answered(each, key) for each in providers.values()]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 KEYS_HEAD = """# Config keys
