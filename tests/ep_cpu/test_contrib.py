@@ -262,6 +262,10 @@ SCALE = np.array(1, np.float32)
 ZERO = np.array(0, np.uint8)
 
 
+def ints(*values):
+    return np.array(values, np.int32)
+
+
 @pytest.mark.parametrize(
     ("op", "inputs", "attributes", "message"),
     [
@@ -299,6 +303,37 @@ ZERO = np.array(0, np.uint8)
             {"gather_axis": 1},
             "cannot be gathered",
         ),
+        (
+            "GatherBlockQuantized",
+            [np.ones((3, 4), np.int8), np.zeros(1, np.int64), ONES],
+            {"block_size": 16},
+            "scales of shape",
+        ),
+        (
+            "MatMulNBits",
+            [ONES, np.ones((1, 1, 8), np.uint8), ONES[0, :1], None, ints(5, 0)],
+            {"K": 2, "N": 1, "block_size": 16},
+            "g_idx names a block outside",
+        ),
+        (
+            "EmbedLayerNormalization",
+            [ints(1), None, ONES, ONES, None, ONES[0], ONES[0]],
+            {},
+            "input_ids",
+        ),
+        (
+            "MoE",
+            [ONES, ONES, np.ones((2, 2, 2), np.float32), None, ONES[None]],
+            {},
+            "differ in their number of experts",
+        ),
+        (
+            "QAttention",
+            [ZERO[None, None], ZERO, ONES[0], SCALE, SCALE],
+            {"num_heads": 1},
+            "a matrix",
+        ),
+        ("SimplifiedLayerNormalization", [ONES, ONES[0]], {"stash_type": 7}, "float"),
     ],
 )
 def test_what_makes_no_sense_is_refused(op, inputs, attributes, message):

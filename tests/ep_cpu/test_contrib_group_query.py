@@ -258,3 +258,11 @@ def test_groups_that_make_no_sense_are_refused(attributes, counts, message):
     group.inputs[5] = np.array(counts, np.int32)
     with pytest.raises(EngineError, match=message):
         run("GroupQueryAttention", group.inputs, **group.attributes, **attributes)
+
+
+@pytest.mark.parametrize("place", [3, 4])
+def test_a_cache_of_another_shape_is_refused(place):
+    group = Group(5, False, False, False, 2)
+    group.inputs[place] = group.inputs[place][:1]
+    with pytest.raises(EngineError, match="do not fit"):
+        run("GroupQueryAttention", group.inputs, **group.attributes)

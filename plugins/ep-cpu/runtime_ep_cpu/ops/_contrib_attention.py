@@ -138,6 +138,11 @@ def rotary_embedding(
     if is_packed_batching:
         raise ValueError("packed batches are not supported")
     xp = namespace_of(x)
+    if x.ndim not in (3, 4) or not cos_cache.ndim:
+        raise ValueError(
+            f"an input of shape {list(x.shape)} and caches of shape "
+            f"{list(cos_cache.shape)} cannot be turned"
+        )
     length = x.shape[2 if x.ndim == 4 else 1]
     if position_ids.ndim == 1:
         position_ids = position_ids + xp.arange(length, dtype=position_ids.dtype)

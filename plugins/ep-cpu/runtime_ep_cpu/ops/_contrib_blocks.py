@@ -31,6 +31,7 @@ def unpacked(packed: Any, bits: int, count: int) -> Any:
 
 
 @table("MatMulNBits", since=1, domain=MS)
+@np.errstate(all="ignore")
 def matmul_n_bits(
     a,
     b,
@@ -59,6 +60,8 @@ def matmul_n_bits(
     zeros = _zero_points(zero_points, bits, N, blocks)
     xp = namespace_of(a, b)
     order = None if g_idx is None else xp.asarray(g_idx[:K])
+    if order is not None and not bool(((order >= 0) & (order < blocks)).all()):
+        raise ValueError(f"g_idx names a block outside of {blocks}")
     y = xp.empty((*a.shape[:-1], N), a.dtype)
     check_size(y.shape, y.dtype)
     step = max(1, WEIGHTS_AT_ONCE // max(1, K))
@@ -102,6 +105,7 @@ def _zero_points(given: Any, bits: int, rows: int, blocks: int) -> Any:
 
 
 @table("GatherBlockQuantized", since=1, domain=MS, traits=("typed",))
+@np.errstate(all="ignore")
 def gather_block_quantized(
     data,
     indices,
@@ -131,6 +135,18 @@ def gather_block_quantized(
             f"quantized along axis {quantize}"
         )
     length = data.shape[gather]
+    for name, part in (("scales", scales), ("zero_points", zero_points)):
+        if part is not None and (
+            part.ndim != rank or part.shape[gather] not in (1, length)
+        ):
+            raise ValueError(
+                f"{name} of shape {list(part.shape)} do not fit data of shape "
+                f"{list(data.shape)} along axis {gather}"
+            )
+    if not length and indices.size:
+        raise ValueError(
+            f"nothing can be gathered from data of shape {list(data.shape)}"
+        )
     xp = namespace_of(data, indices)
     places = xp.where(indices < 0, indices + length, indices)
     known = (places >= 0) & (places < length)

@@ -176,7 +176,15 @@ def moe(
     def layer(weights: Any, bias: Any) -> Layer:
         return lambda expert: (weights[expert], None if bias is None else bias[expert])
 
-    rows, logits = _rows(x, router_probs, len(fc1_experts_weights))
+    experts = _experts(
+        fc1_experts_weights,
+        fc2_experts_weights,
+        fc3_experts_weights,
+        fc1_experts_bias,
+        fc2_experts_bias,
+        fc3_experts_bias,
+    )
+    rows, logits = _rows(x, router_probs, experts)
     chosen, weights = _routes(logits, None, k, normalize_routing_weights)
     third = fc3_experts_weights is not None
     layers = (
@@ -193,6 +201,19 @@ def moe(
         swiglu_limit_after_activation,
     )
     return _mixed(rows, chosen, weights, layers, activation).reshape(x.shape)
+
+
+def _experts(first: Any, second: Any, third: Any, *others: Any) -> int:
+    """Return how many experts there are; every layer and bias must have as many."""
+    weights = [part for part in (first, second, third) if part is not None]
+    if any(part.ndim != 3 for part in weights):
+        shapes = [list(part.shape) for part in weights]
+        raise ValueError(f"weights must be one matrix per expert, found {shapes}")
+    parts = [*weights, *(part for part in others if part is not None)]
+    counts = [part.shape[0] if part.ndim else 0 for part in parts]
+    if len(set(counts)) > 1:
+        raise ValueError(f"the layers differ in their number of experts: {counts}")
+    return counts[0]
 
 
 def _packed(
@@ -281,7 +302,13 @@ def qmoe(
         raise ValueError(f"quant_type {quant_type!r} is not supported, only 'int'")
     if use_sparse_mixer or weights_prepacked == 1:
         raise ValueError("use_sparse_mixer and prepacked weights are not supported")
-    rows, logits = _rows(wide(x), wide(router_probs), len(fc1_experts_weights))
+    first = (fc1_experts_weights, fc1_scales, fc1_zero_points, fc1_experts_bias)
+    second = (fc2_experts_weights, fc2_scales, fc2_zero_points, fc2_experts_bias)
+    third = (fc3_experts_weights, fc3_scales, fc3_zero_points, fc3_experts_bias)
+    experts = _experts(
+        first[0], second[0], third[0], *first[1:], *second[1:], *third[1:]
+    )
+    rows, logits = _rows(wide(x), wide(router_probs), experts)
     given = None if router_weights is None else wide(router_weights)
     normalize = normalize_routing_weights or given is None
     chosen, weights = _routes(logits, given, k, normalize)
@@ -294,9 +321,6 @@ def qmoe(
             fc3_expert_weight_bits,
         )
     ]
-    first = (fc1_experts_weights, fc1_scales, fc1_zero_points, fc1_experts_bias)
-    second = (fc2_experts_weights, fc2_scales, fc2_zero_points, fc2_experts_bias)
-    third = (fc3_experts_weights, fc3_scales, fc3_zero_points, fc3_experts_bias)
     layers = (
         _packed(*first, bits[0], block),
         _packed(*second, bits[1], block),

@@ -76,6 +76,7 @@ def group_query_attention(
     if sliding_window_cache or {k_quant_type, v_quant_type} != {"NONE"}:
         raise ValueError("quantized and sliding caches are not supported")
     q, k, v = _unpacked(query, key, value, num_heads, kv_num_heads)
+    _check_past(k, v, past_key, past_value)
     if q_norm_weight is not None and k_norm_weight is not None:
         q = _by_root_mean_square(q, q_norm_weight, q_norm_epsilon, qk_norm_epsilon)
         k = _by_root_mean_square(k, k_norm_weight, k_norm_epsilon, qk_norm_epsilon)
@@ -131,6 +132,18 @@ def _unpacked(
     )
     check_fit(*parts)
     return parts
+
+
+def _check_past(k: Any, v: Any, past_key: Any, past_value: Any) -> None:
+    """Past keys and values are [batch, kv_heads, one length, size]."""
+    given = [pair for pair in ((past_key, k), (past_value, v)) if pair[0] is not None]
+    lengths = {past.shape[2] if past.ndim == 4 else None for past, _ in given}
+    fits = (
+        past.shape == (*new.shape[:2], *lengths, new.shape[3]) for past, new in given
+    )
+    if len(lengths) > 1 or not all(fits):
+        shapes = [list(past.shape) for past, _ in given]
+        raise ValueError(f"past keys and values of the shapes {shapes} do not fit")
 
 
 def _by_root_mean_square(x: Any, weight: Any, own: float | None, shared: float) -> Any:

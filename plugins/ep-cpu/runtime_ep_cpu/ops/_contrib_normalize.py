@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from runtime.kernels import KernelTable
-from runtime.valuetypes import numpy_dtype
 
+from runtime_ep_cpu.dtypes import float_type
 from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops._precision import rounded, wide
 
@@ -91,10 +91,11 @@ def simplified_layer_normalization(
         raise ValueError(f"axis {axis} is outside an input of rank {x.ndim}")
     axis %= x.ndim
     rows = wide(x).reshape(*x.shape[:axis], -1)
+    kind = float_type(stash_type, "stash_type")
     y, _, inverse = _standardized(rows, epsilon, False)
     y = y.reshape(x.shape) * wide(scale)
     kept = inverse.reshape(*x.shape[:axis], *(1,) * (x.ndim - axis))
-    return rounded(y, scale.dtype), rounded(kept, numpy_dtype(stash_type))
+    return rounded(y, scale.dtype), rounded(kept, kind)
 
 
 @table("EmbedLayerNormalization", since=1, domain=MS)
@@ -120,12 +121,17 @@ def embed_layer_normalization(
     is the sum of the embeddings.
     """
     xp = namespace_of(input_ids, word_embedding)
+    if input_ids.ndim != 2:
+        raise ValueError(
+            f"input_ids must be [batch, length], not {list(input_ids.shape)}"
+        )
     batch, length = input_ids.shape
     total = _rows(word_embedding, input_ids, "input_ids")
     if position_ids is None:
-        if length > len(position_embedding):
+        if position_embedding.ndim != 2 or length > len(position_embedding):
             raise ValueError(
-                f"{length} words, but {len(position_embedding)} position embeddings"
+                f"{length} words, but position embeddings of shape "
+                f"{list(position_embedding.shape)}"
             )
         total = total + position_embedding[:length]
     else:
@@ -142,6 +148,8 @@ def embed_layer_normalization(
 
 
 def _rows(embedding: Any, ids: Any, name: str) -> Any:
+    if embedding.ndim != 2:
+        raise ValueError(f"embeddings must be a matrix, found {list(embedding.shape)}")
     outside = (ids < 0) | (ids >= len(embedding))
     if bool(outside.any()):
         raise IndexError(f"{name} reach beyond the {len(embedding)} embeddings")

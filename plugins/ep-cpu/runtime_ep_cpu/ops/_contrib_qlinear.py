@@ -25,6 +25,7 @@ def _scalar(name: str, value: Any) -> Any:
     return value.reshape(())
 
 
+@np.errstate(all="ignore")
 def dequantized(x: Any, scale: Any, zero_point: Any) -> Any:
     """Return what quantized values stand for, in float32."""
     values = x.astype(np.float32)
@@ -64,6 +65,7 @@ def qlinear_add(
 
 
 @table("QLinearMul", since=1, domain=MS)
+@np.errstate(all="ignore")
 def qlinear_mul(
     a,
     a_scale,

@@ -219,6 +219,8 @@ def qattention(
     """QAttention: Attention whose input and weights are 8-bit integers."""
     if past_present_share_buffer or do_rotary:
         raise ValueError("neither a shared buffer nor do_rotary is supported")
+    if weight.ndim != 2:
+        raise ValueError(f"weights must be a matrix, found {list(weight.shape)}")
     check_size((*x.shape[:-1], weight.shape[-1]), bias.dtype)
     total = matmul_integer(x, weight, input_zero_point, weight_zero_point)
     with np.errstate(all="ignore"):
