@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections import deque
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -40,8 +42,8 @@ class Pool:
 
     ``run`` executes a frame (see `codegen.walk`) with up to ``threads`` threads, the
     caller's included. Only one run at a time has the workers; another that comes while
-    they are busy is executed by its caller alone, with the same result. Before a frame's
-    memory is given back there must be a `settle`.
+    they are busy is executed by its caller alone, with the same result. A worker may look
+    at a frame when its run is over: memory of frames is given back by `retire`.
     """
 
     def __init__(self, threads: int, target: Target) -> None:
@@ -58,6 +60,7 @@ class Pool:
         self._block[POOL["spins"]] = SPINS
         self._address = self._block.ctypes.data
         self._lease = threading.Lock()
+        self._retired: deque[Any] = deque()
         self._workers: list[threading.Thread] = []
 
     def _function(self, name: str, *parameters: type) -> Any:
@@ -74,6 +77,8 @@ class Pool:
             self._run(self._address, frame, min(threads, self.threads))
         finally:
             self._lease.release()
+        if self._retired:
+            self._let_go()
 
     def _hire(self) -> None:
         work: Any = self._function("worker", _Address, _Number)
@@ -86,11 +91,24 @@ class Pool:
             thread.start()
             self._workers.append(thread)
 
-    def settle(self) -> None:
-        """Wait until no worker looks at a frame whose run is over; before it is freed."""
-        with self._lease:
-            if self._workers:
-                self._settle(self._address)
+    def retire(self, frames: Sequence[Any]) -> None:
+        """Let go of frames whose runs are over, once no worker may look at them.
+
+        Called when plans are collected, which may be at any moment, also while this
+        thread holds the lease: it waits for no run. Whoever has the lease does the rest.
+        """
+        self._retired.append(frames)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while self._retired and self._lease.acquire(blocking=False):
+            try:
+                old = [self._retired.popleft() for _ in range(len(self._retired))]
+                if self._workers:
+                    self._settle(self._address)
+            finally:
+                self._lease.release()
+            del old
 
     def close(self) -> None:
         """Send the workers home; for pools that belong to one session."""

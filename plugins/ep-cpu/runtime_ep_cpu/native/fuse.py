@@ -154,7 +154,10 @@ class _Grouping:
         return group
 
     def _may_wait(self, group: Group, node: Node) -> bool:
-        """Whether a group may run as late as a node: all other readers come later."""
+        """Whether a group may run as late as a node: all other readers come later.
+
+        Readers that are no native nodes may ask for the result's shape at any time.
+        """
         place = self._places[node]
         inner = set(group.after)
         for member in group.after:
@@ -163,8 +166,7 @@ class _Grouping:
                     self._outside(value) or any(u not in inner for u in value.users)
                 ):
                     return False
-        users = [user for user in group.last.users if user in self._places]
-        return all(self._places[user] >= place for user in users)
+        return all(self._places.get(user, -1) >= place for user in group.last.users)
 
 
 def _is_number(value: Value) -> bool:

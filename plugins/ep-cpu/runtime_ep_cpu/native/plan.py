@@ -175,7 +175,7 @@ class Plan:
         made = zip(buffers, self.outputs, strict=True)
         if given and not (
             all(buffer is None or _fits(buffer, output) for buffer, output in made)
-            and _apart(given, inputs)
+            and apart(given, inputs)
         ):
             buffers = (None,) * len(buffers)
         return [
@@ -217,11 +217,11 @@ class Plan:
         with self._guard:
             idle, self._idle = self._idle, []
         if idle:
-            self._pool.settle()
+            self._pool.retire(idle)
 
     def __del__(self) -> None:
-        if getattr(self, "_idle", None):
-            self._pool.settle()
+        if idle := getattr(self, "_idle", None):
+            self._pool.retire(idle)
 
     @property
     def memory(self) -> int:
@@ -266,10 +266,10 @@ def _fits(buffer: Any, output: Output) -> bool:
     )
 
 
-def _apart(buffers: Sequence[Any], inputs: Sequence[Any]) -> bool:
+def apart(buffers: Sequence[Any], inputs: Sequence[Any]) -> bool:
     """Whether no buffer shares memory with another, or with an input."""
     return not any(
-        np.may_share_memory(buffer, other)
+        isinstance(other, np.ndarray) and np.may_share_memory(buffer, other)
         for place, buffer in enumerate(buffers)
         for other in (*inputs, *buffers[:place])
     )

@@ -19,6 +19,7 @@ from runtime_ep_cpu.codegen.library import library
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.classify import Classes, Role
 from runtime_ep_cpu.native.packing import Panels
+from runtime_ep_cpu.native.plan import apart
 from runtime_ep_cpu.native.stage import Engine, Extent, Stage
 
 
@@ -60,8 +61,10 @@ class Program:
         )
         self._plain: TableExecutable | None = None
         self._lock = threading.Lock()
+        self.moved = 0
         self.stages: list[Stage] = []
         self._parts = self._divide()
+        self._whole, self._order = self._alone()
         self._prepare()
         self.facts = self._facts(target, threads)
         packed = {r.value.name for stage in self.stages for r in stage.requests}
@@ -82,6 +85,18 @@ class Program:
                 run = self._host(extent)
             parts.append(_Part(run, extent.inputs, extent.outputs))
         return parts
+
+    def _alone(self) -> tuple[Any, tuple[int, ...]]:
+        """Return what runs everything and which inputs it takes, if one stage does."""
+        place = {value: i for i, value in enumerate(self._partition.inputs)}
+        for part in self._parts:
+            if (
+                self.stages
+                and part.outputs == self._partition.outputs
+                and all(value in place for value in part.inputs)
+            ):
+                return part.run, tuple(place[value] for value in part.inputs)
+        return None, ()
 
     def _host(self, extent: Extent) -> Any:
         partition = self._partition
@@ -115,11 +130,19 @@ class Program:
         self, inputs: Sequence[Any], outputs: Sequence[Any], context: Context
     ) -> list[Any]:
         """Run once; native stretches release the interpreter's lock."""
+        if self._whole is not None:
+            made = self._whole([inputs[i] for i in self._order], outputs, context)
+            if made is None:
+                return self._numpy().run(inputs, outputs, context)
+            return (
+                filled(made, outputs) if any(b is not None for b in outputs) else made
+            )
         values = dict(zip(self._partition.inputs, inputs, strict=True))
-        wanted = dict(zip(self._partition.outputs, outputs, strict=True))
+        wanted = self._fillable(inputs, outputs)
         for part in self._parts:
             given = [values[value] for value in part.inputs]
-            buffers = [wanted.get(value) for value in part.outputs]
+            filling = wanted if part is self._parts[-1] else {}
+            buffers = [filling.get(value) for value in part.outputs]
             made = part.run(given, buffers, context)
             if made is None:
                 return self._numpy().run(inputs, outputs, context)
@@ -129,8 +152,27 @@ class Program:
         ]
         return filled(results, outputs)
 
+    def _fillable(
+        self, inputs: Sequence[Any], outputs: Sequence[Any]
+    ) -> dict[Value, Any]:
+        """Return the buffers the last part may fill: those apart from all inputs.
+
+        The parts before it may read what such a buffer overlaps, and so may NumPy's
+        kernels, where they take the run over.
+        """
+        if all(buffer is None for buffer in outputs):
+            return {}
+        pairs = zip(self._partition.outputs, outputs, strict=True)
+        return {v: b for v, b in pairs if b is not None and apart((b,), inputs)}
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The partition's nodes."""
+        return self._partition.nodes
+
     def _numpy(self) -> TableExecutable:
         with self._lock:
+            self.moved += 1
             if self._plain is None:
                 self._plain = TableExecutable(
                     self._table, self._partition, self._settings

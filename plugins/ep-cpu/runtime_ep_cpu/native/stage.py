@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ from runtime_ep_cpu.native.plan import Output, Plan
 from runtime_ep_cpu.native.planner import Planner, Step
 from runtime_ep_cpu.native.steps import step_of
 from runtime_ep_cpu.pool import Pool
+
+logger = logging.getLogger("runtime.cpu")
 
 REMEMBERED = 64
 """Plans kept per stage, the latest used."""
@@ -90,6 +93,7 @@ class Stage:
         self._roots = [self._root(value, outputs) for value in extent.outputs]
         self._rows: dict[int, Layout] = {}
         self._plans: OrderedDict[Any, Plan | None] = OrderedDict()
+        self._latest: tuple[Any, Plan | None] = (None, None)
         self._lock = threading.Lock()
 
     @property
@@ -123,19 +127,26 @@ class Stage:
 
     def _plan(self, inputs: Sequence[np.ndarray[Any, Any]]) -> Plan | None:
         key = self._key(inputs)
+        latest, plan = self._latest
+        if key == latest:
+            return plan
         with self._lock:
             if key in self._plans:
                 self._plans.move_to_end(key)
+                self._latest = key, self._plans[key]
                 return self._plans[key]
         try:
-            plan: Plan | None = self.plan(inputs)
+            plan = self.plan(inputs)
         except Unplannable as error:
             self.refused = str(error)
+            logger.debug("NumPy's kernels run inputs of %s: %s", key, error)
             plan = None
+        dropped = []
         with self._lock:
+            self._latest = key, plan
             self._plans[key] = plan
             while len(self._plans) > REMEMBERED:
-                self._plans.popitem(last=False)
+                dropped.append(self._plans.popitem(last=False))
         return plan
 
     refused = ""
@@ -286,7 +297,7 @@ class _Knowledge:
         self._stage = stage
         extent = stage.extent
         pairs = zip(extent.inputs, inputs, strict=True)
-        self._found = {v: array for v, array in pairs if v in extent.contents}
+        self._found = {v: array.copy() for v, array in pairs if v in extent.contents}
         self.panels = stage.panels
         self.pitched = stage.pitched
 

@@ -30,13 +30,18 @@ class ElementwiseStep:
     def plan(self, planner: Planner) -> None:
         """Plan the expression over the operands' common shape."""
         operands = [planner.layout(value) for value in self._operands]
-        try:
-            shape = np.broadcast_shapes(*(operand.shape for operand in operands))
-        except ValueError as error:
-            raise Unplannable(str(error)) from error
+        shape = common_shape(*(operand.shape for operand in operands))
         results = [result_layout(planner, value, shape) for value in self._results]
         spread = [operand.broadcast(shape) for operand in operands]
         _add(planner, self._spec, self._each, shape, results, spread, self._cost)
+
+
+def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that all broadcast to; raises `Unplannable` where none is."""
+    try:
+        return tuple(np.broadcast_shapes(*shapes))
+    except ValueError as error:
+        raise Unplannable(str(error)) from error
 
 
 def result_layout(planner: Planner, value: Value, shape: Sequence[int]) -> Layout:

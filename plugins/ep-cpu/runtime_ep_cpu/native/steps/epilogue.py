@@ -11,8 +11,9 @@ from runtime.graph import Node, Value
 
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.native.express import element_of, express
-from runtime_ep_cpu.native.layout import Layout, Unplannable
+from runtime_ep_cpu.native.layout import Layout
 from runtime_ep_cpu.native.planner import Planner
+from runtime_ep_cpu.native.steps.view import reshaped
 
 Row = np.ndarray[Any, Any]
 
@@ -160,16 +161,15 @@ def operand_layout(
     whole: tuple[int, ...],
     wide: bool,
 ) -> Layout:
-    """Return an operand over the result's ``shape``, looked at as ``whole`` matrices."""
-    spread = planner.layout(value).broadcast(shape)
-    found = spread.reshaped(whole)
-    if found is None:
-        found = planner.contiguous(spread).reshaped(whole)
-    if found is None:
-        raise Unplannable(f"{spread.shape} does not follow {whole}")
-    stride = found.strides[-1]
-    if whole[-1] > 1 and stride != (1 if wide else 0):
-        if not wide:
-            raise Unplannable(f"{value.name!r} has a value per column")
+    """Return an operand over the result's ``shape``, looked at as ``whole`` matrices.
+
+    ``wide`` tells whether it has a value per column; else it has one per row.
+    """
+    layout = planner.layout(value)
+    if not wide and whole[-1] > 1:
+        thin = layout.broadcast((*shape[:-1], 1))
+        return reshaped(planner, thin, (*whole[:-1], 1)).broadcast(whole)
+    found = reshaped(planner, layout.broadcast(shape), whole)
+    if wide and whole[-1] > 1 and found.strides[-1] != 1:
         found = planner.contiguous(found)
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-import numpy as np
 from runtime.graph import Node, Value
 
 from runtime_ep_cpu.codegen.library import Spec
@@ -15,7 +14,7 @@ from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.layout import Layout, Unplannable
 from runtime_ep_cpu.native.packing import Request
 from runtime_ep_cpu.native.planner import Planner
-from runtime_ep_cpu.native.steps.elementwise import result_layout
+from runtime_ep_cpu.native.steps.elementwise import common_shape, result_layout
 from runtime_ep_cpu.native.steps.epilogue import Addend, epilogue_of, operand_layout
 from runtime_ep_cpu.native.steps.matrix import Matrix
 from runtime_ep_cpu.native.steps.view import reshaped
@@ -68,7 +67,7 @@ class ProductStep:
             b = b.with_dims((*b.shape, 1), (*b.strides, 1))
         if a.shape[-1] != b.shape[-2]:
             raise Unplannable(f"{a.shape} and {b.shape} cannot be multiplied")
-        lead = _broadcast(a.shape[:-2], b.shape[:-2])
+        lead = common_shape(a.shape[:-2], b.shape[:-2])
         whole = (*lead, a.shape[-2], b.shape[-1])
         shape = list(whole)
         if vector_a:
@@ -112,10 +111,3 @@ def _addend(node: Node) -> Addend:
         return Addend()
     alpha, beta = (float(node.attribute(name, 1.0)) for name in ("alpha", "beta"))
     return Addend(node.input(2) if beta else None, beta, alpha)
-
-
-def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    try:
-        return tuple(np.broadcast_shapes(a, b))
-    except ValueError as error:
-        raise Unplannable(str(error)) from error

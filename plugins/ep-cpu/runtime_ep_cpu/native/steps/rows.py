@@ -14,7 +14,7 @@ from runtime_ep_cpu.native.express import element_of, express
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable
 from runtime_ep_cpu.native.planner import Argument, Planner
-from runtime_ep_cpu.native.steps.elementwise import result_layout
+from runtime_ep_cpu.native.steps.elementwise import common_shape, result_layout
 from runtime_ep_cpu.native.steps.view import axis_of, reshaped
 
 _CHUNK = 8 * 1024
@@ -51,16 +51,7 @@ class RowStep:
     def _begin(self, planner: Planner) -> tuple[tuple[int, ...], list[Layout]]:
         """Return the prologue's shape and its operands over it."""
         operands = [planner.layout(value) for value in self._operands]
-        shape: tuple[int, ...] = ()
-        for operand in operands:
-            if len(operand.shape) >= len(shape):
-                shape = operand.shape
-        for operand in operands:
-            if any(
-                a < b
-                for a, b in zip(reversed(shape), reversed(operand.shape), strict=False)
-            ):
-                raise Unplannable("a prologue widens its first operand")
+        shape = common_shape(*(operand.shape for operand in operands))
         return shape, [operand.broadcast(shape) for operand in operands]
 
     def _add(
