@@ -586,5 +586,6 @@ class _Evaluator:
             quiet = Report()
             host = resolve("cpu")
             requests = [Request(host.name)] if host is not None else []
-            self._providers = Providers.open(requests, self._settings, quiet)
+            settings = replace(self._settings, runs_once=True)
+            self._providers = Providers.open(requests, settings, quiet)
         return self._providers

@@ -14,7 +14,7 @@ from runtime.calling import Placed, Run, copying
 from runtime.errors import Cancelled, EngineError, FeedError
 from runtime.explain import Event
 from runtime.graph import Graph, Value
-from runtime.ownership import flat, is_free, is_kept, owned, root
+from runtime.ownership import flat, is_free, is_given, is_kept, owned, root
 from runtime.plugin import HOST, Device
 from runtime.providers import Providers
 
@@ -229,6 +229,11 @@ class Plan:
         self, values: list[Any], inputs: Sequence[Any], outputs: Sequence[Any] | None
     ) -> list[Any]:
         """Give host results memory of their own and put bound ones where they belong."""
+        if outputs is None and all(
+            device == HOST and is_given(values, index)
+            for index, device in enumerate(self._output_devices)
+        ):
+            return values
         borrowed = {
             id(root(array))
             for value in (*inputs, *self._constants)

@@ -46,6 +46,8 @@ class Settings:
         function_node_limit: nodes that inlining functions may create in total.
         maximum_bytes: the largest single result a kernel may allocate; 0 is the
             machine's memory.
+        runs_once: whether what is compiled will run a single time, at once: then
+            compiling shall cost less than running.
         hang_warning: seconds after which a hook or a run that has not returned is
             reported with its provider's name and its stack; 0 is never.
         name: how logs call the session.
@@ -76,6 +78,7 @@ class Settings:
     profiling: bool = False
     function_node_limit: int = 1_000_000
     maximum_bytes: int = 0
+    runs_once: bool = False
     hang_warning: float = 0.0
     name: str = ""
     extra: Mapping[str, str] = field(default_factory=_empty)

@@ -38,7 +38,7 @@ def native_program(
     required it is raised.
     """
     wanted = settings.options.get("native", "auto")
-    if wanted == "off":
+    if wanted == "off" or settings.runs_once:
         return None
     if reason := obstacle():
         if wanted == "required":

@@ -8,7 +8,7 @@ and outputs into it. As many frames exist as runs have gone side by side.
 
 from __future__ import annotations
 
-import threading
+import ctypes
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +49,7 @@ class Frame:
     def __init__(self, plan: Plan) -> None:
         self.block = huge(plan.template.nbytes).view(np.int64)
         self.block[:] = plan.template
+        self.words = memoryview(self.block)
         self.address = self.block.ctypes.data
         self.arena = huge(plan.arena)
         self.scratch = huge(plan.scratch * plan.threads)
@@ -93,7 +94,6 @@ class Plan:
         self._lay_out(planner)
         self._idle: list[Frame] = []
         self._active: set[Frame] = set()
-        self._guard = threading.Lock()
 
     def _lay_out(self, planner: Planner) -> None:
         """Make the template and the places where addresses are to be added."""
@@ -152,7 +152,7 @@ class Plan:
         results = self._results(inputs, buffers)
         frame = self._lease()
         try:
-            block = frame.block
+            block = frame.words
             self._given.write(block, inputs)
             self._made.write(block, results)
             block[FRAME["failed"]] = 0
@@ -172,8 +172,10 @@ class Plan:
     def _results(self, inputs: Sequence[Any], buffers: Sequence[Any]) -> list[Any]:
         """Return where results go: the caller's buffers, if all of them will do."""
         given = [buffer for buffer in buffers if buffer is not None]
+        if not given:
+            return [np.empty(output.shape, output.dtype) for output in self.outputs]
         made = zip(buffers, self.outputs, strict=True)
-        if given and not (
+        if not (
             all(buffer is None or _fits(buffer, output) for buffer, output in made)
             and apart(given, inputs)
         ):
@@ -194,30 +196,28 @@ class Plan:
         record(context.trace, self.levels, stamps, began, ended)
 
     def _lease(self) -> Frame:
-        with self._guard:
-            frame = self._idle.pop() if self._idle else None
-            if frame is None:
-                frame = Frame(self)
-            self._active.add(frame)
+        """Return a frame nobody uses; lists and sets change in one step each."""
+        try:
+            frame = self._idle.pop()
+        except IndexError:
+            frame = Frame(self)
+        self._active.add(frame)
         return frame
 
     def _give_back(self, frame: Frame) -> None:
-        with self._guard:
-            self._active.discard(frame)
-            self._idle.append(frame)
+        self._active.discard(frame)
+        self._idle.append(frame)
 
     def cancel(self) -> None:
         """Make runs in progress stop after the chunks that are under way."""
-        with self._guard:
-            for frame in self._active:
-                frame.block[FRAME["cancelled"]] = 1
+        for frame in self._active.copy():
+            frame.words[FRAME["cancelled"]] = 1
 
     def trim(self) -> None:
         """Let go of the memory of idle frames."""
-        with self._guard:
-            idle, self._idle = self._idle, []
+        idle, self._idle = self._idle, []
         if idle:
-            self._pool.retire(idle)
+            self._pool.settle()
 
     def __del__(self) -> None:
         if idle := getattr(self, "_idle", None):
@@ -236,15 +236,26 @@ class _Given:
     def __init__(
         self, template: np.ndarray[Any, Any], places: Sequence[tuple[int, int]]
     ) -> None:
-        self._places = np.array([place for place, _ in places], np.intp)
-        self._which = np.array([index for _, index in places], np.intp)
-        self._offsets = template[self._places]
+        found = [(place, index, int(template[place])) for place, index in places]
+        self._places = tuple(found)
+        self._read = tuple(sorted({index for _, index in places}))
 
-    def write(self, block: np.ndarray[Any, Any], arrays: Sequence[Any]) -> None:
+    def write(self, block: memoryview, arrays: Sequence[Any]) -> None:
         """Write the arrays' addresses."""
-        if len(self._places):
-            addresses = np.array([array.ctypes.data for array in arrays], np.int64)
-            block[self._places] = addresses[self._which] + self._offsets
+        addresses = {index: address_of(arrays[index]) for index in self._read}
+        for place, index, offset in self._places:
+            block[place] = addresses[index] + offset
+
+
+_view = ctypes.c_char.from_buffer
+
+
+def address_of(array: np.ndarray[Any, Any]) -> int:
+    """Return where an array's elements begin; the quick way where it is writable."""
+    try:
+        return ctypes.addressof(_view(array))
+    except (TypeError, ValueError, BufferError):
+        return int(array.ctypes.data)
 
 
 def _start(buffer: Buffer, tables: int) -> int:
