@@ -1,179 +1,163 @@
-"""Measure imports, session creation and runs beside onnxruntime, interleaved, as ratios.
+"""Measure models beside onnxruntime and OpenVINO, interleaved, as ratios.
 
-usage: python -m benchmarks [--size tiny|full] [--models NAME ...] [--rounds N]
-Writes benchmarks/results/<size>.json and prints a table. Absolute times of shared
-machines mean little; the ratios are medians of pairs taken one after the other.
+usage: python -m benchmarks [--models NAME|SUITE ...] [--threads N ...] [--seconds S]
+           [--size full|tiny] [--peers NAME ...] [--json FILE] [--markdown FILE] [--quick]
+See benchmarks/README.md for what is measured and how.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.zoo import ZOO
+from benchmarks import machine, measure, subjects, tables
+from benchmarks.engines import MODULES, installed
+from benchmarks.process import ContenderError, contender
+from benchmarks.quiet import Gate
 
 RESULTS = Path(__file__).parent / "results"
-DEFAULT = [
-    "resnet50",
-    "mobilenet_v2",
-    "bert_base",
-    "minilm",
-    "vit",
-    "gpt2",
-    "llama",
-    "unet",
-]
+PEERS = [engine for engine in MODULES if engine != measure.OURS]
 
 
-def seconds(action: Callable[[], Any]) -> float:
-    """Return how long one call takes."""
-    began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
+def parsed() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--models", nargs="+", default=["transformers"], metavar="NAME")
+    add("--threads", nargs="+", type=int, default=[1, 2])
+    add("--seconds", type=float, default=15.0, help="of turns, a model and threads")
+    add("--size", choices=("tiny", "full"), default="full")
+    add("--peers", nargs="*", choices=PEERS, default=PEERS)
+    add("--creations", type=int, default=3, help="fresh processes an engine; 0: none")
+    add("--json", type=Path, default=None)
+    add("--markdown", type=Path, default=None)
+    add("--merge", action="store_true", help="keep the file's other models")
+    add("--quick", action="store_true", help="speed alone, 2 threads, 8 seconds")
+    options = parser.parse_args()
+    if options.quick:
+        options.threads, options.seconds, options.creations = [2], 8.0, 0
+    options.json = options.json or RESULTS / f"{options.size}.json"
+    options.markdown = options.markdown or options.json.with_suffix(".md")
+    return options
 
 
-def paired(
-    ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int
-) -> dict[str, float]:
-    """Time two actions in turn; return medians and the median of the pairs' ratios."""
-    mine, peer = [], []
-    for index in range(rounds):
-        order = [(mine, ours), (peer, theirs)]
-        for times, action in order if index % 2 else reversed(order):
-            times.append(seconds(action))
-    ratios = [b / a for a, b in zip(mine, peer, strict=True)]
-    return {
-        "ours_ms": 1e3 * statistics.median(mine),
-        "onnxruntime_ms": 1e3 * statistics.median(peer),
-        "ratio": statistics.median(ratios),
-    }
+def versions(engines: list[str]) -> dict[str, str]:
+    """Return the engines' versions, each asked in a process of its own."""
+    found = {}
+    for engine in engines:
+        with contender(engine) as process:
+            found[engine] = str(process.ask(**{"import": True})["version"])
+    return found
 
 
-def imports(rounds: int) -> dict[str, dict[str, float]]:
-    """Time fresh interpreters that import one package or the other."""
-
-    def starting(statement: str) -> Callable[[], Any]:
-        return lambda: subprocess.run([sys.executable, "-c", statement], check=True)
-
-    theirs = starting("import onnxruntime")
-    return {
-        "import": paired(starting("import runtime"), theirs, rounds),
-        "import the session class": paired(
-            starting("from runtime import InferenceSession"), theirs, rounds
-        ),
-    }
+def present(wanted: list[str]) -> list[str]:
+    """Return the peers that are installed; say which are not."""
+    for name in wanted:
+        if not installed(name):
+            print(f"{name} is not installed and left out", file=sys.stderr)
+    return [name for name in wanted if installed(name)]
 
 
-def creation(data: bytes, rounds: int) -> dict[str, Any]:
-    """Time session creation, and our stages before compiling on a line of their own."""
-    import onnxruntime
-    import runtime
+class Harness:
+    """What all models share: engines, the gate, the machine's peak, a folder."""
 
-    found: list[dict[str, float]] = []
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.options = options
+        self.folder = folder
+        self.peers = present(options.peers)
+        self.engines = [measure.OURS, *self.peers]
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        self.gate = Gate(lambda: machine.multiply_rate(cores))
+        for _ in range(50):
+            self.gate.reading()
+        self.peaks = {n: machine.peak(n) for n in options.threads}
 
-    def ours() -> None:
-        began = time.perf_counter()
-        placement = runtime.InferenceSession(data).explain()
-        whole = time.perf_counter() - began
-        found.append({"whole": whole, **placement.seconds})
+    def report(self) -> dict[str, Any]:
+        """Return the report's head."""
+        return {
+            "machine": {
+                "processor": processor(),
+                "cores": os.cpu_count(),
+                "python": platform.python_version(),
+            },
+            "versions": versions(self.engines),
+            "size": self.options.size,
+            "peers": self.peers,
+            "models": {},
+        }
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-
-    def theirs() -> None:
-        onnxruntime.InferenceSession(data, options)
-
-    figures = paired(ours, theirs, rounds)
-    stages = [s["whole"] - s.get("compile", 0.0) for s in found]
-    before = 1e3 * statistics.median(stages)
-    figures["load_passes_partition_ms"] = before
-    figures["load_passes_partition_over_onnxruntime"] = (
-        before / figures["onnxruntime_ms"]
-    )
-    return figures
-
-
-def model(name: str, size: str, rounds: int, threads: int) -> dict[str, Any]:
-    """Measure one model of the zoo."""
-    import numpy as np
-    import onnxruntime
-    import runtime
-
-    entry = ZOO[name]
-    proto = entry.build(size)
-    data = proto.SerializeToString()
-    feed = entry.feeds(size, **entry.cases(size)[0])
-    result: dict[str, Any] = {"nodes": len(proto.graph.node)}
-    result["creation"] = creation(data, max(3, rounds // 3))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    peer = onnxruntime.InferenceSession(data, options)
-    own_options = runtime.SessionOptions()
-    own_options.intra_op_num_threads = threads
-    session = runtime.InferenceSession(data, own_options)
-    got, want = session.run(None, feed), peer.run(None, feed)
-    result["max_error"] = max(
-        float(np.max(np.abs(a.astype(np.float64) - b), initial=0))
-        for a, b in zip(got, want, strict=True)
-    )
-    result["run"] = paired(
-        lambda: session.run(None, feed), lambda: peer.run(None, feed), rounds
-    )
-    result["placement"] = session.explain().counts()
-    return result
+    def model(self, name: str) -> dict[str, Any]:
+        """Measure one model."""
+        options = self.options
+        subject = subjects.subject(name, options.size, self.folder)
+        cache = self.folder / "cache"
+        most = max(options.threads)
+        entry: dict[str, Any] = {
+            "description": subject.description,
+            "dims": subject.dims,
+            "work": measure.work(subject),
+            "errors": measure.errors(subject, most, self.engines, cache, options.quick),
+        }
+        if options.creations:
+            entry["creation"] = measure.creation(
+                subject, most, self.engines, options.creations
+            )
+        entry["threads"] = {}
+        for threads in options.threads:
+            found = measure.speed(
+                subject, threads, self.engines, self.gate, options.seconds, cache
+            )
+            found["floor"] = measure.floor(entry["work"], threads, self.peaks[threads])
+            entry["threads"][str(threads)] = found
+        return entry
 
 
-def show(report: dict[str, Any]) -> None:
-    """Print the report as a table."""
-    for name, figures in report["imports"].items():
-        peer = figures["onnxruntime_ms"]
-        print(f"{name:28} {figures['ours_ms']:9.1f} ms, onnxruntime {peer:.1f} ms")
-    print(
-        f"{'model':20} {'nodes':>5} {'run ms':>9} {'peer ms':>9} {'ratio':>6}  "
-        "creation ms (peer); load+passes+partition"
-    )
-    for name, entry in report["models"].items():
-        run, made = entry["run"], entry["creation"]
-        print(
-            f"{name:20} {entry['nodes']:5} {run['ours_ms']:9.2f} "
-            f"{run['onnxruntime_ms']:9.2f} {run['ratio']:6.2f}  {made['ours_ms']:.0f} "
-            f"({made['onnxruntime_ms']:.0f}); {made['load_passes_partition_ms']:.0f} = "
-            f"{made['load_passes_partition_over_onnxruntime']:.2f} x the peer's creation"
-        )
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+def write(report: dict[str, Any], options: argparse.Namespace) -> None:
+    """Write both files."""
+    for path in (options.json, options.markdown):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(report, indent=2) + "\n")
+    options.markdown.write_text(tables.markdown(report))
 
 
 def main() -> None:
-    """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=("tiny", "full"), default="full")
-    parser.add_argument("--models", nargs="*", default=DEFAULT)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    report = {
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "size": options.size,
-        "threads": options.threads,
-        "imports": imports(options.rounds),
-        "models": {
-            name: model(name, options.size, options.rounds, options.threads)
-            for name in options.models
-        },
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{options.size}.json"
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    show(report)
+    """Measure, print and write, after every model."""
+    options = parsed()
+    wanted = subjects.names(options.models)
+    for name in wanted:
+        subjects.entry(name.partition(":")[0])
+    with tempfile.TemporaryDirectory() as folder:
+        harness = Harness(options, Path(folder))
+        report = harness.report()
+        if options.merge and options.json.exists():
+            report["models"] = json.loads(options.json.read_text())["models"]
+        for name in wanted:
+            try:
+                report["models"][name] = harness.model(name)
+            except ContenderError as problem:
+                print(f"{name} is left out: {problem}", file=sys.stderr)
+                continue
+            measured = {**report, "models": {name: report["models"][name]}}
+            print("\n".join(tables.speeds(measured)[2:-1]), flush=True)
+            write(report, options)
+    print()
+    print(tables.markdown(report))
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ class Entry:
         words = f"{self.description}; {spelling}, opset {opset or 'usual'}"
         return replace(self, build=build, description=words)
 
+    def configured(self, **config: object) -> Entry:
+        """Return the same model in another configuration, with inputs that fit."""
+        build, feeds = partial(self.build, **config), partial(self.feeds, **config)
+        return replace(self, build=build, feeds=feeds)
+
 
 BATCH: Dims = {"batch": (1, 2, 5)}
 PIXELS: Dims = {"batch": (1, 2, 3), "height": (64, 96, 32), "width": (64, 64, 96)}

@@ -72,10 +72,16 @@ def build(
 
 
 def feeds(
-    kind: str, size: str = "tiny", batch: int = 1, sequence: int = 128, seed: int = 0
+    kind: str,
+    size: str = "tiny",
+    batch: int = 1,
+    sequence: int = 128,
+    seed: int = 0,
+    **changes: Any,
 ) -> dict[str, np.ndarray]:
     """Return token ids, a mask with padded rows, and token types unless DistilBERT."""
-    tokens = token_feeds(SIZES[kind][size].vocabulary, batch, sequence, seed)
+    c = replace(SIZES[kind][size], **changes)
+    tokens = token_feeds(c.vocabulary, batch, sequence, seed)
     lengths = sequence - np.arange(batch) % max(1, sequence // 2)
     mask = (np.arange(sequence) < lengths[:, None]).astype(np.int64)
     tokens["attention_mask"] = mask

@@ -74,10 +74,15 @@ def build(
 
 
 def feeds(
-    size: str = "tiny", batch: int = 1, sequence: int = 8, past: int = 0, seed: int = 0
+    size: str = "tiny",
+    batch: int = 1,
+    sequence: int = 8,
+    past: int = 0,
+    seed: int = 0,
+    **changes: Any,
 ) -> dict[str, np.ndarray]:
     """Return token ids, a mask whose later rows are padded in front, and the past."""
-    c = SIZES[size]
+    c = replace(SIZES[size], **changes)
     total = past + sequence
     start = np.arange(batch) % max(1, total // 2)
     mask = (np.arange(total) >= start[:, None]).astype(np.int64)

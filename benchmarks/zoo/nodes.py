@@ -12,6 +12,14 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+FORMER_ATTRIBUTES = {
+    "Squeeze": "axes",
+    "Unsqueeze": "axes",
+    "ReduceSum": "axes",
+    "Split": "split",
+}
+"""Operators whose second input was an attribute before opset 13."""
+
 MINIMUM = float(np.finfo(np.float32).min)
 LAST = 2**63 - 1
 FLOAT, INT64, BOOL = np.float32, np.int64, np.bool_
@@ -65,6 +73,9 @@ class Nodes:
         self, op_type: str, *inputs: str, outputs: int = 1, **attributes: Any
     ) -> Any:
         """Append a node; return its output's name, a tuple if there are several."""
+        if self.opset < 13 and op_type in FORMER_ATTRIBUTES and len(inputs) > 1:
+            attributes[FORMER_ATTRIBUTES[op_type]] = self._taken(inputs[1])
+            inputs = inputs[:1]
         name, names = self._names(op_type, outputs)
         node = onnx.NodeProto(op_type=op_type, name=name, input=inputs, output=names)
         node.attribute.extend(
@@ -72,6 +83,12 @@ class Nodes:
         )
         self._nodes.append(node)
         return names[0] if outputs == 1 else tuple(names)
+
+    def _taken(self, constant: str) -> list[int]:
+        """Remove a Constant that only the node in the making would read; its values."""
+        (index,) = (i for i, n in enumerate(self._nodes) if n.output[0] == constant)
+        node = self._nodes.pop(index)
+        return [int(v) for v in numpy_helper.to_array(node.attribute[0].t).reshape(-1)]
 
     def _names(self, op_type: str, outputs: int) -> tuple[str, list[str]]:
         name = "/".join(("", *self._path, op_type))

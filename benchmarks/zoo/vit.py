@@ -67,9 +67,12 @@ def build(
     return b.model()
 
 
-def feeds(size: str = "tiny", batch: int = 1, seed: int = 0) -> dict[str, np.ndarray]:
+def feeds(
+    size: str = "tiny", batch: int = 1, seed: int = 0, **changes: Any
+) -> dict[str, np.ndarray]:
     """Return normalised pixels."""
-    shape = batch, 3, SIZES[size].image, SIZES[size].image
+    c = replace(SIZES[size], **changes)
+    shape = batch, 3, c.image, c.image
     return {"pixels": np.random.default_rng(seed).standard_normal(shape, np.float32)}
 
 

@@ -69,10 +69,10 @@ def build_encoder(
 
 
 def encoder_feeds(
-    size: str = "tiny", batch: int = 1, seed: int = 0
+    size: str = "tiny", batch: int = 1, seed: int = 0, **changes: Any
 ) -> dict[str, np.ndarray]:
     """Return normalised log-mel frames."""
-    c = SIZES[size]
+    c = replace(SIZES[size], **changes)
     rng = np.random.default_rng([seed, 0])
     frames = rng.standard_normal((batch, c.mels, c.frames), np.float32)
     return {"input_features": frames}
@@ -111,10 +111,15 @@ def build_decoder(
 
 
 def decoder_feeds(
-    size: str = "tiny", batch: int = 1, sequence: int = 1, past: int = 4, seed: int = 0
+    size: str = "tiny",
+    batch: int = 1,
+    sequence: int = 1,
+    past: int = 4,
+    seed: int = 0,
+    **changes: Any,
 ) -> dict[str, np.ndarray]:
     """Return token ids, the past, and the encoder's keys and values."""
-    c = SIZES[size]
+    c = replace(SIZES[size], **changes)
     rng = np.random.default_rng([seed, 2])
     shape = (batch, c.heads, c.frames // 2, c.size)
     cross = {name: rng.standard_normal(shape, np.float32) for name in _cross_names(c)}
