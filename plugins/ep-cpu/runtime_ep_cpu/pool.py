@@ -7,12 +7,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from runtime_ep_cpu.codegen.machine import Code, compiled, function
+from runtime_ep_cpu.codegen.library import Store, library
+from runtime_ep_cpu.codegen.machine import function
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.codegen.walk import POOL, POOL_SLOTS, walk_text
 
@@ -31,12 +31,6 @@ def aligned(count: int, dtype: Any = np.int64, to: int = 64) -> np.ndarray[Any, 
     return raw[start : start + size].view(dtype)
 
 
-@cache
-def code(target: Target) -> Code:
-    """Return the walk's machine code; compiled once per process."""
-    return Code(compiled(walk_text(target), target), target)
-
-
 class Pool:
     """Worker threads that wait for plans.
 
@@ -46,9 +40,9 @@ class Pool:
     at a frame when its run is over: memory of frames is given back by `retire`.
     """
 
-    def __init__(self, threads: int, target: Target) -> None:
+    def __init__(self, threads: int, target: Target, store: Store | None = None):
         self.threads = threads
-        self._code = code(target)
+        self._code = library(target).code(["walk"], lambda: walk_text(target), store)
         self._run: Any = self._function("run", _Address, _Address, _Number)
         self._stop: Any = self._function("stop", _Address)
         self._settle: Any = self._function("settle", _Address)
@@ -128,12 +122,15 @@ _shared: dict[tuple[int, Target], Pool] = {}
 _guard = threading.Lock()
 
 
-def shared(threads: int, target: Target) -> Pool:
-    """Return the process's pool of so many threads, made on first use."""
+def shared(threads: int, target: Target, store: Store | None = None) -> Pool:
+    """Return the process's pool of so many threads, made on first use.
+
+    ``store`` is where the code of the walk is looked for, and kept.
+    """
     with _guard:
         pool = _shared.get((threads, target))
         if pool is None:
-            pool = _shared[threads, target] = Pool(threads, target)
+            pool = _shared[threads, target] = Pool(threads, target, store)
         return pool
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runtime_ep_cpu.codegen.builder import Module
 from runtime_ep_cpu.codegen.target import Target
+
+if TYPE_CHECKING:
+    from runtime_ep_cpu.codegen.machine import Code
 
 
 @cache
@@ -36,6 +39,12 @@ def llvm() -> str:
 
     return ".".join(map(str, binding.llvm_version_info))
 
+
+USUAL = frozenset(
+    ("tile", "pack", "copy_rows", "copy_repeated", "copy_reversed", "copy_transposed",
+     "copy_strided")
+)  # fmt: skip
+"""Families that nearly every model needs in the same forms."""
 
 Writer = Callable[..., None]
 """``write(module, target, name, **parameters)`` adds the function ``name`` to a module."""
@@ -105,43 +114,54 @@ class Library:
         self._lock = threading.Lock()
 
     def load(self, specs: Iterable[Spec], store: Store | None = None) -> None:
-        """Make kernels ready to be called; raises ``RuntimeError`` with LLVM's words."""
+        """Make kernels ready to be called; raises ``RuntimeError`` with LLVM's words.
+
+        Those that most models need are kept apart from the others, so that a model that
+        is new here finds them in the cache.
+        """
+        with self._lock:
+            missing = {spec for spec in specs if spec not in self._addresses}
+            usual = {spec for spec in missing if spec.family in USUAL}
+            for group in (usual, missing - usual):
+                if group:
+                    self._load(sorted(group, key=lambda spec: spec.symbol), store)
+
+    def _load(self, specs: list[Spec], store: Store | None) -> None:
+        names = [spec.symbol for spec in specs]
+        code = self.code(names, lambda: written(specs, self.target), store)
+        self._codes.append(code)
+        for spec in specs:
+            self._addresses[spec] = code.address(spec.symbol)
+
+    def code(
+        self, names: Sequence[str], text: Callable[[], str], store: Store | None
+    ) -> Code:
+        """Return a module's code, from the cache or compiled and put there.
+
+        ``names`` are what it is known by; its text is asked for only if need be.
+        """
         from runtime_ep_cpu.codegen.machine import Code, compiled
 
-        with self._lock:
-            missing = sorted(
-                {spec for spec in specs if spec not in self._addresses},
-                key=lambda spec: spec.symbol,
-            )
-            if not missing:
-                return
-            key = self._key(missing)
-            data = store.get(key) if store is not None else None
-            if data is None:
-                data = compiled(written(missing, self.target), self.target)
-                self.compiled += len(missing)
-                if store is not None:
-                    store.put(key, data)
-            code = Code(data, self.target)
-            self._codes.append(code)
-            for spec in missing:
-                self._addresses[spec] = code.address(spec.symbol)
+        key = self._key(names)
+        data = store.get(key) if store is not None else None
+        if data is None:
+            data = compiled(text(), self.target)
+            self.compiled += len(names)
+            if store is not None:
+                store.put(key, data)
+        return Code(data, self.target)
 
     def address(self, spec: Spec) -> int:
         """Return where a loaded kernel lies."""
         return self._addresses[spec]
 
-    def _key(self, specs: list[Spec]) -> str:
+    def _key(self, names: Sequence[str]) -> str:
         digest = hashlib.blake2b(digest_size=20)
-        digest.update(repr((version(), llvm(), self.target)).encode())
-        for spec in specs:
-            digest.update(spec.symbol.encode())
+        digest.update(repr((version(), llvm(), self.target, *names)).encode())
         return digest.hexdigest()
 
 
-_libraries: dict[Target, Library] = {}
-
-
+@cache
 def library(target: Target) -> Library:
     """Return the process's library for a target."""
-    return _libraries.setdefault(target, Library(target))
+    return Library(target)

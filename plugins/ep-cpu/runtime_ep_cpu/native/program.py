@@ -52,10 +52,11 @@ class Program:
         self._partition = partition
         self._settings = settings
         self._table = table
+        store = CompileCache.of(settings)
         self._engine = Engine(
             library(target),
-            CompileCache.of(settings),
-            pool.shared(threads, target),
+            store,
+            pool.shared(threads, target, store),
             threads,
             Panels(),
         )
