@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,9 @@ def walk(
     the last state of an empty one is 0.
     """
     xp = namespace_of(inputs)
-    order: Iterable[int] = range(inputs.shape[0])
+    longest = inputs.shape[0] if ends is None else int(ends.max(initial=0))
+    y[longest:] = 0
+    order = range(longest)
     for t in reversed(order) if backwards else order:
         found = step(inputs[t], state)
         if ends is None or t < ends.min():
