@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,18 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_configure():
+    """Let ``RUNTIME_TEST_CPU="native=required,target=avx2"`` set the provider's defaults.
+
+    Whatever opens a session then runs native code of that target, or fails.
+    """
+    from runtime_ep_cpu.info import OPTIONS
+
+    for pair in filter(None, os.environ.get("RUNTIME_TEST_CPU", "").split(",")):
+        name, _, value = pair.partition("=")
+        OPTIONS[name] = replace(OPTIONS[name], default=value)
 
 
 @pytest.fixture

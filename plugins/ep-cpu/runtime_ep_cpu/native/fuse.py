@@ -144,6 +144,7 @@ class _Grouping:
             and maker is not None
             and maker.kind == "elementwise"
             and maker.last is first
+            and node.inputs.count(first) == 1
             and self._may_wait(maker, node)
         ):
             del self._groups[maker]
