@@ -23,7 +23,8 @@ def test_buffers_in_use_at_the_same_level_lie_apart_and_inside(lives):
     whole = arrange(made)
     for index, one in enumerate(made):
         assert one.address % ALIGNMENT == 0
-        assert 0 <= one.address and one.address + one.size <= whole
+        assert one.address >= 0
+        assert one.address + one.size <= whole
         for other in made[:index]:
             if one.first <= other.last and other.first <= one.last:
                 apart = (

@@ -145,13 +145,14 @@ def test_a_norm_waits_for_nothing_whose_shape_is_asked_for_earlier():
         [
             node("Add", ["x", "z"], ["h"]),
             node("Shape", ["h"], ["s"]),
-            node("Reshape", ["flat", "s"], ["r"]),
+            node("Concat", ["s", "one"], ["longer"], axis=0),
+            node("Reshape", ["flat", "longer"], ["r"]),
             node("Relu", ["r"], ["y"]),
             node("LayerNormalization", ["h", "scale"], ["n"]),
         ],
         {"x": ROWS, "z": ROWS, "flat": (FLOAT, ["all"])},
         {"y": (FLOAT, None), "n": (FLOAT, None)},
-        {"scale": SCALE},
+        {"scale": SCALE, "one": np.array([1])},
     )
     feed = {"x": floats(3, 4), "z": floats(3, 4), "flat": floats(12)}
     assert groups(checked(proto, feed))[0] == "Add"
