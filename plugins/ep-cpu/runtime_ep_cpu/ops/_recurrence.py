@@ -89,6 +89,8 @@ def recur(
     last = [xp.zeros(state_shape, x.dtype) for _ in range(cell.states)]
     ends = lengths(sequence_lens, steps, batch)
     x = xp.ascontiguousarray(x)
+    if not getattr(r.flags, "aligned", True):  # else every step would copy it
+        r = r.copy()
     for d, functions in enumerate(_functions(cell, options, len(backwards))):
         weights = Weights(w[d], r[d], *_halves(b, d), _of(peepholes, d))
         with np.errstate(all="ignore"):
