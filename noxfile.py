@@ -111,9 +111,12 @@ def pools(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The zoo against its peers in one run; writes benchmarks/results. 15 min, 120 MB."""
+    """Models beside their peers; writes benchmarks/results. 30 min, 200 MB."""
     install(session, "peers")
+    session.install("-c", "constraints.txt", "openvino")
     session.run("python", "-m", "benchmarks", *session.posargs)
+    if not session.posargs:
+        session.run("python", "-m", "benchmarks.load")
 
 
 @nox.session

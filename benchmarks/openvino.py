@@ -14,7 +14,6 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ import openvino as ov
 import runtime
 from runtime.explain import Placement
 
+from benchmarks.process import Process
 from benchmarks.zoo import ZOO
 
 RESULTS = Path(__file__).parent / "results" / "openvino.json"
@@ -86,35 +86,15 @@ def direct(path: str, feed: dict[str, Any], options: argparse.Namespace) -> Any:
     return lambda: request.infer(share_outputs=True)
 
 
-class Peer:
+class Peer(Process):
     """onnxruntime's OpenVINO package in a process of its own environment."""
 
     def __init__(self, python: str) -> None:
-        script = Path(__file__).with_name("openvino_peer.py")
-        self._process = subprocess.Popen(
-            [python, str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for the answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return dict(json.loads(self._process.stdout.readline()))
+        super().__init__([python, str(Path(__file__).with_name("openvino_peer.py"))])
 
     def runs(self, count: int) -> list[float]:
         """Time so many runs there."""
         return list(self.ask(runs=count)["seconds"])
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
 
 
 def in_turn(rivals: dict[str, Runs], rounds: int) -> dict[str, list[float]]:

@@ -74,17 +74,23 @@ def reference(
 
 
 def error(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:
-    """Return the largest difference of any output, over that output's largest value."""
+    """Return the largest difference of any output, over that output's largest value.
+
+    NaN and infinities must stand in the same places, else the error is infinite.
+    """
     worst = 0.0
     for one, other in zip(got, want, strict=True):
         if one.shape != other.shape:
             raise ValueError(f"an output has shape {one.shape}, not {other.shape}")
-        if not one.size:
-            continue
-        scale = float(np.max(np.abs(other))) or 1.0
-        wide = one.astype(np.float64)
-        worst = max(worst, float(np.max(np.abs(wide - other))) / scale)
-    return worst
+        finite = np.isfinite(other)
+        if not np.array_equal(one[~finite], other[~finite], equal_nan=True):
+            return math.inf
+        wide, known = one[finite].astype(np.float64), other[finite].astype(np.float64)
+        difference = float(np.max(np.abs(wide - known), initial=0.0))
+        if not math.isfinite(difference):
+            return math.inf
+        worst = max(worst, difference / (np.max(np.abs(known), initial=0.0) or 1.0))
+    return float(worst)
 
 
 def main() -> None:

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from benchmarks.quiet import Gate, Usage, disturbance
-from benchmarks.ratios import Round
+from benchmarks.ratios import FEWEST, Round
 
 GAP = 0.002
 """Seconds between two slices, for caches of the scheduler to settle."""
+
+ENOUGH = 7
+"""Whole rounds, with which the time that was asked for suffices."""
 
 
 class Rival(Protocol):
@@ -79,14 +82,15 @@ def take_turns(
     """Run rounds of one slice each, in shuffled order, until the time is up.
 
     A disturbed slice is taken again, ``tries`` times at most, so that the pairs of a
-    round stay close in time; then the round goes without it.
+    round stay close in time; then the round goes without it. Where fewer than `ENOUGH`
+    rounds are whole, three times the time is given.
     """
     for rival in rivals.values():
         rival.park()
     runs = counts(rivals, length)
     order, shuffled = list(rivals), random.Random(seed)
-    turns, end = Turns(), clock() + seconds
-    while clock() < end or len(turns.rounds) < 3:
+    turns, began = Turns(), clock()
+    while unfinished(turns, (clock() - began) / seconds):
         shuffled.shuffle(order)
         clean: dict[str, float | None] = {}
         last: dict[str, float | None] = {}
@@ -98,6 +102,14 @@ def take_turns(
     for rival in rivals.values():
         rival.resume()
     return turns
+
+
+def unfinished(turns: Turns, spent: float) -> bool:
+    """Say whether to go on, ``spent`` being the part of the time that has passed."""
+    if len(turns.rounds) < FEWEST:
+        return True
+    whole = sum(None not in each.values() for each in turns.rounds)
+    return spent < (1 if whole >= ENOUGH else 3)
 
 
 def _taken(

@@ -3,8 +3,9 @@
 usage: python -m benchmarks.worker ENGINE
 Requests, one a line in JSON: ``{"import": true}``, ``{"open": PATH, "threads": N}``,
 ``{"feed": FILE.npz}``, ``{"run": COUNT, "warm": COUNT}``, ``{"save": FILE.npz}``,
-``{"load": {…}}`` (see `benchmarks.load`). Each is answered by one line; a failure by
-``{"error": …}``. Only the standard library is imported before the import is timed.
+``{"load": {…}, "model": PATH, "threads": N}`` (see `benchmarks.pressure`). Each is answered
+by one line; a failure by ``{"error": …}``. Only the standard library is imported before
+the import is timed.
 """
 
 from __future__ import annotations
@@ -118,9 +119,14 @@ class Worker:
         return {"facts": self._model.facts()}
 
     def _on_load(self, request: dict[str, Any]) -> dict[str, Any]:
-        from benchmarks import pressure
+        from benchmarks import engines, pressure
 
-        return pressure.answer(self._engine, self._module, request["load"])
+        def opened() -> Any:
+            return engines.opened(
+                self._engine, self._module, request["model"], request["threads"]
+            )
+
+        return pressure.answer(opened, request["load"])
 
 
 def main() -> None:

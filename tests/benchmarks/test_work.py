@@ -1,0 +1,110 @@
+"""Arithmetic and bytes are counted as by hand; references are wide and errors relative."""
+
+import math
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks import reference, work
+
+
+def event(op, inputs, output):
+    return {
+        "name": f"{op}_kernel_time",
+        "args": {
+            "op_name": op,
+            "input_type_shape": [{"float": list(shape)} for shape in inputs],
+            "output_type_shape": [{"float": list(output)}],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "output", "flops"),
+    [
+        ("MatMul", [(2, 3, 5), (5, 7)], (2, 3, 7), 2 * 2 * 3 * 5 * 7),
+        ("Gemm", [(3, 5), (7, 5), (7,)], (3, 7), 2 * 3 * 5 * 7),
+        ("Conv", [(1, 4, 9, 9), (6, 2, 3, 3)], (1, 6, 9, 9), 2 * 6 * 81 * 2 * 9),
+        (
+            "ConvTranspose",
+            [(1, 4, 9, 9), (4, 6, 2, 2)],
+            (1, 6, 18, 18),
+            2 * 4 * 81 * 6 * 4,
+        ),
+        (
+            "Attention",
+            [(1, 2, 3, 8), (1, 2, 5, 8), (1, 2, 5, 8)],
+            (1, 2, 3, 8),
+            2 * (2 * 3 * 5) * (8 + 8),
+        ),
+        ("Relu", [(3, 5)], (3, 5), 0),
+    ],
+)
+def test_operations_are_counted_as_by_hand(op, inputs, output, flops):
+    assert work.flops([event(op, inputs, output)]) == flops
+
+
+def model():
+    """Look a row up, multiply by a matrix, take the error function."""
+    table = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
+    matrix = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2)
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["row"]),
+        helper.make_node("MatMul", ["row", "matrix"], ["y"]),
+        helper.make_node("Erf", ["y"], ["z"]),
+        helper.make_node("Cast", ["z"], ["out"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 2])],
+        [
+            numpy_helper.from_array(table, "table"),
+            numpy_helper.from_array(matrix, "matrix"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def test_a_table_that_is_only_looked_up_is_not_read_whole():
+    assert work.weight_bytes(model()) == 3 * 2 * 4
+
+
+def test_a_profile_of_a_run_counts_the_shapes_of_that_run(tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    onnx.save(model(), path)
+    events = work.profile(str(path), {"ids": np.array([1, 2, 3, 1, 0])})
+    assert work.flops(events) == 2 * 5 * 3 * 2
+
+
+def test_the_reference_computes_in_float64():
+    (got,) = reference.reference(model(), {"ids": np.array([3])})
+    assert got.dtype == np.float64
+    row = (np.arange(9, 12, dtype=np.float32) / np.float32(7)).astype(np.float64)
+    matrix = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2)
+    want = [[math.erf(value) for value in row @ matrix.astype(np.float64)]]
+    np.testing.assert_allclose(got, want, rtol=1e-13)
+
+
+def test_an_error_is_a_part_of_its_outputs_largest_magnitude():
+    want = [np.array([0.0, 100.0]), np.array([1.0])]
+    got = [np.array([1.0, 100.0], np.float32), np.array([1.25], np.float32)]
+    assert reference.error(got, want) == 0.25
+    assert reference.error(got[:1], want[:1]) == 0.01
+
+
+def test_nan_and_infinity_must_stand_where_the_reference_has_them():
+    want = [np.array([1.0, np.nan, np.inf])]
+    assert reference.error(want, want) == 0.0
+    for value in ([1.0, np.nan, 5.0], [np.nan] * 3, [1.0, np.nan, -np.inf]):
+        assert reference.error([np.array(value)], want) == np.inf
+
+
+def test_a_wrong_shape_is_refused():
+    want = [np.array([1.0, 2.0])]
+    with pytest.raises(ValueError, match="shape"):
+        reference.error([np.ones(3)], want)
