@@ -1,7 +1,7 @@
 """Measure models beside onnxruntime and OpenVINO, interleaved, as ratios.
 
 usage: python -m benchmarks [--models NAME|SUITE ...] [--threads N ...] [--seconds S]
-           [--size full|tiny] [--peers NAME ...] [--json FILE] [--markdown FILE] [--quick]
+           [--slice S] [--size full|tiny] [--peers NAME ...] [--json FILE] [--markdown FILE] [--quick]
 See benchmarks/README.md for what is measured and how.
 """
 
@@ -32,6 +32,7 @@ def parsed() -> argparse.Namespace:
     add("--models", nargs="+", default=["transformers"], metavar="NAME")
     add("--threads", nargs="+", type=int, default=[1, 2])
     add("--seconds", type=float, default=15.0, help="of turns, a model and threads")
+    add("--slice", type=float, default=0.2, help="seconds of one contender's turn")
     add("--size", choices=("tiny", "full"), default="full")
     add("--peers", nargs="*", choices=PEERS, default=PEERS)
     add("--creations", type=int, default=3, help="fresh processes an engine; 0: none")
@@ -65,7 +66,7 @@ def present(wanted: list[str]) -> list[str]:
 
 
 class Harness:
-    """What all models share: engines, the gate, the machine's peak, a folder."""
+    """What all models share: engines, the gate, a folder."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.options = options
@@ -76,7 +77,6 @@ class Harness:
         self.gate = Gate(lambda: machine.multiply_rate(cores))
         for _ in range(50):
             self.gate.reading()
-        self.peaks = {n: machine.peak(n) for n in options.threads}
 
     def report(self) -> dict[str, Any]:
         """Return the report's head."""
@@ -97,24 +97,31 @@ class Harness:
         options = self.options
         subject = subjects.subject(name, options.size, self.folder)
         cache = self.folder / "cache"
-        most = max(options.threads)
         entry: dict[str, Any] = {
             "description": subject.description,
             "dims": subject.dims,
             "work": measure.work(subject),
-            "errors": measure.errors(subject, most, self.engines, cache, options.quick),
+            "threads": {},
         }
-        if options.creations:
-            entry["creation"] = measure.creation(
-                subject, most, self.engines, options.creations
-            )
-        entry["threads"] = {}
         for threads in options.threads:
             found = measure.speed(
-                subject, threads, self.engines, self.gate, options.seconds, cache
+                subject,
+                threads,
+                self.engines,
+                self.gate,
+                cache,
+                seconds=options.seconds,
+                length=options.slice,
             )
-            found["floor"] = measure.floor(entry["work"], threads, self.peaks[threads])
+            found["floor"] = measure.floor(entry["work"], threads)
             entry["threads"][str(threads)] = found
+        entry["errors"] = measure.errors(
+            subject, options.threads, self.engines, not options.quick
+        )
+        if options.creations:
+            entry["creation"] = measure.creation(
+                subject, options.threads[-1], self.engines, options.creations
+            )
         return entry
 
 

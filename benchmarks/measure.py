@@ -38,13 +38,17 @@ def environment(cache: Path) -> dict[str, str]:
 def holding(
     engine: str, subject: Subject, threads: int, cache: Path
 ) -> Iterator[Process]:
-    """Start a contender that holds the model and its inputs, parked."""
+    """Start a contender that holds the model and its inputs."""
     with contender(engine, environment(cache)) as process:
         process.ask(**{"import": True})
         process.ask(open=str(subject.model), threads=threads)
         process.ask(feed=str(subject.feed))
-        process.park()
         yield process
+
+
+def saved(subject: Subject, engine: str, threads: int) -> Path:
+    """Return the file of an engine's outputs."""
+    return subject.feed.with_name(f"{subject.feed.stem}-{engine}-{threads}.npz")
 
 
 def speed(
@@ -52,23 +56,33 @@ def speed(
     threads: int,
     engines: Sequence[str],
     gate: Gate,
-    seconds: float,
     cache: Path,
+    *,
+    seconds: float,
+    length: float,
 ) -> Report:
-    """Let the engines take turns; return times, ratios, and why slices were lost."""
+    """Let the engines take turns; return times, ratios, and why slices were lost.
+
+    The outputs are saved, and what our session tells about itself is in ``facts``.
+    """
     failed: dict[str, str] = {}
+    facts: Report = {}
     with contextlib.ExitStack() as stack:
         rivals: dict[str, Process] = {}
         for engine in engines:
             try:
-                rivals[engine] = stack.enter_context(
-                    holding(engine, subject, threads, cache)
-                )
+                process = stack.enter_context(holding(engine, subject, threads, cache))
+                target = str(saved(subject, engine, threads))
+                facts = process.ask(save=target)["facts"] or facts
+                process.park()
+                rivals[engine] = process
             except ContenderError as problem:
                 failed[engine] = str(problem)
-        turns = take_turns(rivals, gate, seconds, seed=threads)
+        if OURS in failed:
+            raise ContenderError(failed[OURS])
+        turns = take_turns(rivals, gate, seconds, length=length, seed=threads)
     report = compared(turns, [name for name in rivals if name != OURS])
-    return {**report, "failed": failed} if failed else report
+    return {**report, "failed": failed, "facts": facts}
 
 
 def compared(turns: Turns, peers: Sequence[str]) -> Report:
@@ -102,10 +116,14 @@ def once(
         made = process.ask(open=str(subject.model), threads=threads)
         fed = process.ask(feed=str(subject.feed))
         ran = process.ask(run=runs)
-    base = start["memory"].get("rss", 0)
+    late = made["import_bytes"]
+    base = {
+        key: start["memory"].get(size, 0) + late.get(size, 0)
+        for key, size in (("rss", "rss"), ("peak", "rss"), ("anonymous", "anonymous"))
+    }
 
     def above(answer: Report, key: str) -> int:
-        return int(answer["memory"].get(key, 0)) - base
+        return int(answer["memory"].get(key, 0)) - base[key]
 
     return {
         "creation": made["seconds"],
@@ -115,6 +133,8 @@ def once(
         "created_peak": above(made, "peak"),
         "ran": above(ran, "rss"),
         "ran_peak": above(ran, "peak"),
+        "ran_anonymous": above(ran, "anonymous"),
+        "imported": base["rss"],
     }
 
 
@@ -145,25 +165,15 @@ def creation(
     }
 
 
-def outputs(
-    engine: str, subject: Subject, threads: int, cache: Path, target: Path
-) -> tuple[list[np.ndarray], Report]:
-    """Return an engine's outputs, and the facts that it tells about its session."""
-    with holding(engine, subject, threads, cache) as process:
-        process.resume()
-        answer = process.ask(save=str(target))
-    return load(target), answer["facts"]
-
-
 def load(path: Path) -> list[np.ndarray]:
     """Return the outputs saved in a file, in order."""
     with np.load(path) as arrays:
         return list(arrays.values())
 
 
-def reference(subject: Subject, folder: Path) -> list[np.ndarray] | None:
+def reference(subject: Subject) -> list[np.ndarray] | None:
     """Return the float64 outputs, None where they take too long or cannot be had."""
-    target = folder / "reference.npz"
+    target = subject.feed.with_name(f"{subject.feed.stem}-float64.npz")
     command = [sys.executable, "-m", "benchmarks.reference"]
     files = [str(subject.model), str(subject.feed), str(target)]
     try:
@@ -176,23 +186,26 @@ def reference(subject: Subject, folder: Path) -> list[np.ndarray] | None:
 
 
 def errors(
-    subject: Subject, threads: int, engines: Sequence[str], cache: Path, quick: bool
+    subject: Subject, threads: Sequence[int], engines: Sequence[str], wide: bool
 ) -> Report:
-    """Return each engine's largest error as a part of the largest output magnitude."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        got: dict[str, list[np.ndarray]] = {}
-        facts: Report = {}
-        for engine in engines:
-            target = folder / f"{engine}.npz"
-            got[engine], told = outputs(engine, subject, threads, cache, target)
-            facts = told or facts
-        want = None if quick else reference(subject, folder)
+    """Return each engine's largest error as a part of the largest output magnitude.
+
+    The outputs are those that `speed` saved; ``wide`` asks for the float64 reference.
+    ``same`` says whether ours are bitwise equal for all numbers of threads.
+    """
+    files = {name: saved(subject, name, threads[-1]) for name in engines}
+    got = {name: load(path) for name, path in files.items() if path.exists()}
+    want = reference(subject) if wide else None
     against = "float64" if want is not None else "onnxruntime"
-    if want is None:
-        want = got.get("onnxruntime")
+    want = got.get("onnxruntime") if want is None else want
+    ours = [load(saved(subject, OURS, count)) for count in threads]
+    same = all(
+        one.tobytes() == other.tobytes()
+        for each in ours
+        for one, other in zip(each, ours[0], strict=True)
+    )
     found = {} if want is None else {k: error(v, want) for k, v in got.items()}
-    return {"against": against, "error": found, "facts": facts}
+    return {"against": against, "error": found, "same": same}
 
 
 def work(subject: Subject) -> Report:
@@ -203,8 +216,9 @@ def work(subject: Subject) -> Report:
     return dict(json.loads(result.stdout)) if result.returncode == 0 else {}
 
 
-def floor(counted: Report, threads: int, peak: float | None) -> Report:
-    """Return the milliseconds that arithmetic alone, and weights alone, would take."""
+def floor(counted: Report, threads: int) -> Report:
+    """Return the milliseconds that arithmetic alone, and weights alone, take now."""
+    peak = machine.peak(threads)
     if not counted or peak is None:
         return {}
     size = counted["weight_bytes"]

@@ -92,22 +92,24 @@ def means(report: Report) -> list[str]:
 def creations(report: Report) -> list[str]:
     """Tell creation, memory and error, a line for each model."""
     engines = ["ours", *report["peers"]]
-    head = ["model", "ours cold ms", "ours warm ms"]
+    head = ["model", "native nodes", "ours cold ms", "ours warm ms"]
     head += [f"{peer} ms" for peer in report["peers"]]
-    head += [f"{engine} MB (peak)" for engine in engines]
-    head += [f"{engine} error" for engine in engines] + ["against"]
+    head += [f"{engine} MB (peak; anonymous)" for engine in engines]
+    head += [f"{engine} error" for engine in engines]
+    head += ["against", "same for all threads"]
     rows = []
     for name, entry in report["models"].items():
-        made, checked = entry.get("creation", {}), entry.get("errors", {})
-        if not made:
-            continue
-        row = [name, _created(made, "ours", "cold"), _created(made, "ours", "warm")]
+        made, checked = entry.get("creation", {}), entry["errors"]
+        facts = next(iter(entry["threads"].values()))["facts"]
+        row = [name, facts.get("native", NONE)]
+        row += [_created(made, "ours", state) for state in ("cold", "warm")]
         row += [_created(made, peer, "warm") for peer in report["peers"]]
         row += [_memory(made, engine) for engine in engines]
-        found = checked.get("error", {})
+        found = checked["error"]
         row += [f"{found[e]:.1e}" if e in found else NONE for e in engines]
-        rows.append([*row, checked.get("against", NONE)])
-    return _table(head, rows) if rows else []
+        same = "yes" if checked["same"] else "NO"
+        rows.append([*row, checked["against"], same])
+    return _table(head, rows)
 
 
 def _created(made: Report, engine: str, state: str) -> str:
@@ -117,8 +119,9 @@ def _created(made: Report, engine: str, state: str) -> str:
 def _memory(made: Report, engine: str) -> str:
     if engine not in made:
         return NONE
-    warm = made[engine]["warm"]
-    return f"{warm['ran'] / 1e6:.0f} ({warm['ran_peak'] / 1e6:.0f})"
+    keys = ("ran", "ran_peak", "ran_anonymous")
+    ran, peak, own = (made[engine]["warm"][key] / 1e6 for key in keys)
+    return f"{ran:.0f} ({peak:.0f}; {own:.0f})"
 
 
 def imports(report: Report) -> list[str]:

@@ -17,35 +17,53 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.quiet import status, usage
 
 
-@contextlib.contextmanager
-def importing() -> Iterator[list[float]]:
-    """Collect the seconds of every outermost import of a module not yet loaded."""
-    import _frozen_importlib as machinery
+class Imports:
+    """Seconds and bytes of the outermost imports of modules not yet loaded."""
 
-    original, spent, depth = machinery._find_and_load, [0.0], threading.local()
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.bytes: Counter[str] = Counter()
+        self._depth = threading.local()
 
-    def timed(*arguments: Any) -> Any:
-        if getattr(depth, "inside", False):
-            return original(*arguments)
-        depth.inside = True
-        began = time.perf_counter()
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Count an import, unless it stands within another one."""
+        if getattr(self._depth, "inside", False):
+            yield
+            return
+        self._depth.inside = True
+        before, began = status(), time.perf_counter()
         try:
-            return original(*arguments)
+            yield
         finally:
-            depth.inside = False
-            spent[0] += time.perf_counter() - began
+            self._depth.inside = False
+            self.seconds += time.perf_counter() - began
+            self.bytes.update(status())
+            self.bytes.subtract(before)
 
-    machinery._find_and_load = timed
-    try:
-        yield spent
-    finally:
-        machinery._find_and_load = original
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Count the imports of the body, those by `importlib.import_module` too."""
+        import _frozen_importlib as machinery
+
+        original = machinery._find_and_load
+
+        def counted(*arguments: Any) -> Any:
+            with self.one():
+                return original(*arguments)
+
+        machinery._find_and_load = counted
+        try:
+            yield
+        finally:
+            machinery._find_and_load = original
 
 
 class Worker:
@@ -79,13 +97,17 @@ class Worker:
 
         if self._module is None:
             self._module = engines.imported(self._engine)
-        began = time.perf_counter()
-        with importing() as imports:
+        imports, began = Imports(), time.perf_counter()
+        with imports.watched():
             self._model = engines.opened(
                 self._engine, self._module, request["open"], request["threads"]
             )
-        seconds = time.perf_counter() - began - imports[0]
-        return {"seconds": seconds, "imports": imports[0], "memory": status()}
+        return {
+            "seconds": time.perf_counter() - began - imports.seconds,
+            "imports": imports.seconds,
+            "import_bytes": imports.bytes,
+            "memory": status(),
+        }
 
     def _on_feed(self, request: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
