@@ -1,7 +1,8 @@
 """Measure models beside onnxruntime and OpenVINO, interleaved, as ratios.
 
 usage: python -m benchmarks [--models NAME|SUITE ...] [--threads N ...] [--seconds S]
-           [--slice S] [--size full|tiny] [--peers NAME ...] [--json FILE] [--markdown FILE] [--quick]
+           [--slice S] [--size full|tiny] [--peers NAME ...] [--creations N] [--merge]
+           [--json FILE] [--markdown FILE] [--quick]
 See benchmarks/README.md for what is measured and how.
 """
 
@@ -41,6 +42,10 @@ def parsed() -> argparse.Namespace:
     add("--merge", action="store_true", help="keep the file's other models")
     add("--quick", action="store_true", help="speed alone, 2 threads, 8 seconds")
     options = parser.parse_args()
+    try:
+        options.models = subjects.names(options.models)
+    except ValueError as problem:
+        parser.error(str(problem))
     if options.quick:
         options.threads, options.seconds, options.creations = [2], 8.0, 0
     options.json = options.json or RESULTS / f"{options.size}.json"
@@ -146,15 +151,12 @@ def write(report: dict[str, Any], options: argparse.Namespace) -> None:
 def main() -> None:
     """Measure, print and write, after every model."""
     options = parsed()
-    wanted = subjects.names(options.models)
-    for name in wanted:
-        subjects.entry(name.partition(":")[0])
     with tempfile.TemporaryDirectory() as folder:
         harness = Harness(options, Path(folder))
         report = harness.report()
         if options.merge and options.json.exists():
             report["models"] = json.loads(options.json.read_text())["models"]
-        for name in wanted:
+        for name in options.models:
             try:
                 report["models"][name] = harness.model(name)
             except ContenderError as problem:

@@ -91,7 +91,8 @@ def compared(turns: Turns, peers: Sequence[str]) -> Report:
     Where too few slices were undisturbed, all count and the report says ``noisy``.
     """
     found = {peer: ratios.ratio(turns.rounds, OURS, peer) for peer in peers}
-    noisy = any(value is None for value in found.values())
+    lost = ratios.median(turns.rounds, OURS) is None
+    noisy = lost or any(value is None for value in found.values())
     rounds = turns.noisy if noisy else turns.rounds
     if noisy:
         found = {peer: ratios.ratio(rounds, OURS, peer) for peer in peers}
@@ -196,8 +197,10 @@ def errors(
     files = {name: saved(subject, name, threads[-1]) for name in engines}
     got = {name: load(path) for name, path in files.items() if path.exists()}
     want = reference(subject) if wide else None
-    against = "float64" if want is not None else "onnxruntime"
-    want = got.get("onnxruntime") if want is None else want
+    against = "float64"
+    if want is None:
+        want = got.get("onnxruntime")
+        against = "onnxruntime" if want is not None else "nothing"
     ours = [load(saved(subject, OURS, count)) for count in threads]
     same = all(
         one.tobytes() == other.tobytes()

@@ -43,15 +43,18 @@ class Subject:
 
 
 def names(wanted: list[str]) -> list[str]:
-    """Return the models asked for, suites taken apart."""
-    return [name for each in wanted for name in SUITES.get(each, [each])]
+    """Return the models asked for, suites taken apart; raises as `entry` does."""
+    found = [name for each in wanted for name in SUITES.get(each, [each])]
+    for name in found:
+        entry(name.partition(":")[0])
+    return found
 
 
 def entry(name: str) -> Entry:
-    """Return a model by name; raises ``KeyError`` with the names there are."""
+    """Return a model by name; raises ``ValueError`` with the names there are."""
     known = {**ZOO, **GENERATED}
     if name not in known:
-        raise KeyError(
+        raise ValueError(
             f"no model is named {name!r}; there are {', '.join(SUITES)} (suites) and "
             f"{', '.join(known)}"
         )

@@ -139,6 +139,15 @@ def imports(report: Report) -> list[str]:
     return [f"Imports in a fresh process, not counted above: {words}.", ""]
 
 
+def descriptions(report: Report) -> list[str]:
+    """Tell what each model is and the dims that it ran with."""
+    lines = []
+    for name, entry in report["models"].items():
+        dims = ", ".join(f"{key} {value}" for key, value in entry["dims"].items())
+        lines.append(f"- {name}: {entry['description']} ({dims})")
+    return [*lines, ""]
+
+
 def markdown(report: Report) -> str:
     """Return the whole report."""
     about = report["machine"]
@@ -154,5 +163,6 @@ def markdown(report: Report) -> str:
         *means(report),
         *creations(report),
         *imports(report),
+        *descriptions(report),
     ]
     return "\n".join(lines).rstrip() + "\n"
