@@ -217,7 +217,7 @@ class Plan:
         """Let go of the memory of idle frames."""
         idle, self._idle = self._idle, []
         if idle:
-            self._pool.settle()
+            self._pool.retire(idle)
 
     def __del__(self) -> None:
         if idle := getattr(self, "_idle", None):
