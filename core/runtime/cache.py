@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ class CompileCache:
         except FileNotFoundError:
             return None
         except CacheError as error:
-            logger.warning("compile cache entry %s dropped: %s", path, error)
+            _warn(f"compile cache entry {path} dropped: {error}")
             with contextlib.suppress(OSError):
                 path.unlink()
         except OSError as error:
@@ -190,12 +191,16 @@ class CompileCache:
     def _complain(self, error: OSError) -> None:
         if not self._complained:
             self._complained = True
-            logger.warning(
-                "the compile cache in %s cannot be used (%s); everything is compiled "
-                "anew; set RUNTIME_CACHE_DIR to a folder that can be written",
-                self.directory,
-                error,
+            _warn(
+                f"the compile cache in {self.directory} cannot be used ({error}); "
+                "everything is compiled anew; set RUNTIME_CACHE_DIR to a folder that can "
+                "be written"
             )
+
+
+def _warn(message: str) -> None:
+    logger.warning("%s", message)
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _verified(entry: bytes) -> bytes:

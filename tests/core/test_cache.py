@@ -55,7 +55,10 @@ def test_a_damaged_entry_is_dropped_with_a_warning(tmp_path, damage, caplog):
             "foreign": b"something else",
         }[damage]
     )
-    with caplog.at_level(logging.WARNING, "runtime"):
+    with (
+        caplog.at_level(logging.WARNING, "runtime"),
+        pytest.warns(RuntimeWarning, match="dropped"),
+    ):
         assert cache.get("ab12") is None
     assert "dropped" in caplog.text
     assert not path.exists()
@@ -65,7 +68,10 @@ def test_a_folder_that_cannot_be_used_is_a_warning_and_a_miss(tmp_path, caplog):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     cache = CompileCache(blocked)
-    with caplog.at_level(logging.WARNING, "runtime"):
+    with (
+        caplog.at_level(logging.WARNING, "runtime"),
+        pytest.warns(RuntimeWarning, match="RUNTIME_CACHE_DIR"),
+    ):
         cache.put("ab12", b"code")
         assert cache.get("ab12") is None
         with cache.lock("ab12"):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
+from runtime.explain import Event, warn_once
 from runtime.kernels import KernelTable
 from runtime.plugin import Partition, Unsupported
 from runtime.settings import Settings
@@ -14,8 +14,6 @@ from runtime_ep_cpu.threads import granted
 
 if TYPE_CHECKING:
     from runtime_ep_cpu.native.program import Program
-
-logger = logging.getLogger("runtime.cpu")
 
 
 @cache
@@ -34,7 +32,7 @@ def native_program(
 ) -> Program | None:
     """Return a partition as native code, or ``None`` where NumPy's kernels shall run it.
 
-    Where generating fails the reason is logged and NumPy answers; where native code is
+    Where generating fails a warning gives the reason and NumPy answers; where native code is
     required it is raised.
     """
     wanted = settings.options.get("native", "auto")
@@ -43,7 +41,9 @@ def native_program(
     if reason := obstacle():
         if wanted == "required":
             raise Unsupported(f"native code is required, but {reason}")
-        _warn(reason)
+        remedy = f"{_NUMPY}; install it with pip install llvmlite"
+        reason = f"no native code: {reason}"
+        warn_once(Event(partition.provider, "compile", reason, remedy))
         return None
     from runtime_ep_cpu.codegen import target as targets
     from runtime_ep_cpu.native.program import Program
@@ -56,20 +56,11 @@ def native_program(
     except Exception as error:
         if wanted == "required":
             raise
-        logger.warning(
-            "no native code for %d nodes (%s: %s); NumPy runs them",
-            len(partition.nodes),
-            type(error).__name__,
-            error,
-        )
+        reason = f"no native code ({type(error).__name__}: {error})"
+        labels = tuple(node.label for node in partition.nodes)
+        warn_once(Event(partition.provider, "compile", reason, _NUMPY, labels))
         return None
     return made if made.stages else None
 
 
-@cache
-def _warn(reason: str) -> None:
-    logger.warning(
-        "no native code: %s; NumPy's kernels answer, more slowly; install it with "
-        "pip install llvmlite",
-        reason,
-    )
+_NUMPY = "NumPy's kernels answer, more slowly"

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 from runtime.abilities import Context
+from runtime.explain import Event, warn_once
 from runtime.graph import Node, Value
 from runtime.kernels import KernelTable
 from runtime.settings import Settings
 from runtime.valuetypes import numpy_dtype
 
 from runtime_ep_cpu.codegen.library import Library, Store
+from runtime_ep_cpu.info import info
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.layout import (
@@ -80,6 +82,7 @@ class Stage:
     ) -> None:
         self.extent = extent
         self._engine = engine
+        self._required = settings.options.get("native") == "required"
         outputs = set(extent.outputs)
         self.groups = groups(extent.nodes, outputs.__contains__)
         self._steps = [step_of(group, engine.library.target) for group in self.groups]
@@ -140,6 +143,13 @@ class Stage:
         except Unplannable as error:
             self.refused = str(error)
             logger.debug("NumPy's kernels run inputs of %s: %s", key, error)
+            plan = None
+        except Exception as error:
+            if self._required:
+                raise
+            self.refused = f"{type(error).__name__}: {error}"
+            reason = f"no plan for inputs of {key} ({self.refused})"
+            warn_once(Event(info.name, "run", reason, "NumPy's kernels answer"))
             plan = None
         dropped = []
         with self._lock:
