@@ -112,11 +112,10 @@ def summed(answers: list[dict[str, Any]]) -> dict[str, Any]:
 def job(name: str, options: argparse.Namespace, folder: Path) -> Job:
     """Write a model and several inputs of it."""
     subject = subjects.subject(name, options.size, folder)
-    entry = subjects.entry(name.partition(":")[0])
     feeds = []
     for seed in range(FEEDS):
         path = folder / f"{subject.feed.stem}-{seed}.npz"
-        np.savez(path, **entry.feeds(options.size, seed=seed, **subject.dims))
+        np.savez(path, **subjects.feeds(name, options.size, seed))
         feeds.append(str(path))
     return Job(subject.model, feeds, options.threads, options.seconds, folder / "cache")
 

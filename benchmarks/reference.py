@@ -7,48 +7,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
-
-
-def widen(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with all its float32 made float64."""
-    wide = onnx.ModelProto()
-    wide.CopyFrom(model)
-    del wide.graph.value_info[:]
-    _widen_tensors(wide.graph.initializer)
-    _widen_nodes(wide.graph.node)
-    for value in (*wide.graph.input, *wide.graph.output):
-        kind = value.type.tensor_type
-        kind.elem_type = DOUBLE if kind.elem_type == FLOAT else kind.elem_type
-    return wide
-
-
-def _widen_tensors(tensors: Iterable[onnx.TensorProto]) -> None:
-    for tensor in tensors:
-        if tensor.data_type == FLOAT:
-            array = numpy_helper.to_array(tensor).astype(np.float64)
-            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-
-
-def _widen_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                _widen_tensors([attribute.t])
-            elif attribute.type == onnx.AttributeProto.GRAPH:
-                _widen_tensors(attribute.g.initializer)
-                _widen_nodes(attribute.g.node)
-            elif attribute.name in ("to", "dtype") and attribute.i == FLOAT:
-                attribute.i = DOUBLE
+from benchmarks.zoo.precision import converted, retyped
 
 
 class Erf(OpRun):  # type: ignore[misc]
@@ -65,11 +32,8 @@ def reference(
     model: onnx.ModelProto, feed: dict[str, np.ndarray]
 ) -> list[np.ndarray | Any]:
     """Return the outputs in float64."""
-    wide = {
-        name: array.astype(np.float64) if array.dtype == np.float32 else array
-        for name, array in feed.items()
-    }
-    evaluator = ReferenceEvaluator(widen(model), new_ops=[Erf])
+    wide = {name: converted(array, np.float64) for name, array in feed.items()}
+    evaluator = ReferenceEvaluator(retyped(model, np.float64), new_ops=[Erf])
     return list(evaluator.run(None, wide))
 
 

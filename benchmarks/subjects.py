@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from benchmarks.zoo import ZOO, Entry
 from benchmarks.zoo.generated import GENERATED
+from benchmarks.zoo.precision import converted, retyped
 
 TRANSFORMERS = [
     "bert_base",
@@ -29,6 +29,7 @@ SUITES = {
     "vision": VISION,
     "generated": list(GENERATED),
 }
+PRECISIONS: dict[str, type] = {"float32": np.float32, "float16": np.float16}
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,20 @@ def names(wanted: list[str]) -> list[str]:
     """Return the models asked for, suites taken apart; raises as `entry` does."""
     found = [name for each in wanted for name in SUITES.get(each, [each])]
     for name in found:
-        entry(name.partition(":")[0])
+        model, precision, case = parts(name)
+        if precision not in PRECISIONS or case >= len(entry(model).cases("full")):
+            raise ValueError(
+                f"{name!r} is not a precision of {', '.join(PRECISIONS)} or a case below "
+                f"{len(entry(model).cases('full'))}"
+            )
     return found
+
+
+def parts(name: str) -> tuple[str, str, int]:
+    """Take ``NAME@PRECISION:CASE`` apart; float32 and the first case if not told."""
+    stem, _, case = name.partition(":")
+    model, _, precision = stem.partition("@")
+    return model, precision or "float32", int(case or 0)
 
 
 def entry(name: str) -> Entry:
@@ -61,19 +74,25 @@ def entry(name: str) -> Entry:
     return known[name]
 
 
+def feeds(name: str, size: str, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return inputs of a subject, in its precision."""
+    model, precision, case = parts(name)
+    chosen, dtype = entry(model), PRECISIONS[precision]
+    arrays = chosen.feeds(size, seed=seed, **chosen.cases(size)[case])
+    return {key: converted(array, dtype) for key, array in arrays.items()}
+
+
 def subject(name: str, size: str, folder: Path) -> Subject:
-    """Write a model and its inputs; ``NAME:1`` is the second case of its dims."""
-    stem, _, index = name.partition(":")
-    chosen = entry(stem)
-    dims = chosen.cases(size)[int(index or 0)]
-    model = folder / f"{stem}-{size}.onnx"
-    if not model.exists():
-        model.write_bytes(chosen.build(size).SerializeToString())
-    feed = folder / f"{stem}-{size}-{index or 0}.npz"
-    np.savez(feed, **chosen.feeds(size, **dims))
-    return Subject(name, chosen.description, dims, model, feed)
-
-
-def digest(path: Path) -> str:
-    """Return a short hash of a file."""
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    """Write a model and its inputs, ``NAME:1`` with the second case of its dims."""
+    model, precision, case = parts(name)
+    chosen = entry(model)
+    path = folder / f"{model}-{precision}-{size}.onnx"
+    if not path.exists():
+        proto = chosen.build(size)
+        if precision != "float32":
+            proto = retyped(proto, PRECISIONS[precision])
+        path.write_bytes(proto.SerializeToString())
+    feed = path.with_name(f"{path.stem}-{case}.npz")
+    np.savez(feed, **feeds(name, size))
+    dims = chosen.cases(size)[case]
+    return Subject(name, chosen.description, dims, path, feed)

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import reference, work
+from benchmarks.zoo import precision
 
 
 def event(op, inputs, output):
@@ -88,6 +89,17 @@ def test_the_reference_computes_in_float64():
     matrix = np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2)
     want = [[math.erf(value) for value in row @ matrix.astype(np.float64)]]
     np.testing.assert_allclose(got, want, rtol=1e-13)
+
+
+def test_a_model_in_half_clips_what_half_cannot_hold():
+    half = precision.retyped(model(), np.float16)
+    assert {t.data_type for t in half.graph.initializer} == {TensorProto.FLOAT16}
+    assert half.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT16
+    assert half.graph.input[0].type.tensor_type.elem_type == TensorProto.INT64
+    onnx.checker.check_model(half, full_check=True)
+    lowest = np.array([np.finfo(np.float32).min, -np.inf, 1.5], np.float32)
+    got = precision.converted(lowest, np.float16)
+    np.testing.assert_array_equal(got, np.array([-65504, -np.inf, 1.5], np.float16))
 
 
 def test_an_error_is_a_part_of_its_outputs_largest_magnitude():
