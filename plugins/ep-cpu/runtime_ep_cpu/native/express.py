@@ -127,13 +127,18 @@ def _read(node: Node) -> tuple[Value | None, ...]:
 
 
 def express(
-    nodes: Sequence[Node], results: Sequence[Value], first: Iterable[Value] = ()
+    nodes: Sequence[Node],
+    results: Sequence[Value],
+    first: Iterable[Value] = (),
+    goes_on: bool = False,
 ) -> tuple[Expression, tuple[Value, ...]]:
     """Return the expression of some nodes in order, and the values it reads.
 
     ``first`` are the operands that shall come first, ``results`` what is wanted.
+    ``goes_on`` tells that more is computed from the last result: then it is rounded to
+    its type like every other one, which is done anyway where it is only written.
     """
-    writer = _Writer(nodes, first)
+    writer = _Writer(nodes, first, goes_on)
     for node in nodes:
         writer.add(node)
     numbers = [(writer.numbers[v], element_of(v) or "") for v in results]
@@ -143,13 +148,15 @@ def express(
 
 
 class _Writer:
-    def __init__(self, nodes: Sequence[Node], first: Iterable[Value]) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], first: Iterable[Value], goes_on: bool
+    ) -> None:
         inside = {value for node in nodes for value in node.outputs}
         read = (v for node in nodes for v in operands_of(node) if v not in inside)
         self.operands = list(dict.fromkeys((*first, *read)))
         self.numbers = {value: i for i, value in enumerate(self.operands)}
         self.instructions: list[Instruction] = []
-        self._last = nodes[-1] if nodes else None
+        self._last = nodes[-1] if nodes and not goes_on else None
 
     def _emit(self, operation: str, inputs: Sequence[int], **attributes: Any) -> int:
         pairs = tuple(sorted(attributes.items()))

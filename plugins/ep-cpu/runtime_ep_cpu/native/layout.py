@@ -112,6 +112,14 @@ class Layout:
             [self.shape[i] for i in permutation], [self.strides[i] for i in permutation]
         )
 
+    def at(self, axis: int, index: int) -> Layout:
+        """Return the part at one index of an axis, without the axis."""
+        kept = [i for i in range(len(self.shape)) if i != axis]
+        offset = self.offset + index * self.strides[axis]
+        return self.with_dims(
+            [self.shape[i] for i in kept], [self.strides[i] for i in kept], offset
+        )
+
     def reshaped(self, shape: Sequence[int]) -> Layout | None:
         """Return the view of another shape, or ``None`` where it needs a copy."""
         strides = reshaped_strides(self.shape, self.strides, tuple(shape))

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Argument = int | Layout | None
 
+MOST_COPIES = 64
+"""Steps that one copy may become."""
+
 
 @dataclass(slots=True)
 class PlannedStep:
@@ -190,14 +193,22 @@ class Planner:
         return made
 
     def copy(self, source: Layout, target: Layout) -> None:
-        """Copy elements from one layout to another of the same shape."""
+        """Copy elements from one layout to another of the same shape.
+
+        More axes than a kernel goes along are taken apart along a short one.
+        """
         size = SIZES[source.element]
         try:
             made = copies.plan(
                 self.target, size, source.shape, target.strides, source.strides
             )
         except ValueError as error:
-            raise Unplannable(str(error)) from error
+            axis, count = _shortest(source.shape)
+            if count > MOST_COPIES:
+                raise Unplannable(str(error)) from error
+            for index in range(count):
+                self.copy(source.at(axis, index), target.at(axis, index))
+            return
         self.step(
             made.spec, [target, source, *made.numbers], made.chunks, [source], [target],
             work=2.0 * source.size * size / 8,
@@ -269,3 +280,9 @@ class Planner:
                 writes,
             )
         )
+
+
+def _shortest(shape: Sequence[int]) -> tuple[int, int]:
+    """Return the shortest axis of more than one element, and its size."""
+    count, axis = min((dim, axis) for axis, dim in enumerate(shape) if dim > 1)
+    return axis, count

@@ -31,7 +31,9 @@ class RowStep:
         first: Value = self._node.inputs[0]  # type: ignore[assignment]
         self._stored = first if first in group.results else None
         given = () if group.before else (first,)
-        self._prologue, self._operands = express(group.before, [first], given)
+        self._prologue, self._operands = express(
+            group.before, [first], given, goes_on=True
+        )
         self._result = self._node.outputs[0]
         self._element = element_of(self._result) or "float"
         sizes = {SIZES[element_of(v) or "float"] for v in self._operands}
