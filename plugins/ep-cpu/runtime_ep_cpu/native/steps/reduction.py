@@ -83,7 +83,8 @@ class ReductionStep:
             raise Unplannable(f"{whole} does not become {thin}")
         count = prod(shape[axis] for axis in axes)
         together = axes == list(range(axes[0], axes[0] + len(axes)))
-        if together and kept and kept[-1] > axes[-1] and source.strides[-1] == 1:
+        behind = prod(shape[axes[-1] + 1 :])
+        if together and behind > 1 and source.strides[-1] == 1:
             self._middle(planner, source, flat, axes, count)
         else:
             self._last(planner, source, flat, kept, axes, count)
@@ -124,10 +125,17 @@ class ReductionStep:
         source = reshaped(planner, source, (*lead, count, *rest))
         strides = (*out.strides[:axis], 0, *out.strides[axis:])
         try:
-            made = columns.plan(_CHUNK, source.shape, axis, [strides], [source.strides])
-        except ValueError as error:
-            raise Unplannable(str(error)) from error
+            made = self._columns(source, axis, strides)
+        except ValueError:
+            source = planner.contiguous(source)
+            try:
+                made = self._columns(source, axis, strides)
+            except ValueError as error:
+                raise Unplannable(str(error)) from error
         self._add(planner, self._down, source, out, made)
+
+    def _columns(self, source: Layout, axis: int, strides: Sequence[int]) -> rows.Rows:
+        return columns.plan(_CHUNK, source.shape, axis, [strides], [source.strides])
 
     def _add(
         self,
