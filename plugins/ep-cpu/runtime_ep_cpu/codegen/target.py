@@ -46,6 +46,11 @@ _SHAPES = {
 }
 NAMES = tuple(_SHAPES)
 
+_BEYOND_AVX2 = ("avx512", "avx10")
+_IMPLY_AVX = ("fma", "f16c", "xop", "vaes", "vpclmulqdq", "sha512", "sm3", "sm4")
+"""How features begin that a lesser target must not have; LLVM takes one of the second
+kind for a promise of AVX."""
+
 
 @cache
 def host() -> Target:
@@ -76,11 +81,9 @@ def named(name: str) -> Target:
     if name not in _SHAPES:
         raise ValueError(f"no target {name!r}; the targets are {', '.join(NAMES)}")
     features = binding.get_host_cpu_features()
-    if name != "avx512":
-        wide = [feature for feature in features if feature.startswith("avx512")]
-        features.update(dict.fromkeys(wide, False))
-    if name == "generic":
-        features.update(dict.fromkeys(("avx", "avx2", "fma", "f16c"), False))
+    beyond = {"avx512": (), "generic": ("avx", *_IMPLY_AVX)}.get(name, _BEYOND_AVX2)
+    wide = [feature for feature in features if feature.startswith(beyond)]
+    features.update(dict.fromkeys(wide, False))
     triple = binding.get_process_triple()
     cpu = binding.get_host_cpu_name() if name in ("avx512", "neon") else ""
     return Target(name, *_SHAPES[name], triple, cpu, features.flatten())

@@ -1,0 +1,85 @@
+"""Kernels by specification: named by their parameters, compiled once, cached, reloaded."""
+
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from runtime_ep_cpu.codegen import library as libraries
+from runtime_ep_cpu.codegen.library import Library, Spec, written
+from runtime_ep_cpu.codegen.machine import compiled
+from runtime_ep_cpu.codegen.target import host, named
+
+
+class Store(dict):
+    def put(self, key, data):
+        self[key] = data
+
+
+TILE = Spec.of("tile", rows=1, vectors=1)
+PACK = Spec.of("pack", vectors=1, element="float", turned=False)
+
+
+def test_parameters_are_the_same_in_any_order():
+    assert Spec.of("tile", vectors=1, rows=1) == TILE
+    assert hash(TILE) == hash(Spec.of("tile", vectors=1, rows=1))
+
+
+def test_names_of_functions_tell_parameters_apart():
+    specs = [Spec.of("tile", rows=r, vectors=v) for r in range(1, 9) for v in (1, 2)]
+    assert len({spec.symbol for spec in specs}) == len(specs)
+    assert all(spec.symbol.startswith("tile_") for spec in specs)
+
+
+def test_code_found_in_the_store_is_not_compiled():
+    store = Store()
+    first = Library(host())
+    first.load([TILE, PACK], store)
+    assert first.compiled == 2
+    assert store
+    second = Library(host())
+    second.load([TILE, PACK], store)
+    assert second.compiled == 0
+    assert second.address(TILE)
+
+
+def test_what_is_loaded_is_not_loaded_again():
+    kernels = Library(host())
+    kernels.load([TILE])
+    address = kernels.address(TILE)
+    kernels.load([TILE, PACK])
+    assert kernels.compiled == 2
+    assert kernels.address(TILE) == address
+
+
+def test_targets_and_sources_have_code_of_their_own(monkeypatch):
+    store = Store()
+    Library(host()).load([TILE], store)
+    Library(named("generic")).load([TILE], store)
+    assert len(store) == 2
+    monkeypatch.setattr(libraries, "version", lambda: "edited")
+    other = Library(host())
+    other.load([TILE], store)
+    assert other.compiled == 1
+    assert len(store) == 3
+
+
+def test_a_kernel_that_was_not_loaded_has_no_address():
+    with pytest.raises(KeyError):
+        Library(host()).address(TILE)
+
+
+def test_a_failure_loads_nothing_and_the_next_try_succeeds(monkeypatch):
+    kernels = Library(host())
+    written([TILE], host())
+    with monkeypatch.context() as patch:
+        patch.setitem(libraries.FAMILIES, "tile", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            kernels.load([TILE])
+    kernels.load([TILE])
+    assert kernels.address(TILE)
+
+
+@pytest.mark.parametrize("target", ["avx512", "avx2", "generic"])
+def test_every_family_without_choices_is_well_formed(target):
+    specs = [TILE, PACK, Spec.of("pack", vectors=1, element="half", turned=True)]
+    assert compiled(written(specs, named(target)), named(target))

@@ -1,0 +1,69 @@
+"""Text becomes code; what is wrong with it is an error in LLVM's words."""
+
+import ctypes
+
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from runtime_ep_cpu.codegen.machine import Code, assembly, compiled, function
+from runtime_ep_cpu.codegen.target import NAMES, host, named
+
+ADD = "define i64 @plus(i64 %a, i64 %b) {\n  %c = add i64 %a, %b\n  ret i64 %c\n}\n"
+
+
+@pytest.mark.parametrize("name", ["avx512", "avx2", "generic"])
+def test_code_is_loaded_and_called(name):
+    code = Code(compiled(ADD, named(name)), named(name))
+    parameters = (ctypes.c_int64, ctypes.c_int64)
+    plus = function(code.address("plus"), *parameters, returns=ctypes.c_int64)
+    assert plus(40, 2) == 42
+
+
+def test_text_that_is_no_code_is_an_error():
+    with pytest.raises(RuntimeError, match="expected"):
+        compiled("define nothing", host())
+
+
+def test_code_that_is_not_well_formed_is_an_error():
+    text = "define i64 @f(i64 %a) {\n  %b = add i64 %a, 1\n  ret i64 %c\n}\n"
+    with pytest.raises(RuntimeError, match="undefined value"):
+        compiled(text, host())
+
+
+def test_a_function_that_is_not_there_is_an_error():
+    code = Code(compiled(ADD, host()), host())
+    with pytest.raises(KeyError, match="minus"):
+        code.address("minus")
+
+
+def test_assembly_can_be_read():
+    assert "plus" in assembly(ADD, host())
+
+
+def test_targets_have_names():
+    for name in NAMES:
+        assert named(name).name == name
+    with pytest.raises(ValueError, match="the targets are avx512"):
+        named("sse9")
+
+
+def test_narrow_targets_use_no_wide_instructions():
+    text = (
+        "define <16 x float> @f(<16 x float> %a) {\n"
+        "  %b = fadd <16 x float> %a, %a\n  ret <16 x float> %b\n}\n"
+    )
+    assert "zmm" not in assembly(text, named("avx2"))
+    if host().is_x86:
+        made = assembly(text, named("generic"))
+        assert "ymm" not in made
+        assert "zmm" not in made
+
+
+def test_lanes_follow_from_bits():
+    assert [named(n).lanes for n in ("avx512", "avx2", "neon", "generic")] == [
+        16,
+        8,
+        4,
+        4,
+    ]
