@@ -100,7 +100,7 @@ def compared(turns: Turns, peers: Sequence[str]) -> Report:
     return {
         "ms": {k: None if v is None else 1e3 * v for k, v in times.items()},
         "ratios": {k: None if v is None else asdict(v) for k, v in found.items()},
-        "best": ratios.best(rounds, peers),
+        "best": ratios.best(found),
         "noisy": noisy,
         "rounds": len(turns.rounds),
         "slices": turns.taken,

@@ -65,11 +65,10 @@ def median(rounds: Sequence[Round], name: str) -> float | None:
     return statistics.median(kept) if kept else None
 
 
-def best(rounds: Sequence[Round], peers: Sequence[str]) -> str | None:
-    """Return the peer with the lowest median, None where no slice of any was kept."""
-    known = {name: median(rounds, name) for name in peers}
-    times = {name: value for name, value in known.items() if value is not None}
-    return min(times, key=times.__getitem__) if times else None
+def best(found: Mapping[str, Ratio | None]) -> str | None:
+    """Return the peer with the lowest ratio, the hardest to beat; None where none is known."""
+    known = {name: each.middle for name, each in found.items() if each is not None}
+    return min(known, key=known.__getitem__) if known else None
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -73,14 +73,14 @@ def test_a_bound_is_reached_by_the_upper_end_with_the_middle_close(
     assert ratios.Ratio(middle, middle, high, 9).at_least(1.0) is reached
 
 
-def test_the_best_peer_has_the_lowest_median():
-    found = [{"a": 3.0, "b": 2.0}, {"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 2.0}]
-    assert ratios.best(found, ["a", "b"]) == "b"
+def test_the_best_peer_is_the_one_with_the_lowest_ratio():
+    found = {"a": ratios.Ratio(1.4, 1, 2, 9), "b": ratios.Ratio(1.2, 1, 2, 9)}
+    assert ratios.best(found) == "b"
 
 
-def test_a_peer_without_slices_is_never_the_best():
-    assert ratios.best([{"a": 3.0, "b": None}], ["a", "b"]) == "a"
-    assert ratios.best([{"a": None}], ["a"]) is None
+def test_a_peer_without_a_ratio_is_never_the_best():
+    assert ratios.best({"a": ratios.Ratio(1.4, 1, 2, 9), "b": None}) == "a"
+    assert ratios.best({"a": None}) is None
 
 
 def test_the_geometric_mean_of_a_number_and_its_inverse_is_one():
