@@ -1,0 +1,138 @@
+"""Tiles: any depth, any number of columns, nothing outside touched, nothing spilled."""
+
+import ctypes
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from driver import guarded
+from runtime_ep_cpu.codegen.library import Spec, library, written
+from runtime_ep_cpu.codegen.machine import assembly, function
+from runtime_ep_cpu.codegen.microkernel import UNROLL, shapes, tiles
+from runtime_ep_cpu.codegen.target import host, named
+
+TARGETS = ["avx512", "avx2", "generic"]
+RNG = np.random.default_rng(11)
+ADDRESS, NUMBER = ctypes.c_void_p, ctypes.c_int64
+PARAMETERS = (
+    ADDRESS, NUMBER, ADDRESS, ADDRESS, NUMBER, NUMBER, NUMBER, ADDRESS, NUMBER, ADDRESS
+)  # fmt: skip
+
+
+def target_of(name):
+    if name == "avx512" and host().name != "avx512":
+        pytest.skip("the machine has no AVX-512")
+    return named(name)
+
+
+def floats(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def multiply(target, rows, vectors, a, b, c, first, bias, columns, c_row=None):
+    spec = Spec.of("tile", rows=rows, vectors=vectors)
+    kernels = library(target)
+    kernels.load([spec])
+    made = function(kernels.address(spec), *PARAMETERS)
+    made(
+        a.ctypes.data, a.strides[0], b.ctypes.data, c.ctypes.data,
+        c.strides[0] // 4 if c_row is None else c_row, b.shape[0], first,
+        bias.ctypes.data, columns, b.ctypes.data,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_tile_gives_the_product_for_any_depth_and_columns(name):
+    target = target_of(name)
+    for vectors, most in shapes(target).items():
+        width = target.lanes * vectors
+        for rows in range(1, most + 1):
+            for k in (0, 1, UNROLL - 1, UNROLL, UNROLL + 1, 37):
+                columns = int(RNG.integers(1, width + 1))
+                a, b = guarded(floats(rows, k)), guarded(floats(k, width))
+                a = a if k else np.zeros((rows, 0), np.float32)
+                bias, c = floats(width), guarded(floats(rows, columns))
+                before = c.copy()
+                want = a.astype(np.float64) @ b.astype(np.float64)
+                want = want[:, :columns]
+                for first in (1, 0):
+                    c[...] = before
+                    multiply(target, rows, vectors, a, b, c, first, bias, columns)
+                    start = bias[:columns] if first else before
+                    np.testing.assert_allclose(c, want + start, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_rows_may_be_far_apart_or_backwards_and_what_lies_between_is_left(name):
+    target = target_of(name)
+    vectors, rows = min(shapes(target)), 3
+    width = target.lanes * vectors
+    a, b, bias = floats(rows, 50), floats(20, width), np.zeros(width, np.float32)
+    c = np.full((rows, width + 9), 7, np.float32)
+    multiply(target, rows, vectors, a[::-1, 5:25], b, c, 1, bias, width - 1)
+    want = a[::-1, 5:25].astype(np.float64) @ b
+    np.testing.assert_allclose(c[:, : width - 1], want[:, :-1], atol=2e-5)
+    assert (c[:, width - 1 :] == 7).all()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_row_is_summed_in_the_same_order_in_every_tile(name):
+    target = target_of(name)
+    for vectors, most in shapes(target).items():
+        width = target.lanes * vectors
+        a, b, bias = floats(most, 101), floats(101, width), floats(width)
+        alone = np.zeros((most, width), np.float32)
+        for row in range(most):
+            multiply(target, 1, vectors, a[row:], b, alone[row:], 1, bias, width)
+        together = np.zeros((most, width), np.float32)
+        multiply(target, most, vectors, a, b, together, 1, bias, width)
+        np.testing.assert_array_equal(alone.view(np.int32), together.view(np.int32))
+
+
+def hot_loops(text):
+    """Return the lines of every loop, from a label to the last jump back to it."""
+    lines, labels, loops = text.splitlines(), {}, []
+    for number, line in enumerate(lines):
+        if found := re.match(r"\s*([\w.$]+):", line):
+            labels[found[1]] = number
+        jump = re.match(r"\s+j\w+\s+([\w.$]+)$", line)
+        name = jump[1] if jump else ""
+        name = name[:-1] if name.endswith("b") and name[:-1].isdigit() else name
+        if name in labels:
+            loops.append(lines[labels[name] : number + 1])
+    return loops
+
+
+@pytest.mark.skipif(host().name != "avx512", reason="reads AVX-512 code")
+@pytest.mark.parametrize("vectors", [1, 2, 3, 4])
+def test_no_tile_spills_a_vector_in_its_loops(vectors):
+    target = host()
+    for spec in tiles(target, vectors):
+        rows = dict(spec.parameters)["rows"]
+        text = assembly(written([spec], target), target)
+        loops = [
+            loop for loop in hot_loops(text) if any("vfmadd" in line for line in loop)
+        ]
+        assert len(loops) == 2
+        sums = [sum("vfmadd" in line for line in loop) for loop in loops]
+        assert sorted(sums) == [rows * vectors, UNROLL * rows * vectors]
+        for loop in loops:
+            assert not re.search(r"mov\w\s+%rsp, %rbp", text)
+            spilled = [line for line in loop if "zmm" in line and "(%rsp" in line]
+            assert not spilled
+            assert not [line for line in loop if re.search(r"vmova\w+\s+%zmm", line)]
+
+
+@pytest.mark.skipif(host().name != "avx512", reason="reads AVX-512 code")
+def test_a_tile_uses_the_stack_for_no_vector_at_all():
+    target = host()
+    for vectors, most in shapes(target).items():
+        spec = Spec.of("tile", rows=most, vectors=vectors)
+        text = assembly(written([spec], target), target)
+        spilled = [
+            line for line in text.splitlines() if "zmm" in line and "(%rsp" in line
+        ]
+        assert not spilled, spilled
