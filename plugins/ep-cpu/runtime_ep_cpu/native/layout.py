@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,8 +67,7 @@ class Buffer:
     last: int = -1
 
 
-@dataclass(slots=True, frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """A value's elements in a buffer; ``offset`` and ``strides`` count elements."""
 
     buffer: Buffer
@@ -197,10 +197,16 @@ def reshaped_strides(
     return tuple(reversed(found))
 
 
+@cache
+def native_type(dtype: np.dtype[Any]) -> str | None:
+    """Return LLVM's name of a NumPy type, where it has a native form."""
+    return NAMES.get(dtype.name)
+
+
 def of_array(array: np.ndarray[Any, Any]) -> Layout:
     """Return the layout of an array that stays where it is; one in C order is made."""
     array = in_order(array)
-    element = NAMES.get(array.dtype.name)
+    element = native_type(array.dtype)
     if element is None:
         raise Unplannable(f"{array.dtype} has no native form")
     address = array.ctypes.data

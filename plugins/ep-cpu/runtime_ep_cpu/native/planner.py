@@ -72,6 +72,9 @@ class Knowledge(Protocol):
     def contents(self, value: Value, planner: Planner) -> np.ndarray[Any, Any] | None:
         """Return a value that follows from shapes, if it does."""
 
+    def constant(self, value: Value, array: np.ndarray[Any, Any]) -> Layout:
+        """Return where a constant lies."""
+
     def bias(self, row: np.ndarray[Any, Any] | None, count: int) -> Layout:
         """Return a row followed by zeros."""
 
@@ -112,7 +115,12 @@ class Planner:
         """Return where a value lies."""
         found = self.layouts.get(value)
         if found is None:
-            found = self.layouts[value] = of_array(self.contents(value))
+            array = value.constant()
+            if array is None or self._knowledge is None:
+                found = of_array(self.contents(value))
+            else:
+                found = self._knowledge.constant(value, array)
+            self.layouts[value] = found
         return found
 
     def contents(self, value: Value) -> np.ndarray[Any, Any]:

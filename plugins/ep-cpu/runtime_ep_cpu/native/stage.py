@@ -22,13 +22,13 @@ from runtime_ep_cpu.info import info
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.layout import (
-    NAMES,
     Buffer,
     Home,
     Layout,
     Unplannable,
     contiguous_strides,
     in_order,
+    native_type,
     of_array,
 )
 from runtime_ep_cpu.native.packing import Panels, Request
@@ -95,6 +95,7 @@ class Stage:
         self.panels = engine.panels
         self._roots = [self._root(value, outputs) for value in extent.outputs]
         self._rows: dict[int, Layout] = {}
+        self._constants: dict[Value, Layout] = {}
         self._plans: OrderedDict[Any, Plan | None] = OrderedDict()
         self._latest: tuple[Any, Plan | None] = (None, None)
         self._lock = threading.Lock()
@@ -168,7 +169,7 @@ class Stage:
         for index, (value, array) in enumerate(
             zip(self.extent.inputs, inputs, strict=True)
         ):
-            element = NAMES.get(array.dtype.name)
+            element = native_type(array.dtype)
             if element is None or not array.size:
                 if value in self.extent.contents:
                     continue
@@ -269,6 +270,13 @@ class Stage:
             raise Unplannable(f"the contents of {value.name!r} are not known")
         return array
 
+    def constant(self, value: Value, array: np.ndarray[Any, Any]) -> Layout:
+        """Return where a constant lies, looked up once for all plans."""
+        found = self._constants.get(value)
+        if found is None:
+            found = self._constants[value] = of_array(array)
+        return found
+
     def row(self, row: np.ndarray[Any, Any] | None, count: int) -> Layout:
         """Return a row followed by zeros, kept for all plans."""
         key = count if row is None else id(row)
@@ -314,6 +322,10 @@ class _Knowledge:
     def contents(self, value: Value, planner: Planner) -> np.ndarray[Any, Any] | None:
         """Return a value that follows from shapes, if it does."""
         return self._stage.contents(value, planner, self._found)
+
+    def constant(self, value: Value, array: np.ndarray[Any, Any]) -> Layout:
+        """Return where a constant lies."""
+        return self._stage.constant(value, array)
 
     def bias(self, row: np.ndarray[Any, Any] | None, count: int) -> Layout:
         """Return a row followed by zeros."""

@@ -38,6 +38,8 @@ class ElementwiseStep:
 
 def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape that all broadcast to; raises `Unplannable` where none is."""
+    if all(shape == shapes[0] for shape in shapes[1:]):
+        return shapes[0]
     try:
         return tuple(np.broadcast_shapes(*shapes))
     except ValueError as error:
