@@ -205,6 +205,8 @@ class Planner:
 
         More axes than a kernel goes along are taken apart along a short one.
         """
+        if not source.size:
+            return
         size = SIZES[source.element]
         try:
             made = copies.plan(
@@ -254,7 +256,10 @@ class Planner:
         scratch: int = 0,
         work: float = 0.0,
     ) -> None:
-        """Add a kernel's call; layouts among the arguments become addresses."""
+        """Add a kernel's call; layouts among the arguments become addresses.
+
+        What has no elements is left to NumPy, but for what is only copied.
+        """
         words: list[int] = []
         places: list[tuple[int, Buffer]] = []
         for slot, argument in enumerate(arguments):
@@ -266,6 +271,8 @@ class Planner:
         level = 0
         ready = self._ready
         for layout in reads:
+            if not layout.size:
+                raise Unplannable("a value has no elements")
             level = max(level, ready.get(layout.buffer, 0))
         for layout in reads:
             layout.buffer.last = max(layout.buffer.last, level)

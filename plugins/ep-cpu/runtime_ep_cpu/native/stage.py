@@ -170,7 +170,7 @@ class Stage:
             zip(self.extent.inputs, inputs, strict=True)
         ):
             element = native_type(array.dtype)
-            if element is None or not array.size:
+            if element is None:
                 if value in self.extent.contents:
                     continue
                 raise Unplannable(f"{value.name!r} is {array.dtype} {array.shape}")
