@@ -80,6 +80,11 @@ def _blas() -> _Blas:
     return _Blas()
 
 
+def use_threads(threads: int) -> None:
+    """Have linear algebra use a number of threads from now on."""
+    _blas().use(threads)
+
+
 class Threaded:
     """An executable whose linear algebra uses a given number of threads.
 

@@ -445,3 +445,28 @@ def test_parent_and_child_both_run_after_a_fork(session):
         for _ in range(5):
             np.testing.assert_array_equal(answer(session, x), want)
         assert os.waitpid(child, 0)[1] == 0
+
+
+def test_only_the_plans_used_last_keep_working_memory(monkeypatch, plain):
+    monkeypatch.setattr(stages, "ROOMY", 3)
+    session = opened(layers(), threads=2)
+    feeds = [floats(rows, 64) for rows in range(1, 12)]
+    for x in feeds:
+        answer(session, x)
+    (stage,) = programs(session)[0].stages
+    kept = [plan.memory > 0 for plan in stage._plans.values()]
+    assert kept == [False] * 8 + [True] * 3
+    for x in feeds[:4]:
+        same(answer(session, x), answer(plain, x), 2e-5)
+    assert sum(plan.memory > 0 for plan in stage._plans.values()) == 3
+
+
+def test_numpys_kernels_use_the_sessions_number_of_threads(monkeypatch):
+    import runtime_ep_cpu.native.program as module
+
+    asked = []
+    monkeypatch.setattr(module, "use_threads", asked.append)
+    session = opened(split_program(), threads=1)
+    x, z = floats(2, 3, 3), floats(2)
+    session.run(None, {"x": x, "z": z})
+    assert asked == [1]

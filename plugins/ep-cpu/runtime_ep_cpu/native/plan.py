@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,12 +78,22 @@ def _mapped(size: int) -> np.ndarray[Any, Any]:
 
 
 class Plan:
-    """Everything decided for some shapes. Thread-safe."""
+    """Everything decided for some shapes. Thread-safe.
+
+    ``grown`` gives what is called before a frame is made, with the plan, as long as its
+    owner lives.
+    """
 
     def __init__(
-        self, planner: Planner, outputs: Sequence[Output], pool: Pool, threads: int
+        self,
+        planner: Planner,
+        outputs: Sequence[Output],
+        pool: Pool,
+        threads: int,
+        grown: Callable[[], Callable[[Plan], None] | None] = lambda: None,
     ) -> None:
         self.outputs = tuple(outputs)
+        self._grown = grown
         self._pool = pool
         self.steps = sorted(planner.steps, key=lambda step: step.level)
         work = sum(step.work for step in self.steps)
@@ -200,6 +210,8 @@ class Plan:
         try:
             frame = self._idle.pop()
         except IndexError:
+            if grown := self._grown():
+                grown(self)
             frame = Frame(self)
         self._active.add(frame)
         return frame

@@ -21,6 +21,7 @@ from runtime_ep_cpu.native.classify import Classes, Role
 from runtime_ep_cpu.native.packing import Panels
 from runtime_ep_cpu.native.plan import apart
 from runtime_ep_cpu.native.stage import Engine, Extent, Stage
+from runtime_ep_cpu.threads import use_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Program:
             threads,
             Panels(),
         )
-        self._plain: TableExecutable | None = None
+        self._plain: Any = None
         self._lock = threading.Lock()
         self.moved = 0
         self.stages: list[Stage] = []
@@ -108,7 +109,19 @@ class Program:
             outputs=extent.outputs,
             constants=tuple(_constants(extent.nodes)),
         )
-        return TableExecutable(self._table, own, self._settings).run
+        return self._threaded(TableExecutable(self._table, own, self._settings))
+
+    def _threaded(self, inner: TableExecutable) -> Any:
+        """Return a run whose linear algebra uses the session's number of threads."""
+        threads = self._engine.threads
+
+        def run(
+            inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+        ) -> list[Any]:
+            use_threads(threads)
+            return inner.run(inputs, outputs, context)
+
+        return run
 
     def _prepare(self) -> None:
         """Load every kernel that a plan may need, and pack constant matrices."""
@@ -119,7 +132,9 @@ class Program:
         engine.panels.pack(requests, engine.library, engine.pool, engine.threads)
 
     def _facts(self, target: Target, threads: int) -> dict[str, str]:
-        native = sum(len(s.extent.nodes) + len(s.extent.known) for s in self.stages)
+        native = len(
+            {n for s in self.stages for n in (*s.extent.nodes, *s.extent.known)}
+        )
         return {
             "target": target.name,
             "threads": str(threads),
@@ -134,7 +149,7 @@ class Program:
         if self._whole is not None:
             made = self._whole([inputs[i] for i in self._order], outputs, context)
             if made is None:
-                return self._numpy().run(inputs, outputs, context)
+                return self._numpy()(inputs, outputs, context)
             return (
                 filled(made, outputs) if any(b is not None for b in outputs) else made
             )
@@ -146,7 +161,7 @@ class Program:
             buffers = [filling.get(value) for value in part.outputs]
             made = part.run(given, buffers, context)
             if made is None:
-                return self._numpy().run(inputs, outputs, context)
+                return self._numpy()(inputs, outputs, context)
             values.update(zip(part.outputs, made, strict=True))
         results = [
             values[v] if v in values else v.constant() for v in self._partition.outputs
@@ -171,12 +186,12 @@ class Program:
         """The partition's nodes."""
         return self._partition.nodes
 
-    def _numpy(self) -> TableExecutable:
+    def _numpy(self) -> Any:
         with self._lock:
             self.moved += 1
             if self._plain is None:
-                self._plain = TableExecutable(
-                    self._table, self._partition, self._settings
+                self._plain = self._threaded(
+                    TableExecutable(self._table, self._partition, self._settings)
                 )
             return self._plain
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
+import weakref
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,8 @@ logger = logging.getLogger("runtime.cpu")
 
 REMEMBERED = 64
 """Plans kept per stage, the latest used."""
+ROOMY = 8
+"""Plans of a stage that keep working memory, the latest that asked for some."""
 
 _SAME_MEMORY = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"))
 _READ_ROWS = frozenset(
@@ -97,6 +100,7 @@ class Stage:
         self._rows: dict[int, Layout] = {}
         self._constants: dict[Value, Layout] = {}
         self._plans: OrderedDict[Any, Plan | None] = OrderedDict()
+        self._roomy: deque[weakref.ref[Plan]] = deque()
         self._latest: tuple[Any, Plan | None] = (None, None)
         self._lock = threading.Lock()
 
@@ -188,7 +192,17 @@ class Stage:
             for value, buffer in zip(self.extent.outputs, targets, strict=True)
         ]
         engine = self._engine
-        return Plan(planner, outputs, engine.pool, engine.threads)
+        grown = weakref.WeakMethod(self._grown)
+        return Plan(planner, outputs, engine.pool, engine.threads, grown)
+
+    def _grown(self, plan: Plan) -> None:
+        """Take working memory from another plan where too many have some."""
+        with self._lock:
+            others = [ref for ref in self._roomy if ref() not in (None, plan)]
+            self._roomy = deque((*others, weakref.ref(plan)))
+            old = self._roomy.popleft()() if len(self._roomy) > ROOMY else None
+        if old is not None:
+            old.trim()
 
     def _deliver(self, planner: Planner, value: Value, buffer: Buffer) -> Output:
         """See that an output lies in its own memory, in C order."""
