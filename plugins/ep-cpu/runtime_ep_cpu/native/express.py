@@ -18,6 +18,10 @@ from runtime_ep_cpu.native.layout import ELEMENTS
 from runtime_ep_cpu.ops import table
 
 FLOATS = frozenset(("float", "half", "bfloat"))
+ROUNDED = frozenset(("bfloat",))
+"""Types to which every node's result is rounded, as the standard's bodies have it; half
+stays float32 within a group, which is nearer to the truth."""
+
 _EXACT = frozenset(("i64", "i32"))
 
 _SPECIAL = {
@@ -178,7 +182,7 @@ class _Writer:
             number = self._contrib(node, inputs)
         else:
             number = self._emit(name or "", inputs, **_attributes(node))
-        if node is not self._last and widened(element) != element:
+        if node is not self._last and element in ROUNDED:
             number = self._rounded(number, element)
         self.numbers[node.outputs[0]] = number
 

@@ -10,7 +10,7 @@ import numpy as np
 from runtime.graph import Node, Value
 
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
-from runtime_ep_cpu.native.express import element_of, express
+from runtime_ep_cpu.native.express import ROUNDED, element_of, express
 from runtime_ep_cpu.native.layout import Layout
 from runtime_ep_cpu.native.planner import Planner
 from runtime_ep_cpu.native.steps.view import reshaped
@@ -60,7 +60,7 @@ def epilogue_of(
             addend = Addend()
         else:
             bias = None
-    elif rest and addend.alpha == 1.0 and element_of(product) == "float":
+    elif rest and addend.alpha == 1.0 and element_of(product) not in ROUNDED:
         bias = _added_row(rest[0], product, columns)
         if bias is not None:
             product = rest.pop(0).outputs[0]
@@ -111,8 +111,8 @@ def _is_wide(value: Value, result: Value) -> bool:
 def _prepared(expression: Expression, product: Value, addend: Addend) -> Expression:
     """Return the expression over a float32 sum: scaled, added to and rounded first.
 
-    The addend becomes the last operand. A narrow product is rounded before anything
-    follows, as if it had been written and read.
+    The addend becomes the last operand. A product of `ROUNDED` type is rounded before
+    anything follows, as if it had been written and read.
     """
     narrow = element_of(product) or "float"
     count = len(expression.operands)
@@ -133,7 +133,7 @@ def _prepared(expression: Expression, product: Value, addend: Addend) -> Express
     start = scaled(0, addend.alpha)
     if extra:
         start = apply("add", start, scaled(count, addend.beta))
-    if narrow != "float" and expression.instructions:
+    if narrow in ROUNDED and expression.instructions:
         rounded = apply("convert", start, type=narrow)
         start = apply("convert", rounded, type="float")
     shift = len(extra) + len(first)
