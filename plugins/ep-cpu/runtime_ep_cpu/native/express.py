@@ -18,9 +18,8 @@ from runtime_ep_cpu.native.layout import ELEMENTS
 from runtime_ep_cpu.ops import table
 
 FLOATS = frozenset(("float", "half", "bfloat"))
-ROUNDED = frozenset(("bfloat",))
-"""Types to which every node's result is rounded, as the standard's bodies have it; half
-stays float32 within a group, up to a Cast, which is nearer to the truth."""
+ROUNDED = frozenset(("half", "bfloat"))
+"""Types to which every node's result is rounded, so that fusing changes no result."""
 
 _EXACT = frozenset(("i64", "i32"))
 
@@ -175,7 +174,7 @@ class _Writer:
         name = operation(node)
         element = element_of(node.outputs[0]) or ""
         if name == "convert":
-            number = self._converted(node, inputs[0], element)
+            number = self._emit("convert", inputs, type=widened(element))
         elif name == "power":
             number = self._power(inputs[0], _exponent(node) or 0.0)
         elif node.domain:
@@ -185,16 +184,6 @@ class _Writer:
         if node is not self._last and element in ROUNDED:
             number = self._rounded(number, element)
         self.numbers[node.outputs[0]] = number
-
-    def _converted(self, node: Node, number: int, element: str) -> int:
-        """Convert as Cast does: what is narrow on either side of it is rounded."""
-        source = element_of(node.inputs[0]) or element
-        if number >= len(self.operands) and widened(source) != source:
-            number = self._rounded(number, source)
-        number = self._emit("convert", (number,), type=widened(element))
-        if node is not self._last and widened(element) != element:
-            number = self._rounded(number, element)
-        return number
 
     def _rounded(self, number: int, element: str) -> int:
         """Round to a narrow type, as if the value had been stored and read again."""
