@@ -29,7 +29,8 @@ _SPECIAL = {
     "Not": "not", "And": "and", "Or": "or", "Xor": "xor",
     "Where": "where", "Sin": "sin", "Cos": "cos",
 }  # fmt: skip
-"""Operators that are operations of `codegen.expression.SPECIAL`."""
+"""Operators that are operations of `codegen.expression.SPECIAL`; old versions with
+attributes for broadcasting are none."""
 
 _INTEGERS = frozenset(
     ("add", "subtract", "multiply", "maximum", "minimum", "absolute", "negative",
@@ -75,7 +76,7 @@ def operation(node: Node) -> str | None:
     if node.op_type == "Pow":
         return "power"
     if node.op_type in _SPECIAL:
-        return _SPECIAL[node.op_type]
+        return None if node.attributes else _SPECIAL[node.op_type]
     kernel = table.find("", node.op_type, node.version)
     name = kernel.formula.__name__ if kernel and kernel.formula else ""
     return name if hasattr(formulas, name) else None

@@ -24,13 +24,17 @@ class ConcatStep:
         self._element = element_of(self._result) or "float"
         self.specs: Sequence[Spec] = copies.specs(SIZES[self._element])
 
+    @property
+    def _usual_axis(self) -> int:
+        return 1 if self._node.version < 4 else 0
+
     def plan(self, planner: Planner) -> None:
         """Plan one copy for each input."""
         parts = [
             planner.layout(value) for value in self._node.inputs if value is not None
         ]
         rank = len(parts[0].shape)
-        axis = axis_of(self._node.attribute("axis", 0), rank)
+        axis = axis_of(self._node.attribute("axis", self._usual_axis), rank)
         shape = list(parts[0].shape)
         for part in parts[1:]:
             if len(part.shape) != rank or any(

@@ -52,7 +52,9 @@ def axis_of(axis: int, rank: int) -> int:
 
 
 def _reshape(planner: Planner, node: Node, source: Layout) -> list[Layout]:
-    wanted = planner.numbers(node.input(1)) or []
+    old = node.version < 5
+    wanted = node.attribute("shape", ()) if old else planner.numbers(node.input(1))
+    wanted = wanted or []
     keep_zeros = bool(node.attribute("allowzero", 0))
     shape = []
     for index, dim in enumerate(wanted):
