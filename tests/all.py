@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = "not slow and not packaging"
+NATIVE = ["-p", "runtime_ep_cpu.native", "-p", "runtime_ep_cpu.codegen"]
 
 
 def requirements(group: str, groups: dict[str, list]) -> list[str]:
@@ -56,6 +57,7 @@ def main() -> int:
             [tools / "ruff", "format", "--check", "."],
             [tools / "lint-imports"],
             [python, "-m", "mypy", "core/runtime"],
+            [python, "-m", "mypy", *NATIVE],
             [python, "-m", "pytest", "-q", "-n", "2", "-m", QUICK, *sys.argv[1:]],
         ]
         for check in checks:

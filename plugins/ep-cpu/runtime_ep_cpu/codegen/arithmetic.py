@@ -43,8 +43,8 @@ class Arithmetic:
 
     def equal(self, x: Any, y: Any) -> Val:
         """Return i1 per lane; NaN equals nothing."""
-        x, y = self._both(x, y)
-        return x.equals(y)
+        left, right = self._both(x, y)
+        return left.equals(right)
 
     def maximum(self, x: Any, y: Any) -> Val:
         """Return the larger; NaN where either is NaN."""
@@ -59,7 +59,8 @@ class Arithmetic:
         x, y = self._both(x, y)
         element = kind(x.type).element
         if element == "i1":
-            return x | y if of_ints == "smax" else x & y
+            joined: Val = x | y if of_ints == "smax" else x & y
+            return joined
         if not kind(x.type).is_float:
             return f.intrinsic(f"llvm.{of_ints}", x, y)
         if not x.name.startswith("%"):

@@ -49,7 +49,7 @@ class Frame:
     def __init__(self, plan: Plan) -> None:
         self.block = huge(plan.template.nbytes).view(np.int64)
         self.block[:] = plan.template
-        self.words = memoryview(self.block)
+        self.words = self.block.data
         self.address = self.block.ctypes.data
         self.arena = huge(plan.arena)
         self.scratch = huge(plan.scratch * plan.threads)
@@ -259,7 +259,7 @@ class _Given:
             block[place] = addresses[index] + offset
 
 
-_view = ctypes.c_char.from_buffer
+_view: Any = ctypes.c_char.from_buffer
 
 
 def address_of(array: np.ndarray[Any, Any]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,7 +61,7 @@ class Program:
             threads,
             Panels(),
         )
-        self._plain: Any = None
+        self._plain: Callable[..., list[Any]] | None = None
         self._lock = threading.Lock()
         self.moved = 0
         self.stages: list[Stage] = []
@@ -111,7 +111,7 @@ class Program:
         )
         return self._threaded(TableExecutable(self._table, own, self._settings))
 
-    def _threaded(self, inner: TableExecutable) -> Any:
+    def _threaded(self, inner: TableExecutable) -> Callable[..., list[Any]]:
         """Return a run whose linear algebra uses the session's number of threads."""
         threads = self._engine.threads
 
@@ -186,7 +186,7 @@ class Program:
         """The partition's nodes."""
         return self._partition.nodes
 
-    def _numpy(self) -> Any:
+    def _numpy(self) -> Callable[..., list[Any]]:
         with self._lock:
             self.moved += 1
             if self._plain is None:
