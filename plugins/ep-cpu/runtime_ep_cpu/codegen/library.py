@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -69,6 +69,14 @@ class Spec:
 
     family: str
     parameters: tuple[tuple[str, Any], ...]
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compute the hash, which is asked for whenever a kernel is planned."""
+        object.__setattr__(self, "_hash", hash((self.family, self.parameters)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @classmethod
     def of(cls, family: str, **parameters: Any) -> Spec:

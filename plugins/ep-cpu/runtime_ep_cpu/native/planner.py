@@ -260,14 +260,12 @@ class Planner:
 
         What has no elements is left to NumPy, but for what is only copied.
         """
-        words: list[int] = []
-        places: list[tuple[int, Buffer]] = []
-        for slot, argument in enumerate(arguments):
-            if isinstance(argument, Layout):
-                words.append(argument.bytes)
-                places.append((slot, argument.buffer))
-            else:
-                words.append(argument or 0)
+        words = [a.bytes if isinstance(a, Layout) else a or 0 for a in arguments]
+        places = [
+            (slot, argument.buffer)
+            for slot, argument in enumerate(arguments)
+            if isinstance(argument, Layout)
+        ]
         level = 0
         ready = self._ready
         for layout in reads:
