@@ -107,6 +107,7 @@ class Planner:
         self._table_home = Buffer(Home.TABLE)
         self._frame_home = Buffer(Home.FRAME)
         self._ready: dict[Buffer, int] = {}
+        self._zeros: dict[int, Layout] = {}
         self._tile_tables: dict[tuple[Spec, Spec, int], Layout] = {}
 
     # values
@@ -230,6 +231,13 @@ class Planner:
         self.tables += numbers
         count = len(self.tables) - start
         return Layout(self._table_home, "i64", (count,), (1,), start)
+
+    def zeros(self, count: int) -> Layout:
+        """Return so many zeros, the same for all who need as many."""
+        found = self._zeros.get(count)
+        if found is None:
+            found = self._zeros[count] = self.table([0] * count)
+        return found
 
     def tile_table(self, tiles: Sequence[Spec]) -> Layout:
         """Return the addresses of tiles, for products to choose from."""

@@ -38,8 +38,9 @@ class ElementwiseStep:
 
 def common_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape that all broadcast to; raises `Unplannable` where none is."""
-    if all(shape == shapes[0] for shape in shapes[1:]):
-        return shapes[0]
+    several = set(shapes) - {()}
+    if len(several) < 2:
+        return several.pop() if several else ()
     try:
         return tuple(np.broadcast_shapes(*shapes))
     except ValueError as error:

@@ -128,17 +128,7 @@ class Matrix:
         batch = prod(lead)
         cut = gemm.blocking(m, n, k, batch, self.width)
         direct = self._epilogue.expression is None or out.element == "float"
-        results = offsets(lead, out.strides[:-2])
-        columns = [
-            offsets(lead, a.strides[:-2]),
-            starts,
-            results if direct else [0] * batch,
-            results,
-            *(offsets(lead, operand.strides[:-2]) for operand in operands),
-        ]
-        table = planner.table(
-            number for row in zip(*columns, strict=True) for number in row
-        )
+        table = self._offsets(planner, a, starts, out, operands, direct)
         bias = planner.bias(self._epilogue.bias, -(-n // self.width) * self.width)
         row = out.strides[-2] if m > 1 else n
         arguments: list[Argument] = [
@@ -155,6 +145,31 @@ class Matrix:
             [out],
             0 if direct else cut.rows * cut.panels * self.width * 4,
             float(batch) * m * n * k,
+        )
+
+    def _offsets(
+        self,
+        planner: Planner,
+        a: Layout,
+        starts: list[int],
+        out: Layout,
+        operands: Sequence[Layout],
+        direct: bool,
+    ) -> Layout:
+        """Return where A, B, sums, result and operands begin, for each batch index."""
+        lead = out.shape[:-2]
+        if not lead:
+            return planner.zeros(4 + len(operands))
+        results = offsets(lead, out.strides[:-2])
+        columns = [
+            offsets(lead, a.strides[:-2]),
+            starts,
+            results if direct else [0] * len(results),
+            results,
+            *(offsets(lead, operand.strides[:-2]) for operand in operands),
+        ]
+        return planner.table(
+            number for row in zip(*columns, strict=True) for number in row
         )
 
 
