@@ -61,6 +61,31 @@ def test_a_provider_that_cannot_be_is_no_failure_of_the_doctor(
     assert reason in provider(result, "BadExecutionProvider")["reason"]
 
 
+def test_the_cpu_tells_what_native_code_is_generated_for(call):
+    told = provider(call("doctor", "--json"), "CPUExecutionProvider")["details"]
+    assert told["native code"].startswith(("for ", "none, "))
+    assert "native code" in call("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("tell", "told"),
+    [
+        (lambda: {"engine": "4.2"}, {"engine": "4.2"}),
+        (
+            lambda: 1 / 0,
+            {"details": "cannot be told: ZeroDivisionError: division by zero"},
+        ),
+    ],
+)
+def test_a_loaded_provider_may_tell_more_of_itself(tell, told, call, registered):
+    foo = Choosy("FooExecutionProvider", [])
+    foo.details = tell
+    registered(foo)
+    found = provider(call("doctor", "--json"), "FooExecutionProvider")
+    assert found["usable"]
+    assert found["details"] == told
+
+
 def test_a_provider_that_does_not_load_is_not_usable(call, registered, monkeypatch):
     from runtime.providers import Installed
 

@@ -98,14 +98,27 @@ def examine(entry: Installed) -> dict[str, Any]:
     if found["usable"]:
         began = time.perf_counter()
         try:
-            entry.load()
+            provider = entry.load()
         except Exception as error:
             found["usable"] = False
             found["reason"] = f"it fails to load: {type(error).__name__}: {error}"
             install = found["install"]
             found["remedy"] = install and f"reinstall it: {install}"
+            provider = None
         seconds = time.perf_counter() - began
+        found["details"] |= details(provider)
     return {**found, "load_seconds": seconds}
+
+
+def details(provider: object) -> dict[str, str]:
+    """Return what a loaded provider tells of itself; empty without a ``details()``."""
+    tell = getattr(provider, "details", None)
+    if tell is None:
+        return {}
+    try:
+        return dict(tell())
+    except Exception as error:
+        return {"details": f"cannot be told: {type(error).__name__}: {error}"}
 
 
 def _show(console: Console, data: dict[str, Any], options: bool) -> None:

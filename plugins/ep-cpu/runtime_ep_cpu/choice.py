@@ -16,15 +16,34 @@ if TYPE_CHECKING:
     from runtime_ep_cpu.native.program import Program
 
 
+OLDEST_LLVM = 22
+"""The generators write the text of this version of LLVM, which older ones do not read."""
+
+
 @cache
 def obstacle() -> str:
     """Return why native code cannot be generated here, or ``""``; looked up once."""
     try:
-        import llvmlite.binding
+        import llvmlite
+        from llvmlite import binding
+
+        found = binding.llvm_version_info
     except Exception as error:
         return f"llvmlite cannot be loaded ({type(error).__name__}: {error})"
-    del llvmlite
+    if found[0] < OLDEST_LLVM:
+        told = f"llvmlite {llvmlite.__version__} has LLVM {found[0]}"
+        return f"{told}, and {OLDEST_LLVM} or newer is needed"
     return ""
+
+
+def outlook() -> str:
+    """Return what native code is generated for here, or why there is none."""
+    if reason := obstacle():
+        return f"none, NumPy's kernels answer: {reason}; {_REMEDY}"
+    from runtime_ep_cpu.codegen.library import llvm
+    from runtime_ep_cpu.codegen.target import host
+
+    return f"for {host().name}, by LLVM {llvm()}"
 
 
 def native_program(
@@ -41,11 +60,12 @@ def native_program(
     if reason := obstacle():
         if wanted == "required":
             raise Unsupported(f"native code is required, but {reason}")
-        remedy = f"{_NUMPY}; install it with pip install llvmlite"
+        remedy = f"{_NUMPY}; {_REMEDY}"
         reason = f"no native code: {reason}"
         warn_once(Event(partition.provider, "compile", reason, remedy))
         return None
     from runtime_ep_cpu.codegen import target as targets
+    from runtime_ep_cpu.native.dump import dump
     from runtime_ep_cpu.native.program import Program
 
     name = settings.options.get("target", "auto")
@@ -60,7 +80,11 @@ def native_program(
         labels = tuple(node.label for node in partition.nodes)
         warn_once(Event(partition.provider, "compile", reason, _NUMPY, labels))
         return None
-    return made if made.stages else None
+    if not made.stages:
+        return None
+    dump(made, target)
+    return made
 
 
 _NUMPY = "NumPy's kernels answer, more slowly"
+_REMEDY = 'install it with: pip install "llvmlite>=0.48"'

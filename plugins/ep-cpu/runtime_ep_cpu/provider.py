@@ -15,7 +15,7 @@ from runtime.plugin import (
 )
 from runtime.settings import Settings
 
-from runtime_ep_cpu.choice import native_program
+from runtime_ep_cpu.choice import native_program, outlook
 from runtime_ep_cpu.limits import Limited
 from runtime_ep_cpu.ops import random, table
 from runtime_ep_cpu.ops.contrib import MS, REFUSED
@@ -59,6 +59,10 @@ class CpuProvider:
     @hookimpl
     def data_transfer(self, source: Device, target: Device) -> None:
         """Nothing: values of this provider are on the host already."""
+
+    def details(self) -> dict[str, str]:
+        """Tell `runtime doctor` of native code: what it is generated for, or why not."""
+        return {"native code": outlook()}
 
     def set_seed(self, seed: int) -> None:
         """Seed the random operators that have no seed of their own."""

@@ -56,7 +56,7 @@ def without_llvmlite(monkeypatch):
 
 
 def test_without_llvmlite_numpy_answers_and_one_warning_says_why(without_llvmlite):
-    with pytest.warns(FallbackWarning, match="pip install llvmlite") as caught:
+    with pytest.warns(FallbackWarning, match='pip install "llvmlite') as caught:
         for _ in range(2):
             session = opened(dense(), native="auto")
             assert not programs(session)
@@ -67,6 +67,31 @@ def test_without_llvmlite_numpy_answers_and_one_warning_says_why(without_llvmlit
 def test_without_llvmlite_required_native_code_is_an_error(without_llvmlite):
     with pytest.raises(Exception, match="llvmlite cannot be loaded"):
         opened(dense(), native="required")
+
+
+def test_a_release_with_an_older_llvm_is_as_good_as_none(monkeypatch):
+    from llvmlite import binding
+
+    forget_warnings()
+    choice.obstacle.cache_clear()
+    monkeypatch.setattr(binding, "llvm_version_info", (20, 1, 8))
+    try:
+        with pytest.warns(FallbackWarning, match="has LLVM 20, and 22 or newer"):
+            session = opened(dense(), native="auto")
+        assert not programs(session)
+        assert right(session)
+        assert "has LLVM 20" in choice.outlook()
+    finally:
+        choice.obstacle.cache_clear()
+
+
+def test_what_native_code_is_generated_for_can_be_told():
+    assert choice.outlook().startswith(f"for {host().name}, by LLVM ")
+
+
+def test_without_llvmlite_that_is_what_is_told(without_llvmlite):
+    assert "llvmlite cannot be loaded" in choice.outlook()
+    assert "pip install" in choice.outlook()
 
 
 def test_without_llvmlite_a_new_process_imports_and_answers():
@@ -84,7 +109,7 @@ def test_without_llvmlite_a_new_process_imports_and_answers():
         check=True,
     )
     assert made.stdout.strip() == "(2, 3)"
-    assert "pip install llvmlite" in made.stderr
+    assert 'pip install "llvmlite' in made.stderr
 
 
 @pytest.mark.parametrize("family", ["gemm", "tile", "softmax", "pack"])
