@@ -307,6 +307,47 @@ def test_special_numbers_through_arithmetic(operator):
     simple(operator, SPECIAL[:, None], SPECIAL)
 
 
+@pytest.mark.parametrize("exponent", [-1.0, -0.5, 0.5, 1.0, 2.0, 3.0])
+def test_special_numbers_to_constant_powers(exponent):
+    simple("Pow", SPECIAL, np.float32(exponent), constants=(1,))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+@pytest.mark.parametrize("operator", ["Add", "Mul", "Sub"])
+def test_integers_wrap_round(operator, kind):
+    ends = np.array([np.iinfo(kind).max, np.iinfo(kind).min, 5], kind)
+    simple(operator, ends, ends[::-1].copy())
+
+
+@pytest.mark.parametrize("operator", ["ArgMax", "ArgMin"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("last", [0, 1])
+def test_nan_is_every_extreme(operator, axis, last):
+    x = Draw(1).array((4, 40))
+    x[1, 17], x[1, 30], x[2, 3] = np.nan, np.nan, np.inf
+    simple(operator, x, axis=axis, select_last_index=last)
+
+
+@pytest.mark.parametrize("operator", ["Softmax", "ReduceLogSumExp"])
+def test_rows_of_negative_infinity(operator):
+    x = np.full((2, 3), -np.inf, np.float32)
+    if operator == "Softmax":
+        simple(operator, x)
+    else:
+        simple(operator, x, np.array([1]), constants=(1,))
+
+
+@pytest.mark.parametrize("bounds", [(-1, 1), (1, -1)])
+def test_clip_of_special_numbers_and_crossed_bounds(bounds):
+    simple("Clip", SPECIAL, *map(np.float32, bounds))
+
+
+@pytest.mark.parametrize("code", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_special_numbers_become_narrow_ones(code):
+    edges = np.float32([65504, 65519, 65520, 6e-8, 2.9e-8, 3.3961e38])
+    simple("Cast", np.concatenate([SPECIAL, edges]), tolerance=0, to=code)
+
+
 def test_denormals_are_kept():
     tiny = np.array([1e-40, -1e-42, 1e-45], np.float32)
     d = Draw(0)

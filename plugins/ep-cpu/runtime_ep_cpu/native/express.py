@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -195,7 +196,16 @@ class _Writer:
         made = [base]
         for name, places in _POWERS[exponent]:
             made.append(self._emit(name, [made[place] for place in places]))
-        return made[-1]
+        return made[-1] if exponent != -0.5 else self._of_extremes(base, made[-1])
+
+    def _of_extremes(self, base: int, root: int) -> int:
+        """Return the inverse root as a power: 0 of -inf, infinite of either zero."""
+        zero = self._emit("constant", (), type="float", value=0.0)
+        lowest = self._emit("constant", (), type="float", value=-math.inf)
+        is_lowest = self._emit("equal", (base, lowest))
+        is_zero = self._emit("equal", (base, zero))
+        positive = self._emit("where", (is_zero, self._emit("absolute", (root,)), root))
+        return self._emit("where", (is_lowest, zero, positive))
 
     def _contrib(self, node: Node, inputs: list[int]) -> int:
         *before, last = _CONTRIB[node.op_type]
