@@ -14,7 +14,7 @@ from pathlib import Path
 from runtime.explain import Event, warn_once
 from runtime.graph import Node
 
-from runtime_ep_cpu.codegen.library import Spec, written
+from runtime_ep_cpu.codegen.library import USUAL, Spec, written
 from runtime_ep_cpu.codegen.machine import assembly
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.info import info
@@ -60,7 +60,7 @@ def _warn(reason: str, remedy: str) -> None:
 
 
 def _groups(program: Program, target: Target) -> str:
-    """Return the groups of each stage, with the kernels that each may call."""
+    """Return the groups of each stage, with the kernels made for them."""
     facts = ", ".join(f"{name} {value}" for name, value in program.facts.items())
     lines = [facts]
     inside: set[Node] = set()
@@ -82,8 +82,8 @@ def _stage(number: int, stage: Stage) -> Iterator[str]:
     for group, step in zip(stage.groups, stage.steps, strict=True):
         results = ", ".join(value.name for value in group.results)
         yield f"  {group.kind}: {_names(group.nodes)} -> {results}"
-        for symbol in sorted({spec.symbol for spec in step.specs}):
-            yield f"    {symbol}"
+        if own := {spec.symbol for spec in step.specs if spec.family not in USUAL}:
+            yield f"    {' '.join(sorted(own))}"
 
 
 def _names(nodes: list[Node] | tuple[Node, ...]) -> str:
