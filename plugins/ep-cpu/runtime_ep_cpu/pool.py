@@ -42,7 +42,7 @@ class Pool:
 
     def __init__(self, threads: int, target: Target, store: Store | None = None):
         self.threads = threads
-        self._code = library(target).code(["walk"], lambda: walk_text(target), store)
+        self._code = library(target).code(["walk"], [lambda: walk_text(target)], store)
         self._run: Any = self._function("run", _Address, _Address, _Number)
         self._stop: Any = self._function("stop", _Address)
         self._settle: Any = self._function("settle", _Address)

@@ -29,7 +29,7 @@ def made(write, parameters, returns):
     module = Module()
     f = Function(module, "f", parameters, returns)
     write(f, *f.parameters)
-    code = Code(compiled(module.text(), host()), host())
+    code = Code(host(), compiled(module.text(), host()))
     types = {"i64": ctypes.c_int64, "float": ctypes.c_float, "ptr": ctypes.c_void_p}
     native = function(
         code.address("f"),

@@ -1,12 +1,20 @@
 """Text becomes code; what is wrong with it is an error in LLVM's words."""
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 pytest.importorskip("llvmlite")
 
-from runtime_ep_cpu.codegen.machine import Code, assembly, compiled, function
+from runtime_ep_cpu.codegen.machine import (
+    Code,
+    assembly,
+    compiled,
+    function,
+    joined,
+    parted,
+)
 from runtime_ep_cpu.codegen.target import NAMES, host, named
 
 ADD = "define i64 @plus(i64 %a, i64 %b) {\n  %c = add i64 %a, %b\n  ret i64 %c\n}\n"
@@ -14,7 +22,7 @@ ADD = "define i64 @plus(i64 %a, i64 %b) {\n  %c = add i64 %a, %b\n  ret i64 %c\n
 
 @pytest.mark.parametrize("name", ["avx512", "avx2", "generic"])
 def test_code_is_loaded_and_called(name):
-    code = Code(compiled(ADD, named(name)), named(name))
+    code = Code(named(name), compiled(ADD, named(name)))
     parameters = (ctypes.c_int64, ctypes.c_int64)
     plus = function(code.address("plus"), *parameters, returns=ctypes.c_int64)
     assert plus(40, 2) == 42
@@ -32,7 +40,7 @@ def test_code_that_is_not_well_formed_is_an_error():
 
 
 def test_a_function_that_is_not_there_is_an_error():
-    code = Code(compiled(ADD, host()), host())
+    code = Code(host(), compiled(ADD, host()))
     with pytest.raises(KeyError, match="minus"):
         code.address("minus")
 
@@ -67,3 +75,20 @@ def test_lanes_follow_from_bits():
         4,
         4,
     ]
+
+
+def test_threads_compile_side_by_side_and_get_the_same_code():
+    texts = [ADD.replace("@plus", f"@plus_{i}") for i in range(16)]
+    alone = [compiled(text, host()) for text in texts]
+    with ThreadPoolExecutor(4) as workers:
+        together = list(workers.map(lambda text: compiled(text, host()), texts))
+    assert together == alone
+
+
+def test_objects_are_kept_and_loaded_as_one():
+    objects = [
+        compiled(ADD.replace("@plus", name), host()) for name in ("@one", "@two")
+    ]
+    assert parted(joined(objects)) == objects
+    code = Code(host(), *parted(joined(objects)))
+    assert code.address("one") != code.address("two")

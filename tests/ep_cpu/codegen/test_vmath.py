@@ -76,7 +76,7 @@ def compiled(write, operands, results, target, lanes=None):
             memory = "i8" if element == "i1" else element
             f.store(m.convert(value, memory), place.at(loop.index, memory))
     f.ret()
-    code = machine.Code(machine.compiled(module.text(), target), target)
+    code = machine.Code(target, machine.compiled(module.text(), target))
     address = code.address("tested")
     types = [ctypes.c_void_p] * len(places)
     call = machine.function(address, *types, ctypes.c_int64)

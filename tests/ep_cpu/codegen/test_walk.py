@@ -60,7 +60,7 @@ define void @mark(ptr %arguments, i64 %chunk, ptr %scratch) nounwind {
 
 @pytest.fixture(scope="module")
 def kernels():
-    return Code(compiled(KERNELS, host()), host())
+    return Code(host(), compiled(KERNELS, host()))
 
 
 class Frame:

@@ -11,7 +11,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,6 +45,9 @@ USUAL = frozenset(
      "copy_strided")
 )  # fmt: skip
 """Families that nearly every model needs in the same forms."""
+
+MODULES = 8
+"""Into how many modules kernels are divided, so that threads can compile them."""
 
 Writer = Callable[..., None]
 """``write(module, target, name, **parameters)`` adds the function ``name`` to a module."""
@@ -121,43 +124,71 @@ class Library:
         self._codes: list[Any] = []
         self._lock = threading.Lock()
 
-    def load(self, specs: Iterable[Spec], store: Store | None = None) -> None:
+    def load(
+        self, specs: Iterable[Spec], store: Store | None = None, threads: int = 1
+    ) -> None:
         """Make kernels ready to be called; raises ``RuntimeError`` with LLVM's words.
 
         Those that most models need are kept apart from the others, so that a model that
-        is new here finds them in the cache.
+        is new here finds them in the cache. So many ``threads`` compile.
         """
         with self._lock:
             missing = {spec for spec in specs if spec not in self._addresses}
             usual = {spec for spec in missing if spec.family in USUAL}
             for group in (usual, missing - usual):
                 if group:
-                    self._load(sorted(group, key=lambda spec: spec.symbol), store)
+                    ordered = sorted(group, key=lambda spec: spec.symbol)
+                    self._load(ordered, store, threads)
 
-    def _load(self, specs: list[Spec], store: Store | None) -> None:
+    def _load(self, specs: list[Spec], store: Store | None, threads: int) -> None:
         names = [spec.symbol for spec in specs]
-        code = self.code(names, lambda: written(specs, self.target), store)
+        modules = [
+            partial(written, specs[i::MODULES], self.target)
+            for i in range(min(MODULES, len(specs)))
+        ]
+        code = self.code(names, modules, store, threads)
         self._codes.append(code)
         for spec in specs:
             self._addresses[spec] = code.address(spec.symbol)
 
     def code(
-        self, names: Sequence[str], text: Callable[[], str], store: Store | None
+        self,
+        names: Sequence[str],
+        modules: Sequence[Callable[[], str]],
+        store: Store | None,
+        threads: int = 1,
     ) -> Code:
-        """Return a module's code, from the cache or compiled and put there.
+        """Return some modules' code, from the cache or compiled and put there.
 
-        ``names`` are what it is known by; its text is asked for only if need be.
+        ``names`` are what they are known by; their texts are asked for only if need be.
         """
-        from runtime_ep_cpu.codegen.machine import Code, compiled
+        from runtime_ep_cpu.codegen.machine import Code, joined, parted
 
         key = self._key(names)
         data = store.get(key) if store is not None else None
-        if data is None:
-            data = compiled(text(), self.target)
-            self.compiled += len(names)
-            if store is not None:
-                store.put(key, data)
-        return Code(data, self.target)
+        if data is not None:
+            return Code(self.target, *parted(data))
+        objects = self._compiled(modules, threads)
+        self.compiled += len(names)
+        if store is not None:
+            store.put(key, joined(objects))
+        return Code(self.target, *objects)
+
+    def _compiled(
+        self, modules: Sequence[Callable[[], str]], threads: int
+    ) -> list[bytes]:
+        """Return the object code of each module."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from runtime_ep_cpu.codegen.machine import compiled
+
+        def made(text: Callable[[], str]) -> bytes:
+            return compiled(text(), self.target)
+
+        if threads <= 1 or len(modules) <= 1:
+            return [made(text) for text in modules]
+        with ThreadPoolExecutor(min(threads, len(modules))) as workers:
+            return list(workers.map(made, modules))
 
     def address(self, spec: Spec) -> int:
         """Return where a loaded kernel lies."""

@@ -127,7 +127,7 @@ class Program:
         """Load every kernel that a plan may need, and pack constant matrices."""
         engine = self._engine
         specs = [s for stage in self.stages for step in stage.steps for s in step.specs]
-        engine.library.load(specs, engine.store)
+        engine.library.load(specs, engine.store, engine.threads)
         requests = [r for stage in self.stages for r in stage.requests]
         engine.panels.pack(requests, engine.library, engine.pool, engine.threads)
 
