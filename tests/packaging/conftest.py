@@ -29,7 +29,7 @@ def wheelhouse(dist, tmp_path_factory):
     run(
         sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:",
         "-d", folder, "numpy>=2", "onnx>=1.19", "ml_dtypes>=0.5", "pluggy>=1.5",
-        "rich>=13", "openvino>=2026.4", "threadpoolctl>=3.5", "pytest>=8", "hypothesis>=6.100",
-        "hatchling>=1.27",
+        "rich>=13", "openvino>=2026.4", "threadpoolctl>=3.5", "llvmlite>=0.48", "pytest>=8",
+        "hypothesis>=6.100", "hatchling>=1.27",
     )  # fmt: skip
     return folder

@@ -11,6 +11,8 @@ CHECK = (
     "import runtime as ort, importlib.metadata as m\n"
     "assert ort.get_available_providers()[-1] == 'CPUExecutionProvider'\n"
     "assert m.version('runtime') == '1.0.0'\n"
+    "from runtime_ep_cpu.choice import outlook\n"
+    "assert outlook().startswith('for '), outlook()\n"
 )
 
 

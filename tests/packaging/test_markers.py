@@ -1,0 +1,54 @@
+"""llvmlite comes along where there are wheels of it, and nowhere else."""
+
+import tomllib
+
+import pytest
+from environments import ROOT
+from packaging.requirements import Requirement
+
+LINUX = {"sys_platform": "linux", "platform_machine": "x86_64"}
+
+
+def wanted(**differences):
+    """Whether the provider's distribution asks for llvmlite in an environment."""
+    environment = {
+        "platform_python_implementation": "CPython",
+        "python_version": "3.12",
+        **LINUX,
+        **differences,
+    }
+    text = (ROOT / "plugins/ep-cpu/pyproject.toml").read_text(encoding="utf-8")
+    found = map(Requirement, tomllib.loads(text)["project"]["dependencies"])
+    mine = [one for one in found if one.name == "llvmlite"]
+    return sum(one.marker.evaluate(environment) for one in mine)
+
+
+@pytest.mark.parametrize(
+    ("platform", "machine"),
+    [
+        ("linux", "x86_64"),
+        ("linux", "aarch64"),
+        ("darwin", "arm64"),
+        ("win32", "AMD64"),
+    ],
+)
+@pytest.mark.parametrize("python", ["3.11", "3.14", "3.15"])
+def test_where_there_are_wheels_it_is_installed(platform, machine, python):
+    there = {"sys_platform": platform, "platform_machine": machine}
+    assert wanted(**there, python_version=python) == 1
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"platform_machine": "riscv64"},
+        {"platform_machine": "ppc64le"},
+        {"sys_platform": "darwin", "platform_machine": "x86_64"},
+        {"sys_platform": "win32", "platform_machine": "ARM64"},
+        {"sys_platform": "freebsd14", "platform_machine": "amd64"},
+        {"platform_python_implementation": "PyPy"},
+        {"python_version": "3.16"},
+    ],
+)
+def test_where_there_are_none_it_is_not_asked_for(elsewhere):
+    assert wanted(**elsewhere) == 0
