@@ -52,10 +52,15 @@ class Copy(NamedTuple):
     chunks: int
 
 
-def specs(size: int) -> tuple[Spec, ...]:
-    """Return every kernel that `plan` may choose for elements of a size."""
+def specs(size: int, turned: bool = False) -> tuple[Spec, ...]:
+    """Return every kernel that `plan` may choose for elements of a size.
+
+    ``turned`` adds those for strides below 0.
+    """
     wider = [s for s in SIZES if s >= size]
-    kinds = ("copy_repeated", "copy_reversed", "copy_transposed", "copy_strided")
+    kinds = ["copy_repeated", "copy_transposed", "copy_strided"]
+    if turned:
+        kinds.append("copy_reversed")
     return (_spec("copy_rows"), *(_spec(kind, s) for s in wider for kind in kinds))
 
 

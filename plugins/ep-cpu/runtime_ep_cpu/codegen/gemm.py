@@ -330,15 +330,15 @@ def _pack_turned(
     with f.loop(0, k, lanes, runs=True) as loop:
         mask = mask_of(f, target, k - loop.index, lanes)
         depth = f.minimum(k - loop.index, lanes)
-        for v in range(vectors):
-            left = n - column - lanes * v
+        with f.loop(0, width, lanes, runs=True) as across:
+            left = n - column - across.index
             rows = []
             for lane in range(lanes):
-                place = b.at(field["b_n"] * (lanes * v + lane) + loop.index, element)
+                place = b.at(field["b_n"] * (across.index + lane) + loop.index, element)
                 inside = f.splat(left > lane, lanes) & mask
                 rows.append(read(f, target, place, element, lanes, inside))
             columns = transposed(f, rows)
-            into = packed.at(loop.index * width, "float").at(lanes * v, "float")
+            into = packed.at(loop.index * width + across.index, "float")
             for lane, values in enumerate(columns):
                 with f.when(depth > lane):
                     f.store(values, into.at(width * lane, "float"))

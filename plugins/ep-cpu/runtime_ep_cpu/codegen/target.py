@@ -85,5 +85,7 @@ def named(name: str) -> Target:
     wide = [feature for feature in features if feature.startswith(beyond)]
     features.update(dict.fromkeys(wide, False))
     triple = binding.get_process_triple()
+    if triple.partition("-")[0] in ("x86_64", "amd64"):
+        features["idivq-to-divl"] = False  # a branch around each division of a nest
     cpu = binding.get_host_cpu_name() if name in ("avx512", "neon") else ""
     return Target(name, *_SHAPES[name], triple, cpu, features.flatten())

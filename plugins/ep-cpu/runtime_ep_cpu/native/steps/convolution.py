@@ -79,7 +79,9 @@ class ConvolutionStep:
         )
         operands = [element_of(v) or "float" for v in self._epilogue.operands]
         elements = ("float", "float")
-        self._matrix = Matrix(target, self._filters, elements, self._epilogue, operands)
+        self._matrix = Matrix(
+            target, self._filters, elements, self._epilogue, operands, packed=True
+        )
         self.specs: Sequence[Spec] = (*self._matrix.specs, *copies.specs(4))
         self.packed = Request(
             self._weights, self._matrix.vectors, True, "float", self._matrix.width

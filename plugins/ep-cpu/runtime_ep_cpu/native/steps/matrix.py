@@ -43,7 +43,9 @@ class Matrix:
         elements: tuple[str, str],
         epilogue: Epilogue,
         operands: Sequence[str],
+        packed: bool | None,
     ) -> None:
+        """Choose kernels; ``packed`` says whether a constant that is packed is turned."""
         self.vectors = width_for(target, columns)
         self.width = target.lanes * self.vectors
         self._epilogue = epilogue
@@ -59,10 +61,11 @@ class Matrix:
             Spec.of("pack", vectors=self.vectors, element=self._element, turned=turned)
             for turned in (False, True)
         ]
+        packing = self._packs if packed is None else [self._packs[packed]]
         sizes = {SIZES[element] for element in (*elements, *operands)}
         copying = [spec for size in sorted(sizes) for spec in copies.specs(size)]
         self.specs: Sequence[Spec] = (
-            self._spec, *self._tiles, *self._packs, *copying, *widening_specs(a)
+            self._spec, *self._tiles, *packing, *copying, *widening_specs(a)
         )  # fmt: skip
 
     def readable(self, planner: Planner, a: Layout) -> Layout:

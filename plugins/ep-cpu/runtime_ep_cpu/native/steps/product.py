@@ -36,7 +36,10 @@ class ProductStep:
         )
         elements = (element_of(self._a) or "float", element_of(self._b) or "float")
         operands = [element_of(v) or "float" for v in self._epilogue.operands]
-        self._matrix = Matrix(target, columns, elements, self._epilogue, operands)
+        packed = self._turned[1] if self._is_packed else None
+        self._matrix = Matrix(
+            target, columns, elements, self._epilogue, operands, packed
+        )
         self.specs: Sequence[Spec] = self._matrix.specs
         self.packed = self._request(elements[1])
 
@@ -45,10 +48,14 @@ class ProductStep:
         dim = 1 if len(shape) < 2 else shape[-2 if self._turned[1] else -1]
         return dim if isinstance(dim, int) else None
 
+    @property
+    def _is_packed(self) -> bool:
+        const = self._b.const if self._b.is_constant else None
+        return const is not None and len(const.shape) == 2
+
     def _request(self, element: str) -> Request | None:
         """Return what is to be packed before the first run, if B allows it."""
-        array = self._b.const if self._b.is_constant else None
-        if array is None or len(array.shape) != 2:
+        if not self._is_packed:
             return None
         matrix = self._matrix
         return Request(self._b, matrix.vectors, self._turned[1], element, matrix.width)

@@ -22,7 +22,8 @@ class ViewStep:
             raise ValueError("a view has an anchor")
         self._node = group.anchor
         size = SIZES[element_of(self._node.outputs[0]) or "float"]
-        self.specs: Sequence[Spec] = copies.specs(size)
+        turned = self._node.op_type == "Slice"
+        self.specs: Sequence[Spec] = copies.specs(size, turned)
         self._view = _VIEWS[self._node.op_type]
 
     def plan(self, planner: Planner) -> None:
