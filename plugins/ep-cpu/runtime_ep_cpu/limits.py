@@ -35,7 +35,8 @@ class Limited:
 
 
 @cache
-def _machine_bytes() -> int:
+def machine_bytes() -> int:
+    """Return the machine's memory."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -54,7 +55,7 @@ def check_size(shape: Sequence[int], dtype: Any, maximum: int = 0) -> None:
             raise ValueError(f"a result cannot have the shape {list(shape)}")
         count *= int(dim)
     size = count * np.dtype(dtype).itemsize
-    limit = maximum or MAXIMUM.get() or _machine_bytes()
+    limit = maximum or MAXIMUM.get() or machine_bytes()
     if size > limit:
         raise LimitExceeded(
             f"a result of shape {[int(dim) for dim in shape]} and type "

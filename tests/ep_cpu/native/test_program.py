@@ -470,3 +470,29 @@ def test_numpys_kernels_use_the_sessions_number_of_threads(monkeypatch):
     x, z = floats(2, 3, 3), floats(2)
     session.run(None, {"x": x, "z": z})
     assert asked == [1]
+
+
+def test_a_result_larger_than_memory_is_refused_before_memory_is_touched():
+    from onnx import TensorProto, helper
+
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Expand", ["x", "sizes"], ["wide"]),
+            helper.make_node("Relu", ["wide"], ["y"]),
+        ],
+        "g",
+        [
+            info("x", TensorProto.FLOAT, [1]),
+            info("sizes", TensorProto.INT64, [2]),
+        ],
+        [info("y", TensorProto.FLOAT, [None, None])],
+    )
+    imports = [helper.make_opsetid("", 21)]
+    made = helper.make_model(graph, opset_imports=imports, ir_version=10)
+    session = ort.InferenceSession(made.SerializeToString())
+    feed = {"x": np.ones(1, np.float32), "sizes": np.full(2, 1 << 30)}
+    with pytest.raises(RuntimeError, match="needs 4611686018427387904 bytes"):
+        session.run(None, feed)
+    feed["sizes"] = np.full(2, 2)
+    assert session.run(None, feed)[0].tolist() == [[1, 1], [1, 1]]

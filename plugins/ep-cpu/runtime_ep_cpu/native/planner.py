@@ -13,6 +13,7 @@ from runtime.graph import Value
 from runtime_ep_cpu.codegen import copies
 from runtime_ep_cpu.codegen.library import Library, Spec
 from runtime_ep_cpu.codegen.walk import FRAME
+from runtime_ep_cpu.limits import machine_bytes
 from runtime_ep_cpu.native.layout import (
     SIZES,
     Buffer,
@@ -84,6 +85,12 @@ class Panels(Protocol):
 
     def layout(self, request: Request) -> Layout:
         """Return where."""
+
+
+def check_fits(size: int) -> None:
+    """Raise `Unplannable` for more bytes than the machine has; NumPy says it in words."""
+    if size > machine_bytes():
+        raise Unplannable(f"a result needs {size} bytes")
 
 
 class Planner:
@@ -178,6 +185,7 @@ class Planner:
         count = prod(shape)
         if count <= 0:
             raise Unplannable(f"a value has the shape {tuple(shape)}, with no elements")
+        check_fits(count * SIZES[element])
         steps = contiguous_strides(shape) if strides is None else tuple(strides)
         buffer = self.wanted.pop(value, None) if value is not None else None
         if buffer is not None and strides is None:

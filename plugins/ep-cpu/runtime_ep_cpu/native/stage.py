@@ -23,6 +23,7 @@ from runtime_ep_cpu.info import info
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.layout import (
+    SIZES,
     Buffer,
     Home,
     Layout,
@@ -34,7 +35,7 @@ from runtime_ep_cpu.native.layout import (
 )
 from runtime_ep_cpu.native.packing import Panels, Request
 from runtime_ep_cpu.native.plan import Output, Plan
-from runtime_ep_cpu.native.planner import Planner, Step
+from runtime_ep_cpu.native.planner import Planner, Step, check_fits
 from runtime_ep_cpu.native.steps import step_of
 from runtime_ep_cpu.pool import Pool
 
@@ -207,6 +208,7 @@ class Stage:
     def _deliver(self, planner: Planner, value: Value, buffer: Buffer) -> Output:
         """See that an output lies in its own memory, in C order."""
         layout = planner.layout(value)
+        check_fits(layout.size * SIZES[layout.element])
         whole = contiguous_strides(layout.shape)
         target = Layout(buffer, layout.element, layout.shape, whole)
         if layout.buffer is not buffer or not layout.is_contiguous or layout.offset:
