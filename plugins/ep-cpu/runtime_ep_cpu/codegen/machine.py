@@ -47,10 +47,14 @@ def _emit() -> ctypes._NamedFuncPointer:
     """Return LLVM's code generation as a function that takes no lock.
 
     llvmlite holds one lock around all of its calls. LLVM needs none where every module
-    has a context and a target machine of its own.
+    has a context and a target machine of its own. Where the library cannot be found
+    behind the lock, the function is the one that takes it.
     """
     locked = ffi.lib.LLVMPY_TargetMachineEmitToMemory
-    free = ctypes.CDLL(ffi.lib._name).LLVMPY_TargetMachineEmitToMemory
+    try:
+        free = ctypes.CDLL(ffi.lib._name).LLVMPY_TargetMachineEmitToMemory
+    except (AttributeError, OSError):
+        return locked
     free.argtypes, free.restype = locked.argtypes, locked.restype
     return free
 
