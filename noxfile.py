@@ -46,7 +46,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict on the engine, the façade and the CPU provider's native code. 30 s."""
-    install(session, "types")
+    install(session, "types", "test")  # the kit is typed, too
     session.run("mypy", "core/runtime")
     session.run("mypy", *NATIVE)
 

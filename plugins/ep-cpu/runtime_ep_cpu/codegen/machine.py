@@ -50,7 +50,7 @@ def _emit() -> ctypes._NamedFuncPointer:
     has a context and a target machine of its own. Where the library cannot be found
     behind the lock, the function is the one that takes it.
     """
-    locked = ffi.lib.LLVMPY_TargetMachineEmitToMemory
+    locked: ctypes._NamedFuncPointer = ffi.lib.LLVMPY_TargetMachineEmitToMemory
     try:
         free = ctypes.CDLL(ffi.lib._name).LLVMPY_TargetMachineEmitToMemory
     except (AttributeError, OSError):
