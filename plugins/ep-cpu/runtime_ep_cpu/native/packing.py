@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from runtime.abilities import Context
 from runtime.graph import Value
 
@@ -68,21 +69,45 @@ class Panels:
         if not wanted:
             return
         planner = Planner(library)
-        for key, request in wanted.items():
-            self._found[key] = _planned(request, planner)
+        sizes = [_Size.of(request) for request in wanted.values()]
+        memory = huge(sum(size.bytes for size in sizes))
+        start = 0
+        for (key, request), size in zip(wanted.items(), sizes, strict=True):
+            part = memory[start : start + size.bytes]
+            self._found[key] = _planned(request, size, part, planner)
             self._sources.append(request.value.const)
+            start += size.bytes
         Plan(planner, (), pool, threads).run((), (), Context())
 
 
-def _planned(request: Request, planner: Planner) -> Layout:
+class _Size(NamedTuple):
+    """How large a matrix and its panels are."""
+
+    k: int
+    n: int
+    count: int
+    bytes: int
+
+    @classmethod
+    def of(cls, request: Request) -> _Size:
+        """Return the sizes; all bytes are a multiple of a cache line."""
+        const = request.value.const
+        if const is None:
+            raise ValueError(f"{request.value!r} is not constant")
+        k, n = const.shape[::-1] if request.turned else const.shape
+        count = -(-n // request.width)
+        return cls(k, n, count, -(-count * request.width * k * 4 // 64) * 64)
+
+
+def _planned(
+    request: Request, size: _Size, memory: np.ndarray[Any, Any], planner: Planner
+) -> Layout:
     """Add the packing of one matrix to a plan; return where its panels will lie."""
     array = request.value.constant()
     if array is None:
         raise ValueError(f"{request.value!r} is not constant")
     source = of_array(array)
-    k, n = array.shape[::-1] if request.turned else array.shape
-    count = -(-n // request.width)
-    memory = huge(count * request.width * k * 4)
+    k, n, count, _ = size
     buffer = Buffer(Home.FIXED, memory.nbytes, memory.ctypes.data, holder=memory)
     made = Layout(buffer, "float", (count, k, request.width), (0, request.width, 1))
     strides = (1, k) if request.turned else (n, 1)

@@ -71,7 +71,10 @@ def huge(size: int) -> np.ndarray[Any, Any]:
 def _mapped(size: int) -> np.ndarray[Any, Any]:
     import mmap
 
-    memory = mmap.mmap(-1, size)
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return np.frombuffer(mmap.mmap(-1, size), np.uint8)
+    # By default memory is shared with children, and then has no large pages either.
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)
