@@ -53,11 +53,13 @@ class Tensor:
     """A constant: element type, shape and read-only data, materialised when asked for.
 
     ``source`` is whatever the loader keeps to write the tensor back unchanged. ``glance``
-    returns the data as it lies in a file that is soon let go, ``read`` a copy of it.
+    returns the data as it lies in a file that is soon let go, ``read`` a copy of it;
+    ``drop`` lets its pages go.
     """
 
     __slots__ = (
-        "__weakref__", "_array", "_glance", "_read", "dtype", "name", "shape", "source",
+        "__weakref__", "_array", "_drop", "_glance", "_read",
+        "dtype", "name", "shape", "source",
     )  # fmt: skip
 
     def __init__(
@@ -68,12 +70,14 @@ class Tensor:
         read: Any,
         source: Any = None,
         glance: Any = None,
+        drop: Any = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
         self.shape = shape
         self._read = read
         self._glance = glance
+        self._drop = drop
         self._array: np.ndarray[Any, Any] | None = None
         self.source = source
 
@@ -101,14 +105,15 @@ class Tensor:
 
         Use it while a session is made, for what is packed and not needed as it is.
         """
-        if self._array is None and self._glance is not None:
+        if self.passes:
             found: np.ndarray[Any, Any] = self._glance()
             return found
         return self.numpy()
 
     def release(self, restore: Callable[[], np.ndarray[Any, Any]]) -> None:
         """Let go of data that was only glanced at; ``restore`` makes it when asked for."""
-        if self._array is None and self._glance is not None:
+        if self.passes:
+            self._drop(self._glance())
             self._read, self._glance = restore, None
 
     @property
