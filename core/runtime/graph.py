@@ -53,13 +53,11 @@ class Tensor:
     """A constant: element type, shape and read-only data, materialised when asked for.
 
     ``source`` is whatever the loader keeps to write the tensor back unchanged. ``glance``
-    returns the data as it lies in a file that is soon let go, ``read`` a copy of it;
-    ``drop`` lets its pages go.
+    returns the data as it lies in a file that is soon let go, ``read`` a copy of it.
     """
 
     __slots__ = (
-        "__weakref__", "_array", "_drop", "_glance", "_read",
-        "dtype", "name", "shape", "source",
+        "__weakref__", "_array", "_glance", "_read", "dtype", "name", "shape", "source",
     )  # fmt: skip
 
     def __init__(
@@ -70,14 +68,12 @@ class Tensor:
         read: Any,
         source: Any = None,
         glance: Any = None,
-        drop: Any = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
         self.shape = shape
         self._read = read
         self._glance = glance
-        self._drop = drop
         self._array: np.ndarray[Any, Any] | None = None
         self.source = source
 
@@ -105,15 +101,14 @@ class Tensor:
 
         Use it while a session is made, for what is packed and not needed as it is.
         """
-        if self.passes:
+        if self._array is None and self._glance is not None:
             found: np.ndarray[Any, Any] = self._glance()
             return found
         return self.numpy()
 
     def release(self, restore: Callable[[], np.ndarray[Any, Any]]) -> None:
         """Let go of data that was only glanced at; ``restore`` makes it when asked for."""
-        if self.passes:
-            self._drop(self._glance())
+        if self._array is None and self._glance is not None:
             self._read, self._glance = restore, None
 
     @property

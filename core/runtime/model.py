@@ -36,7 +36,7 @@ from runtime.valuetypes import (
     nbytes,
     numpy_dtype,
 )
-from runtime.weights import STORE, Buffer, ExternalData, decode, drop_pages, split
+from runtime.weights import STORE, Buffer, ExternalData, decode, split
 
 Source = str | os.PathLike[str] | bytes
 
@@ -375,7 +375,6 @@ class _Reader:
                     lambda: STORE.copied(source, dtype, shape),
                     proto,
                     lambda: decode(source, dtype, shape),
-                    drop_pages,
                 )
                 self.passing.append(weakref.ref(made))
                 return made

@@ -87,42 +87,22 @@ class Panels:
         pool: Pool,
         threads: int,
     ) -> None:
-        """Pack what is not packed yet, and let go of it piece by piece."""
+        """Pack what is not packed yet, all of it in one native call."""
         wanted = {r.key: r for r in requests if r.key not in self._found}
         if not wanted:
             return
-        sizes = {key: _Size.of(request) for key, request in wanted.items()}
-        memory = huge(sum(size.bytes for size in sizes.values()))
+        planner = Planner(library)
+        sizes = [_Size.of(request) for request in wanted.values()]
+        memory = huge(sum(size.bytes for size in sizes))
         start = 0
-        for keys in _pieces(sizes):
-            planner = Planner(library)
-            for key in keys:
-                part = memory[start : start + sizes[key].bytes]
-                self._found[key] = _planned(wanted[key], sizes[key], part, planner)
-                self._sources.append(wanted[key].value.const)
-                start += sizes[key].bytes
-            Plan(planner, (), pool, threads).run((), (), Context())
-            for key in keys:
-                _release(wanted[key], self._found[key])
-
-
-PIECE = 1 << 24
-"""Bytes packed in one native call, about."""
-
-_Key = tuple[int, int, int, bool]
-
-
-def _pieces(sizes: dict[_Key, _Size]) -> list[list[_Key]]:
-    """Divide matrices, in order, into pieces of about `PIECE` bytes."""
-    found: list[list[_Key]] = []
-    room = 0
-    for key, size in sizes.items():
-        if room <= 0:
-            found.append([])
-            room = PIECE
-        found[-1].append(key)
-        room -= size.bytes
-    return found
+        for (key, request), size in zip(wanted.items(), sizes, strict=True):
+            part = memory[start : start + size.bytes]
+            self._found[key] = _planned(request, size, part, planner)
+            self._sources.append(request.value.const)
+            start += size.bytes
+        Plan(planner, (), pool, threads).run((), (), Context())
+        for key, request in wanted.items():
+            _release(request, self._found[key])
 
 
 class _Size(NamedTuple):
