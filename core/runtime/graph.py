@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -52,13 +51,10 @@ class Attribute:
 class Tensor:
     """A constant: element type, shape and read-only data, materialised when asked for.
 
-    ``source`` is whatever the loader keeps to write the tensor back unchanged. ``glance``
-    returns the data as it lies in a file that is soon let go, ``read`` a copy of it.
+    ``source`` is whatever the loader keeps to write the tensor back unchanged.
     """
 
-    __slots__ = (
-        "__weakref__", "_array", "_glance", "_read", "dtype", "name", "shape", "source",
-    )  # fmt: skip
+    __slots__ = ("_array", "_read", "dtype", "name", "shape", "source")
 
     def __init__(
         self,
@@ -67,13 +63,11 @@ class Tensor:
         shape: tuple[int, ...],
         read: Any,
         source: Any = None,
-        glance: Any = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
         self.shape = shape
         self._read = read
-        self._glance = glance
         self._array: np.ndarray[Any, Any] | None = None
         self.source = source
 
@@ -93,33 +87,8 @@ class Tensor:
         """Return the data as a read-only array of the tensor's shape."""
         if self._array is None:
             self._array = self._read()
-            self._read = self._glance = None
+            self._read = None
         return self._array
-
-    def glance(self) -> np.ndarray[Any, Any]:
-        """Return the data for a moment: it is not copied out of its file, nor kept.
-
-        Use it while a session is made, for what is packed and not needed as it is.
-        """
-        if self._array is None and self._glance is not None:
-            found: np.ndarray[Any, Any] = self._glance()
-            return found
-        return self.numpy()
-
-    def release(self, restore: Callable[[], np.ndarray[Any, Any]]) -> None:
-        """Let go of data that was only glanced at; ``restore`` makes it when asked for."""
-        if self._array is None and self._glance is not None:
-            self._read, self._glance = restore, None
-
-    @property
-    def passes(self) -> bool:
-        """Whether the data lies in a file that is soon let go, and nowhere else."""
-        return self._array is None and self._glance is not None
-
-    @property
-    def is_held(self) -> bool:
-        """Whether the data is in memory as `numpy` returns it."""
-        return self._array is not None
 
     @property
     def size(self) -> int:
@@ -639,12 +608,3 @@ class Model:
     extra: Any = None
     path: str = ""
     declared: dict[str, Type] = field(default_factory=dict)
-    passing: list[weakref.ref[Tensor]] = field(default_factory=list)
-
-    def settle(self) -> None:
-        """Copy what is still needed of a file that may change from now on."""
-        for reference in self.passing:
-            tensor = reference()
-            if tensor is not None and tensor.passes:
-                tensor.numpy()
-        self.passing.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,8 +43,7 @@ Source = str | os.PathLike[str] | bytes
 def load(source: Source, settings: Settings | None = None) -> Model:
     """Read a model from a path or from bytes.
 
-    Large initializers stay where they are, mapped or in the given bytes; `Model.settle`
-    copies what is needed of them before the file may change. Raises one of
+    Large initializers stay where they are, mapped or in the given bytes. Raises one of
     `runtime.errors` when the file is missing, unreadable, invalid or too new.
     """
     settings = settings or Settings()
@@ -113,7 +111,6 @@ def from_proto(
     model.doc_string = proto.doc_string
     model.metadata = _metadata(proto.metadata_props)
     model.extra = list(proto.training_info)
-    model.passing = reader.passing
     for function in proto.functions:
         made = reader.function(function)
         model.functions[made.domain, made.name, made.overload] = made
@@ -150,7 +147,6 @@ class _Reader:
         self._opsets = opsets
         self._ir_version = ir_version
         self._external = external
-        self.passing: list[weakref.ref[Tensor]] = []
 
     def graph(
         self,
@@ -367,17 +363,6 @@ class _Reader:
             view = self._external.view(name, entries, nbytes(dtype, shape))
         if view is not None:
             source = view
-            if STORE.passes(view):
-                made = Tensor(
-                    name,
-                    dtype,
-                    shape,
-                    lambda: STORE.copied(source, dtype, shape),
-                    proto,
-                    lambda: decode(source, dtype, shape),
-                )
-                self.passing.append(weakref.ref(made))
-                return made
             return Tensor(
                 name, dtype, shape, lambda: STORE.array(source, dtype, shape), proto
             )

@@ -45,15 +45,14 @@ class WeightStore:
         self._arrays: weakref.WeakValueDictionary[Any, Array] = (
             weakref.WeakValueDictionary()
         )
-        self._passing: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._lock = ProcessLock()
 
     def read(self, path: str | os.PathLike[str], mapped: bool = False) -> Buffer:
-        """Return a file's bytes, mapped once per process while somebody holds them.
+        """Return a file's bytes, read once per process while somebody holds them.
 
-        Files up to `MAPPED_FROM` bytes only pass: what a session needs of them is copied
-        while it is made, so that it does not notice when its model is written anew.
-        Larger ones, and those asked for, must not change while a session lives.
+        Files up to `MAPPED_FROM` bytes are read, so that a session does not notice when
+        its model is written anew; larger ones, and those asked for, are mapped: then
+        the file must not change while a session lives.
         """
         with open(path, "rb") as file:
             stat = os.fstat(file.fileno())
@@ -63,35 +62,13 @@ class WeightStore:
             with self._lock:
                 data: Any = self._files.get(key)
                 if data is None:
-                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    if mapped or stat.st_size > MAPPED_FROM:
+                        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    else:
+                        data = np.fromfile(file, np.uint8)
+                        data.flags.writeable = False
                     self._files[key] = data
-                if not mapped and stat.st_size <= MAPPED_FROM:
-                    self._passing[data] = key
         return memoryview(data)
-
-    def passes(self, view: Buffer) -> bool:
-        """Whether a view's file is let go when its session is made."""
-        return isinstance(view.obj, mmap.mmap) and view.obj in self._passing
-
-    def copied(self, view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
-        """Return a copy of what a view of a passing file holds, the same while it lives."""
-        key = (
-            self._passing[view.obj],
-            _address(view) - _address(view.obj),
-            dtype,
-            shape,
-        )
-        with self._lock:
-            found = self._arrays.get(key)
-        if found is not None:
-            return found
-        made = decode(view, dtype, shape)
-        if ELEMENT_TYPES[dtype].bits >= 8:
-            made = made.copy()
-            made.flags.writeable = False
-        drop_pages(np.frombuffer(view, np.uint8))
-        with self._lock:
-            return self._arrays.setdefault(key, made)
 
     def array(self, view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
         """Return the read-only array over a view, the same object for the same bytes.
@@ -110,11 +87,6 @@ class WeightStore:
             made = decode(view, dtype, shape)
             self._arrays[key] = made
             return made
-
-
-def _address(data: Any) -> int:
-    found = np.frombuffer(data, np.uint8)
-    return int(found.__array_interface__["data"][0]) if found.size else 0
 
 
 STORE = WeightStore()
@@ -343,7 +315,7 @@ def drop_pages(array: Array) -> None:
     if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
         return
     start = array.__array_interface__["data"][0]
-    origin = _address(mapped)
+    origin = np.frombuffer(mapped, np.uint8, 1).__array_interface__["data"][0]
     page = mmap.PAGESIZE
     first = -(-(start - origin) // page) * page
     last = (start - origin + array.nbytes) // page * page

@@ -338,37 +338,3 @@ def test_dims_given_by_symbol_or_denotation_are_fixed_everywhere():
 def test_what_would_crash_inference_is_refused_first(made, match):
     with pytest.raises(errors.ModelInvalid, match=match):
         load(nodes(made, opset=18).SerializeToString())
-
-
-def test_a_settled_model_does_not_notice_that_its_file_is_written_anew(tmp_path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(big_model().SerializeToString())
-    made = load(path)
-    tensor = made.graph.initializers["w"].const
-    assert tensor.passes
-    np.testing.assert_array_equal(tensor.glance(), BIG)
-    assert not tensor.is_held
-    made.settle()
-    path.write_bytes(b"")
-    assert not tensor.passes
-    np.testing.assert_array_equal(tensor.numpy(), BIG)
-
-
-def test_what_is_released_is_restored_when_asked_for_and_only_then(tmp_path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(big_model().SerializeToString())
-    made = load(path)
-    tensor = made.graph.initializers["w"].const
-    tensor.release(lambda: BIG + 1)
-    made.settle()
-    assert not tensor.is_held
-    np.testing.assert_array_equal(tensor.numpy(), BIG + 1)
-
-
-def test_what_is_held_is_not_released(tmp_path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(big_model().SerializeToString())
-    tensor = load(path).graph.initializers["w"].const
-    held = tensor.numpy()
-    tensor.release(lambda: BIG + 1)
-    assert tensor.numpy() is held

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import onnx
 import pytest
 import runtime as ort
 from beside_numpy import CPU, checked, opened, programs
@@ -98,30 +97,3 @@ def test_a_trace_tells_each_group_with_its_nodes_shapes_and_time(tmp_path, threa
     assert all(event["dur"] >= 0 for event in kernels)
     (run,) = [e for e in events if e.get("cat") == "Partition"]
     assert sum(event["dur"] for event in kernels) <= run["dur"] * 1.01 + 5
-
-
-@pytest.mark.parametrize("turned", [0, 1])
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_packed_matrices_are_let_go_and_restored_from_their_panels(
-    tmp_path, dtype, turned
-):
-    weights = (RNG.standard_normal((33, 70)) * 100).astype(dtype)
-    code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    proto = model(
-        [node("Gemm", ["x", "w"], ["y"], transB=turned)],
-        {"x": (code, ["n", 70 if turned else 33])},
-        {"y": (code, None)},
-        {"w": weights},
-    )
-    path = tmp_path / "model.onnx"
-    path.write_bytes(proto.SerializeToString())
-    choice = {"native": "required"}
-    session = ort.InferenceSession(str(path), providers=[(CPU, choice)])
-    path.write_bytes(b"")
-    (program,) = programs(session)
-    (request,) = [r for stage in program.stages for r in stage.requests]
-    assert not request.const.is_held
-    x = np.ones((2, 70 if turned else 33), dtype)
-    session.run(None, {"x": x})
-    assert not request.const.is_held
-    np.testing.assert_array_equal(request.const.numpy(), weights)

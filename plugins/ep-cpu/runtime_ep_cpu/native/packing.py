@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from runtime.abilities import Context
-from runtime.graph import Tensor, Value
-from runtime.valuetypes import numpy_dtype
+from runtime.graph import Value
 
 from runtime_ep_cpu.codegen.library import Library, Spec
-from runtime_ep_cpu.native.layout import (
-    Buffer,
-    Home,
-    Layout,
-    contiguous_strides,
-    of_array,
-)
+from runtime_ep_cpu.native.layout import Buffer, Home, Layout, of_array
 from runtime_ep_cpu.native.plan import Plan, huge
 from runtime_ep_cpu.native.planner import Planner
 from runtime_ep_cpu.pool import Pool
@@ -34,21 +26,6 @@ class Request:
     turned: bool
     element: str
     width: int
-
-    @property
-    def const(self) -> Tensor:
-        """What is packed."""
-        const = self.value.const
-        if not isinstance(const, Tensor):
-            raise ValueError(f"{self.value!r} is not constant")
-        return const
-
-    @property
-    def layout(self) -> Layout:
-        """Its shape, of a matrix that is nowhere but in its panels."""
-        shape = self.const.shape
-        strides = contiguous_strides(shape)
-        return Layout(Buffer(Home.FIXED), self.element, shape, strides)
 
     @property
     def spec(self) -> Spec:
@@ -101,8 +78,6 @@ class Panels:
             self._sources.append(request.value.const)
             start += size.bytes
         Plan(planner, (), pool, threads).run((), (), Context())
-        for key, request in wanted.items():
-            _release(request, self._found[key])
 
 
 class _Size(NamedTuple):
@@ -116,8 +91,10 @@ class _Size(NamedTuple):
     @classmethod
     def of(cls, request: Request) -> _Size:
         """Return the sizes; all bytes are a multiple of a cache line."""
-        shape = request.const.shape
-        k, n = shape[::-1] if request.turned else shape
+        const = request.value.const
+        if const is None:
+            raise ValueError(f"{request.value!r} is not constant")
+        k, n = const.shape[::-1] if request.turned else const.shape
         count = -(-n // request.width)
         return cls(k, n, count, -(-count * request.width * k * 4 // 64) * 64)
 
@@ -126,7 +103,10 @@ def _planned(
     request: Request, size: _Size, memory: np.ndarray[Any, Any], planner: Planner
 ) -> Layout:
     """Add the packing of one matrix to a plan; return where its panels will lie."""
-    source = of_array(request.const.glance())
+    array = request.value.constant()
+    if array is None:
+        raise ValueError(f"{request.value!r} is not constant")
+    source = of_array(array)
     k, n, count, _ = size
     buffer = Buffer(Home.FIXED, memory.nbytes, memory.ctypes.data, holder=memory)
     made = Layout(buffer, "float", (count, k, request.width), (0, request.width, 1))
@@ -134,20 +114,3 @@ def _planned(
     fields = [source, *strides, made, k, n, count, planner.table((0, 0))]
     planner.step(request.spec, fields, count, [source], [made], work=float(k) * n)
     return made
-
-
-def _release(request: Request, panels: Layout) -> None:
-    """Let go of a packed constant; the panels have every number of it."""
-    const, turned, memory = request.const, request.turned, panels.buffer.holder
-    shape, dtype = const.shape, numpy_dtype(const.dtype)
-
-    def restored() -> np.ndarray[Any, Any]:
-        columns = shape[-2 if turned else -1]
-        packed = memory[: 4 * prod(panels.shape)].view(np.float32)
-        by_rows = packed.reshape(panels.shape).transpose((1, 0, 2))
-        matrix = by_rows.reshape(panels.shape[1], -1)[:, :columns]
-        made = np.array(matrix.T if turned else matrix, dtype, order="C")
-        made.flags.writeable = False
-        return made
-
-    const.release(restored)
