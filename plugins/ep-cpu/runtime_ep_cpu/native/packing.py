@@ -13,7 +13,7 @@ from runtime.graph import Value
 from runtime_ep_cpu.codegen.library import Library, Spec
 from runtime_ep_cpu.native.layout import Buffer, Home, Layout, of_array
 from runtime_ep_cpu.native.plan import Plan, huge
-from runtime_ep_cpu.native.planner import Planner
+from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.pool import Pool
 
 
@@ -85,7 +85,7 @@ class _Size(NamedTuple):
 
     k: int
     n: int
-    count: int
+    panels: int
     bytes: int
 
     @classmethod
@@ -111,6 +111,7 @@ def _planned(
     buffer = Buffer(Home.FIXED, memory.nbytes, memory.ctypes.data, holder=memory)
     made = Layout(buffer, "float", (count, k, request.width), (0, request.width, 1))
     strides = (1, k) if request.turned else (n, 1)
-    fields = [source, *strides, made, k, n, count, planner.table((0, 0))]
+    table = planner.table((0, 0))
+    fields: list[Argument] = [source, *strides, made, k, n, count, table]
     planner.step(request.spec, fields, count, [source], [made], work=float(k) * n)
     return made
