@@ -19,14 +19,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
-from runtime_ep_cpu.codegen.expression import Expression, evaluate
+from runtime_ep_cpu.codegen.builder import Function, Module, Val
+from runtime_ep_cpu.codegen.epilogue import Finisher
+from runtime_ep_cpu.codegen.expression import Expression
 from runtime_ep_cpu.codegen.library import family
-from runtime_ep_cpu.codegen.memory import mask_of, read, read_one, stored, write
+from runtime_ep_cpu.codegen.memory import mask_of, read, stored
 from runtime_ep_cpu.codegen.microkernel import UNROLL, shapes
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.codegen.transpose import transposed
-from runtime_ep_cpu.codegen.vmath import VectorMath
 
 FIELDS: Final = (
     "a", "a_row", "b", "c", "c_row", "m", "n", "k", "bias", "k_block", "rows",
@@ -39,9 +39,8 @@ FIELDS: Final = (
 ``tiles`` points to the addresses of the tiles of 1, 2, … rows. ``offsets`` points, for
 each batch index, to the offsets of A, B, C, the result and each operand, in elements.
 ``c`` is where sums are kept; null means in scratch. Then come address and row stride of
-each operand.
+each operand: `epilogue.OPERAND_FIELDS`.
 """
-OPERAND_FIELDS: Final = ("operand", "operand_row")
 
 PACK_FIELDS: Final = ("b", "b_k", "b_n", "packed", "k", "n", "panels", "offsets")
 """Arguments of packing: strides of K and N, sizes, panels of one matrix, and, for each
@@ -118,8 +117,6 @@ class _Product:
         epilogue: Expression | None,
         wide: Sequence[bool],
     ) -> None:
-        self.target = target
-        self.epilogue = epilogue
         self.wide = wide
         self.vectors = vectors
         self.width = target.lanes * vectors
@@ -128,6 +125,11 @@ class _Product:
         self.f = Function(module, name, parameters)
         arguments, self.chunk, self.scratch = self.f.parameters
         self.arguments = arguments
+        self.finisher = (
+            None
+            if epilogue is None
+            else Finisher(self.f, target, epilogue, wide, vectors)
+        )
         pointers = ("a", "b", "c", "bias", "tiles", "offsets", "out")
         self.field = {
             word: self.f.field(arguments, i, "ptr" if word in pointers else "i64")
@@ -203,7 +205,7 @@ class _Product:
                 columns,
                 after.at(tiles.index * lines, "float"),
             )
-            if self.epilogue is not None:
+            if self.finisher is not None:
                 with f.when(is_last):
                     self._finish(place, top + row, rows, column, columns)
             tiles.next(row + rows)
@@ -212,57 +214,18 @@ class _Product:
         self, place: Val, top: Val, rows: Val, column: Val, columns: Val
     ) -> None:
         """Apply the epilogue to a tile and write the result."""
-        f, field, lanes = self.f, self.field, self.target.lanes
-        expression = self.epilogue
-        if expression is None:
+        field, finisher = self.field, self.finisher
+        if finisher is None:
             raise ValueError("there is no epilogue")
-        math = VectorMath(f, self.target)
-        out_element = expression.results[0][1]
-        out = field["out"].at(self.shifts[3], stored(out_element))
-        operands = [self._operand(i, column) for i in range(len(self.wide))]
-        masks = [
-            mask_of(f, self.target, columns - lanes * v, lanes)
-            for v in range(self.vectors)
-        ]
-        with f.loop(0, rows, runs=True) as loop:
-            here = place.at(loop.index * self.c_row, "float")
-            row = top + loop.index
-            into = out.at(row * field["out_row"] + column, stored(out_element))
-            for v in range(self.vectors):
-                total = f.load_masked(
-                    here.at(lanes * v, "float"), vector("float", lanes), masks[v]
-                )
-                values = [
-                    self._value(i, pointer.at(row * stride, element), v, masks[v])
-                    for i, (pointer, stride, element) in enumerate(operands)
-                ]
-                (result,) = evaluate(expression, [total, *values], math)
-                there = into.at(lanes * v, stored(out_element))
-                write(f, self.target, result, there, out_element, masks[v])
-
-    def _operand(self, index: int, column: Val) -> tuple[Val, Val, str]:
-        """Return where an operand's column begins, its row stride and its element."""
-        if self.epilogue is None:
-            raise ValueError("there is no epilogue")
-        f = self.f
-        element = stored(self.epilogue.operands[index + 1])
-        slot = len(FIELDS) + len(OPERAND_FIELDS) * index
-        pointer = f.field(self.arguments, slot, "ptr").at(
-            self.shifts[4 + index], element
+        element = stored(finisher.element)
+        out = field["out"].at(self.shifts[3], element)
+        into = out.at(top * field["out_row"] + column, element)
+        operands = finisher.operands(
+            self.arguments, len(FIELDS), self.shifts[4:], column
         )
-        if self.wide[index]:
-            pointer = pointer.at(column, element)
-        return pointer, f.field(self.arguments, slot + 1), element
-
-    def _value(self, index: int, pointer: Val, v: int, mask: Val) -> Val:
-        if self.epilogue is None:
-            raise ValueError("there is no epilogue")
-        f, lanes = self.f, self.target.lanes
-        element = self.epilogue.operands[index + 1]
-        if self.wide[index]:
-            place = pointer.at(lanes * v, stored(element))
-            return read(f, self.target, place, element, lanes, mask)
-        return f.splat(read_one(f, self.target, pointer, element), lanes)
+        finisher.apply(
+            (place, self.c_row), (into, field["out_row"]), operands, top, rows, columns
+        )
 
 
 @family("pack")
