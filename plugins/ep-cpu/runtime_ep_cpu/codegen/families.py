@@ -3,6 +3,7 @@
 from runtime_ep_cpu.codegen import (
     attention,
     columns,
+    convolution,
     copies,
     elementwise,
     gemm,
@@ -17,6 +18,7 @@ from runtime_ep_cpu.codegen import (
 __all__ = [
     "attention",
     "columns",
+    "convolution",
     "copies",
     "elementwise",
     "gemm",

@@ -41,7 +41,7 @@ def llvm() -> str:
 
 
 USUAL = frozenset(
-    ("tile", "pack", "copy_rows", "copy_repeated", "copy_reversed", "copy_transposed",
+    ("tile", "runs", "pack", "copy_rows", "copy_repeated", "copy_reversed", "copy_transposed",
      "copy_strided")
 )  # fmt: skip
 """Families that nearly every model needs in the same forms."""

@@ -10,8 +10,10 @@
     C = accumulators                         # columns beyond the last are masked
 
 A is read in place, row by row; B is a packed panel, ``vectors`` registers wide and
-padded with zeros. On AVX-512 the loop is written in assembly with fixed registers:
-LLVM's allocator spills and moves accumulators of the larger tiles.
+padded with zeros. A tile over *runs* reads A in pieces that lie apart, as a convolution
+does: one piece per row of its filter, each as long as the others. On AVX-512 the loop is
+written in assembly with fixed registers: LLVM's allocator spills and moves accumulators
+of the larger tiles.
 """
 
 from __future__ import annotations
@@ -39,10 +41,11 @@ def shapes(target: Target) -> dict[int, int]:
     return _ROWS[target.name]
 
 
-def tiles(target: Target, vectors: int) -> list[Spec]:
+def tiles(target: Target, vectors: int, runs: bool = False) -> list[Spec]:
     """Return the tiles of one width, for 1 row, 2 rows, … up to the most."""
+    family = "runs" if runs else "tile"
     most = shapes(target)[vectors]
-    return [Spec.of("tile", rows=rows, vectors=vectors) for rows in range(1, most + 1)]
+    return [Spec.of(family, rows=rows, vectors=vectors) for rows in range(1, most + 1)]
 
 
 @family("tile")
@@ -54,23 +57,37 @@ def tile(module: Module, target: Target, name: str, *, rows: int, vectors: int) 
     ``ahead`` is what will be needed next, fetched into the second cache: one line of 64
     bytes for each `UNROLL` rows of the panel.
     """
-    function = Function(
-        module,
-        name,
-        [
-            ("ptr", "a"),
-            ("i64", "a_row"),
-            ("ptr", "b"),
-            ("ptr", "c"),
-            ("i64", "c_row"),
-            ("i64", "k"),
-            ("i64", "first"),
-            ("ptr", "bias"),
-            ("i64", "columns"),
-            ("ptr", "ahead"),
-        ],
-    )
-    a, a_row, b, c, c_row, k, first, bias, columns, ahead = function.parameters
+    _tile(Function(module, name, _PARAMETERS), target, rows, vectors)
+
+
+@family("runs")
+def runs(module: Module, target: Target, name: str, *, rows: int, vectors: int) -> None:
+    """Write a tile over runs: `tile` with two more parameters, steps and count.
+
+    K is the length of one run of A; B goes on behind it. Before each of the ``count``
+    runs A moves by the next of the ``steps``, in bytes from where the last run ended.
+    """
+    parameters = (*_PARAMETERS, ("ptr", "steps"), ("i64", "count"))
+    _tile(Function(module, name, parameters), target, rows, vectors)
+
+
+_PARAMETERS = (
+    ("ptr", "a"),
+    ("i64", "a_row"),
+    ("ptr", "b"),
+    ("ptr", "c"),
+    ("i64", "c_row"),
+    ("i64", "k"),
+    ("i64", "first"),
+    ("ptr", "bias"),
+    ("i64", "columns"),
+    ("ptr", "ahead"),
+)
+
+
+def _tile(function: Function, target: Target, rows: int, vectors: int) -> None:
+    a, a_row, b, c, c_row, k, first, bias, columns, ahead = function.parameters[:10]
+    apart = function.parameters[10:]
     lanes = target.lanes
     type = vector("float", lanes)
     masks = [
@@ -96,7 +113,12 @@ def tile(module: Module, target: Target, name: str, *, rows: int, vectors: int) 
 
     starts = function.choose(first.differs(0), fresh, partial)
     if target.name == "avx512":
-        sums = _in_assembly(function, rows, vectors, starts, (a, a_row, b, k, ahead))
+        operands = (a, a_row, b, k, ahead)
+        sums = _in_assembly(function, rows, vectors, starts, operands, apart)
+    elif apart:
+        sums = _run_by_run(
+            function, target, rows, vectors, starts, (a, a_row, b, k), apart
+        )
     else:
         sums = _in_words(function, target, rows, vectors, starts, (a, a_row, b, k))
     for row in range(rows):
@@ -134,6 +156,27 @@ def _in_words(
     return loop.results
 
 
+def _run_by_run(
+    function: Function,
+    target: Target,
+    rows: int,
+    vectors: int,
+    starts: Sequence[Val],
+    operands: tuple[Val, ...],
+    apart: Sequence[Val],
+) -> list[Val]:
+    a, a_row, b, k = operands
+    steps, count = apart
+    carried = [*starts, a, b]
+    with function.loop(0, count, carried=carried, runs=True) as loop:
+        *sums, place, panel = loop.carried
+        here = place.at(function.load(steps.at(loop.index, "i64"), "i64"), "i8")
+        sums = _in_words(function, target, rows, vectors, sums, (here, a_row, panel, k))
+        ahead = panel.at(k * (target.lanes * vectors), "float")
+        loop.next(*sums, here.at(k, "float"), ahead)
+    return loop.results[: rows * vectors]
+
+
 def multiply_add(function: Function, target: Target, a: Val, b: Val, c: Val) -> Val:
     """Return ``a * b + c``, in one instruction where the target has one."""
     return function.fma(a, b, c) if target.fma else a * b + c
@@ -145,21 +188,31 @@ def _in_assembly(
     vectors: int,
     starts: Sequence[Val],
     operands: tuple[Val, ...],
+    apart: Sequence[Val],
 ) -> list[Val]:
     a, a_row, b, k, ahead = operands
     bases = [(f"a{row}", a.at(a_row * row, "i8")) for row in range(0, rows, 3)]
     pointers = [*bases, ("b", b), ("ahead", ahead)]
-    numbers = [
-        ("row", a_row),
-        ("rounds", function.emit(f"lshr i64 {k.name}, 2", "i64")),
-        ("rest", k & (UNROLL - 1)),
-    ]
-    lines = ["testq {rounds}, {rounds}", "je 2f", "1:"]
-    lines += _round(rows, vectors, UNROLL)
-    lines += ["prefetcht1 ({ahead})", "addq $$64, {ahead}", "decq {rounds}", "jne 1b"]
-    lines += ["2:", "testq {rest}, {rest}", "je 4f", "3:"]
-    lines += _round(rows, vectors, 1)
-    lines += ["decq {rest}", "jne 3b", "4:"]
+    whole = _round(rows, vectors, UNROLL)
+    one = _round(rows, vectors, 1)
+    numbers = [("row", a_row)]
+    if apart:
+        pointers.append(("steps", apart[0]))
+        numbers += [("count", apart[1]), ("k", k), ("left", k)]
+        lines = ["testq {count}, {count}", "je 5f", "0:", "movq ({steps}), {left}"]
+        lines += [f"addq {{left}}, {{{name}}}" for name, _ in bases]
+        lines += ["addq $$8, {steps}", "movq {k}, {left}", "shrq $$2, {left}"]
+        lines += ["je 2f", "1:", *whole, "prefetcht1 ({ahead})", "addq $$64, {ahead}"]
+        lines += ["decq {left}", "jne 1b", "2:", "movq {k}, {left}", "andq $$3, {left}"]
+        lines += ["je 4f", "3:", *one, "decq {left}", "jne 3b"]
+        lines += ["4:", "decq {count}", "jne 0b", "5:"]
+    else:
+        rounds = function.emit(f"lshr i64 {k.name}, 2", "i64")
+        numbers += [("rounds", rounds), ("rest", k & (UNROLL - 1))]
+        lines = ["testq {rounds}, {rounds}", "je 2f", "1:", *whole]
+        lines += ["prefetcht1 ({ahead})", "addq $$64, {ahead}", "decq {rounds}"]
+        lines += ["jne 1b", "2:", "testq {rest}, {rest}", "je 4f", "3:", *one]
+        lines += ["decq {rest}", "jne 3b", "4:"]
     return assembly(function, lines, starts, [*pointers, *numbers])
 
 

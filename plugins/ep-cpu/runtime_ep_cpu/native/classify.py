@@ -15,8 +15,7 @@ from runtime.graph import Node, Value
 from runtime.valuetypes import TensorType
 
 from runtime_ep_cpu.native.express import FLOATS, element_of, is_elementwise
-from runtime_ep_cpu.native.steps import attention, rotary
-from runtime_ep_cpu.native.steps.convolution import is_product
+from runtime_ep_cpu.native.steps import attention, convolution, rotary
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
 _RANDOM = frozenset(
@@ -99,7 +98,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "Softmax": _softens,
     "LogSoftmax": _softens,
     "Gather": _looks_up,
-    "Conv": is_product,
+    "Conv": convolution.is_supported,
     "Attention": attention.is_supported,
     "RotaryEmbedding": rotary.is_supported,
     **dict.fromkeys(OPERATIONS, _reduces),

@@ -119,8 +119,6 @@ class _Grouping:
 
     def _fits(self, group: Group, node: Node) -> bool:
         others = [v for v in operands_of(node) if v is not group.last]
-        if group.kind == "convolution" and not all(map(_is_number, others)):
-            return False
         fitting = all(may_broadcast(value, node.outputs[0]) for value in others)
         return fitting and _together(group, None, node)
 
@@ -168,15 +166,6 @@ class _Grouping:
                 ):
                     return False
         return all(self._places.get(user, -1) >= place for user in group.last.users)
-
-
-def _is_number(value: Value) -> bool:
-    """Whether a value is a constant of one element."""
-    return (
-        value.const is not None
-        and value.is_constant
-        and value.const.shape in ((), (1,))
-    )
 
 
 def _together(group: Group, other: Group | None, node: Node) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +26,7 @@ from runtime_ep_cpu.native.layout import (
 
 if TYPE_CHECKING:
     from runtime_ep_cpu.native.group import Group
+    from runtime_ep_cpu.native.images import Border, Margins
     from runtime_ep_cpu.native.packing import Request
 
 
@@ -70,6 +71,10 @@ class Knowledge(Protocol):
     def pitched(self) -> frozenset[Value]:
         """Results that may have gaps between their rows."""
 
+    @property
+    def margins(self) -> Mapping[Value, Margins]:
+        """How many zeros readers want around values."""
+
     def contents(self, value: Value, planner: Planner) -> np.ndarray[Any, Any] | None:
         """Return a value that follows from shapes, if it does."""
 
@@ -97,7 +102,9 @@ class Planner:
     """What steps use while a plan is made.
 
     ``layouts`` tells where values lie; a known value gets one when a step asks for it.
-    ``wanted`` are the values that are to be made in an output's memory.
+    ``wanted`` are the values that are to be made in an output's memory. ``borders`` and
+    ``bordered`` are kept by `native.images`: which buffers hold an image, and the images
+    with zeros around them that have been asked for.
     """
 
     def __init__(self, library: Library, knowledge: Knowledge | None = None) -> None:
@@ -109,6 +116,8 @@ class Planner:
         self.scratch = 0
         self.tables: list[int] = []
         self.wanted: dict[Value, Buffer] = {}
+        self.borders: dict[Buffer, Border] = {}
+        self.bordered: dict[tuple[Layout, Margins], Layout] = {}
         self.group: Group | None = None
         self._knowledge = knowledge
         self._table_home = Buffer(Home.TABLE)
@@ -156,7 +165,7 @@ class Planner:
             return of_array(np.zeros(count, np.float32))
         return self._knowledge.bias(row, count)
 
-    def pitch(self, value: Value, shape: Sequence[int], size: int) -> int:
+    def pitch(self, value: Value | None, shape: Sequence[int], size: int) -> int:
         """Return how far apart the rows of a result shall be, in elements.
 
         Rows whose distance is a multiple of a large power of two compete for the same
@@ -165,7 +174,15 @@ class Planner:
         columns = shape[-1]
         if columns * size % 1024 or value in self.wanted or self._knowledge is None:
             return columns
-        return columns + 16 if value in self._knowledge.pitched else columns
+        if value is None or value in self._knowledge.pitched:
+            return columns + 16
+        return columns
+
+    def margins(self, value: Value | None) -> Margins | None:
+        """Return how many zeros the readers of a value want around it."""
+        if value is None or self._knowledge is None:
+            return None
+        return self._knowledge.margins.get(value)
 
     def give(self, value: Value, layout: Layout) -> None:
         """Say where a value lies."""
@@ -209,10 +226,13 @@ class Planner:
         self.copy(layout, made)
         return made
 
-    def copy(self, source: Layout, target: Layout) -> None:
+    def copy(
+        self, source: Layout, target: Layout, after: Sequence[Layout] = ()
+    ) -> None:
         """Copy elements from one layout to another of the same shape.
 
-        More axes than a kernel goes along are taken apart along a short one.
+        It happens when what lies ``after`` is there too. More axes than a kernel goes
+        along are taken apart along a short one.
         """
         if not source.size:
             return
@@ -226,10 +246,14 @@ class Planner:
             if count > MOST_COPIES:
                 raise Unplannable(str(error)) from error
             for index in range(count):
-                self.copy(source.at(axis, index), target.at(axis, index))
+                self.copy(source.at(axis, index), target.at(axis, index), after)
             return
         self.step(
-            made.spec, [target, source, *made.numbers], made.chunks, [source], [target],
+            made.spec,
+            [target, source, *made.numbers],
+            made.chunks,
+            [source, *after],
+            [target],
             work=2.0 * source.size * size / 8,
         )  # fmt: skip
 

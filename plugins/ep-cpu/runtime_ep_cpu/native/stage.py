@@ -22,6 +22,7 @@ from runtime_ep_cpu.codegen.library import Library, Store
 from runtime_ep_cpu.info import info
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.images import borders
 from runtime_ep_cpu.native.layout import (
     SIZES,
     Buffer,
@@ -48,8 +49,9 @@ ROOMY = 8
 
 _SAME_MEMORY = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"))
 _READ_ROWS = frozenset(
-    ("product", "norm", "softmax", "elementwise", "attention", "view")
+    ("product", "norm", "softmax", "elementwise", "attention", "view", "convolution")
 )
+_MAKE_ROWS = frozenset(("product", "norm", "elementwise", "convolution"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Stage:
             for value in node.outputs
         }
         self.pitched = frozenset(self._pitched())
+        self.margins = borders(self._steps)
         self.panels = engine.panels
         self._roots = [self._root(value, outputs) for value in extent.outputs]
         self._rows: dict[int, Layout] = {}
@@ -123,6 +126,13 @@ class Stage:
         given = [in_order(array) for array in inputs]
         plan = self._plan(given)
         return None if plan is None else plan.run(given, buffers, context)
+
+    def prepared(
+        self, inputs: Sequence[Any]
+    ) -> Callable[[Sequence[Any]], list[Any] | None] | None:
+        """Return what runs C-contiguous inputs of these shapes, if nothing else decides."""
+        plan = None if self.extent.contents else self._plan(inputs)
+        return None if plan is None else plan.run_plainly
 
     def _key(self, inputs: Sequence[np.ndarray[Any, Any]]) -> Any:
         shapes = tuple([array.shape for array in inputs])
@@ -241,7 +251,7 @@ class Stage:
         return [
             value
             for group in self.groups
-            if group.kind in ("product", "norm", "elementwise")
+            if group.kind in _MAKE_ROWS
             for value in group.results
             if value not in outputs
             and all(reader.kind in _READ_ROWS for reader in readers.get(value, ()))
@@ -334,6 +344,7 @@ class _Knowledge:
         self._found = {v: array.copy() for v, array in pairs if v in extent.contents}
         self.panels = stage.panels
         self.pitched = stage.pitched
+        self.margins = stage.margins
 
     def contents(self, value: Value, planner: Planner) -> np.ndarray[Any, Any] | None:
         """Return a value that follows from shapes, if it does."""

@@ -8,6 +8,7 @@ from runtime_ep_cpu.codegen import copies
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.native.express import element_of
 from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.images import image, like_image
 from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable
 from runtime_ep_cpu.native.planner import Planner
 from runtime_ep_cpu.native.steps.view import axis_of
@@ -42,7 +43,10 @@ class ConcatStep:
             ):
                 raise Unplannable(f"{part.shape} does not continue {tuple(shape)}")
             shape[axis] += part.shape[axis]
-        made = planner.allocate(self._result, shape, self._element)
+        if like_image(planner, shape, parts):
+            made = image(planner, self._result, shape, self._element, parts)
+        else:
+            made = planner.allocate(self._result, shape, self._element)
         start = 0
         for part in parts:
             planner.copy(part, _piece(made, axis, start, part.shape))

@@ -1,61 +1,67 @@
-"""Convolutions that are products: patches that do not overlap, and one dimension.
-
-The result is made with channels last and looked at in ONNX's order; whoever follows with
-a Transpose gets it for nothing.
-"""
+"""Conv of any number of axes, directly over images, with what follows element by element."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise, product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from runtime.graph import Node, Tensor, Value
 
-from runtime_ep_cpu.codegen import copies
+from runtime_ep_cpu.codegen import convolution, copies
 from runtime_ep_cpu.codegen.library import Spec
+from runtime_ep_cpu.codegen.microkernel import tiles
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.express import element_of
 from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.images import Margins, bordered, image
 from runtime_ep_cpu.native.layout import Layout, Unplannable
 from runtime_ep_cpu.native.packing import Request
-from runtime_ep_cpu.native.planner import Planner
+from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.native.steps.epilogue import Addend, epilogue_of
-from runtime_ep_cpu.native.steps.matrix import Matrix
-from runtime_ep_cpu.native.steps.view import reshaped
+from runtime_ep_cpu.native.steps.matrix import width_for
+from runtime_ep_cpu.native.steps.windows import Windows
+
+SEGMENT = 64
+"""Pixels that are taken for a row where rows follow each other without a gap."""
 
 
-def is_product(node: Node) -> bool:
-    """Whether a convolution is a product of rows of its input by its filters."""
-    filters = node.input(1)
-    if filters is None or not filters.is_constant or node.attribute("group", 1) != 1:
-        return False
+def is_supported(node: Node) -> bool:
+    """Whether a Conv has constant float32 filters, and up to three axes."""
+    filters, bias = node.input(1), node.input(2)
     if any(element_of(v) != "float" for v in (*node.inputs, *node.outputs) if v):
         return False
-    bias = node.input(2)
+    if filters is None or not filters.is_constant or filters.const is None:
+        return False
     if bias is not None and not bias.is_constant:
         return False
-    kernel = (filters.shape or ())[2:]
-    if not kernel or not all(isinstance(size, int) for size in kernel):
-        return False
-    if _of(node, "dilations", 1, kernel) != (1,) * len(kernel):
-        return False
-    return len(kernel) == 1 or _takes_patches(node, kernel)
+    return 3 <= len(filters.const.shape) <= 5 and 0 not in filters.const.shape
 
 
-def _takes_patches(node: Node, kernel: Sequence[Any]) -> bool:
-    pads = node.attribute("pads") or ()
-    placed = node.attribute("auto_pad", "NOTSET") in ("NOTSET", "VALID")
-    return placed and not any(pads) and _of(node, "strides", 1, kernel) == (*kernel,)
+class _Parts(NamedTuple):
+    """The channels' parts, several groups of Conv taken together to fill a register."""
+
+    number: int
+    channels: int
+    filters: int
+    joined: int
 
 
-def _of(node: Node, name: str, usual: int, kernel: Sequence[Any]) -> tuple[int, ...]:
-    return tuple(node.attribute(name) or (usual,) * len(kernel))
+def _parts(groups: int, channels: int, filters: int, lanes: int) -> _Parts:
+    """Join groups until their filters fill a register; what is not theirs is zeros."""
+    each = filters // groups
+    joined = next(
+        j
+        for j in range(1, groups + 1)
+        if not groups % j and (each * j >= lanes or j == groups)
+    )
+    return _Parts(groups // joined, channels * joined, each * joined, joined)
 
 
 class ConvolutionStep:
-    """Conv as a product, with element-wise work of one operand behind it."""
+    """``epilogue(Conv(X, W) + bias)``; filters are packed when the session is made."""
 
     def __init__(self, group: Group, target: Target) -> None:
         if group.anchor is None:
@@ -63,144 +69,177 @@ class ConvolutionStep:
         self._node = node = group.anchor
         self._x: Value = node.inputs[0]  # type: ignore[assignment]
         filters: Value = node.inputs[1]  # type: ignore[assignment]
-        array = filters.constant()
-        if array is None:
+        if filters.const is None:
             raise ValueError("filters are constant")
-        self._kernel = array.shape[2:]
-        self._filters, channels = array.shape[:2]
-        if self._in_one_dimension:
-            array = array.transpose((0, 2, 1))
-        matrix = np.ascontiguousarray(array).reshape(self._filters, -1)
-        self._weights = Value(filters.name, None, Tensor.of(matrix))
-        self._channels = channels
-        addend = Addend(node.input(2))
+        self._filters, channels, *kernel = filters.const.shape
+        self._windows = Windows(node, kernel)
+        groups = node.attribute("group", 1)
+        if self._filters % groups:
+            raise ValueError(f"{self._filters} filters are not of {groups} groups")
+        self._channels = channels * groups
+        self._parts = _parts(groups, channels, self._filters, target.lanes)
+        self._vectors = width_for(target, self._parts.filters)
+        self._width = target.lanes * self._vectors
         self._epilogue = epilogue_of(
-            node.outputs[0], group.after, self._filters, addend
+            node.outputs[0], group.after, self._filters, Addend(node.input(2)), 1
         )
-        operands = [element_of(v) or "float" for v in self._epilogue.operands]
-        elements = ("float", "float")
-        self._matrix = Matrix(
-            target, self._filters, elements, self._epilogue, operands, packed=True
+        self._spec = Spec.of(
+            "convolution",
+            vectors=self._vectors,
+            epilogue=self._epilogue.expression,
+            wide=self._epilogue.wide,
         )
-        self.specs: Sequence[Spec] = (*self._matrix.specs, *copies.specs(4))
-        self.packed = Request(
-            self._weights, self._matrix.vectors, True, "float", self._matrix.width
-        )
+        self._tiles = tiles(target, self._vectors, runs=True)
+        matrix = _matrix(filters, groups, self._parts, self._width)
+        weights = Value(filters.name, None, Tensor.of(matrix))
+        self.packed = Request(weights, self._vectors, True, "float", self._width)
+        self.specs: Sequence[Spec] = (
+            self._spec, *self._tiles, self.packed.spec, *copies.specs(4)
+        )  # fmt: skip
 
     @property
-    def _in_one_dimension(self) -> bool:
-        return len(self._kernel) == 1
+    def border(self) -> tuple[Value, Margins] | None:
+        """The zeros it reads around its input, where they don't depend on its size."""
+        margins = self._windows.margins(None)
+        return None if margins is None else (self._x, margins)
 
     def plan(self, planner: Planner) -> None:
-        """Plan the product of windows by filters."""
+        """Plan the convolution for the shapes at hand."""
         x = planner.layout(self._x)
-        if len(x.shape) != len(self._kernel) + 2 or x.shape[1] != self._channels:
-            raise Unplannable(f"{x.shape} does not fit the filters")
-        windows = self._windows(planner, x)
-        batch, places = x.shape[0], windows.shape[1:-1]
-        rows = prod(places)
-        depth = windows.shape[-1]
-        a = (
-            windows
-            if len(places) == 1
-            else reshaped(planner, windows, (batch, rows, depth))
-        )
-        result = self._epilogue.result
-        made = planner.allocate(
-            None, (batch, rows, self._filters), self._epilogue.element
-        )
-        whole = reshaped(planner, made, (batch, *places, self._filters))
-        last = len(places) + 1
-        planner.give(result, whole.transposed((0, last, *range(1, last))))
-        a, out = self._flat(a, made)
-        b = planner.layout(self._weights).transposed((1, 0))
-        panels, starts = self._matrix.panels(planner, b, out.shape[:-2], self.packed)
-        operands = [
-            self._scalar(planner, value, out.shape) for value in self._epilogue.operands
-        ]
-        self._matrix.multiply(planner, a, panels, starts, out, operands)
-
-    def _flat(self, a: Layout, out: Layout) -> tuple[Layout, Layout]:
-        """Take the batch as rows, where rows follow each other without a gap."""
-        batch, rows, depth = a.shape
-        one = a.reshaped((batch * rows, depth))
-        if one is None:
-            return a, out
-        other = out.reshaped((batch * rows, self._filters))
-        return (a, out) if other is None else (one, other)
-
-    def _scalar(self, planner: Planner, value: Value, shape: Sequence[int]) -> Layout:
-        layout = planner.layout(value)
-        if layout.size != 1:
-            raise Unplannable(f"{value.name!r} is no single number")
-        return layout.with_dims(shape, (0,) * len(shape))
-
-    def _windows(self, planner: Planner, x: Layout) -> Layout:
-        """Return [batch, places…, window]: what each filter is multiplied with."""
-        return (self._strip if self._in_one_dimension else self._patches)(planner, x)
-
-    def _patches(self, planner: Planner, x: Layout) -> Layout:
         batch, channels, *sizes = x.shape
-        counts = [size // k for size, k in zip(sizes, self._kernel, strict=True)]
-        if 0 in counts:
-            raise Unplannable(f"{x.shape} is smaller than a patch")
-        cut = [n * k for n, k in zip(counts, self._kernel, strict=True)]
-        x = x.with_dims((batch, channels, *cut), x.strides)
-        shape: list[int] = [batch, channels]
-        strides = list(x.strides[:2])
-        for n, k, stride in zip(counts, self._kernel, x.strides[2:], strict=True):
-            shape += (n, k)
-            strides += (stride * k, stride)
-        rank = len(counts)
-        order = [
-            0,
-            *(2 + 2 * i for i in range(rank)),
-            1,
-            *(3 + 2 * i for i in range(rank)),
+        if channels != self._channels or len(sizes) != len(self._windows.kernel):
+            raise Unplannable(f"{x.shape} does not fit the filters")
+        margins = self._windows.margins(sizes)
+        if margins is None:
+            raise Unplannable("a padding is negative")
+        counts = self._windows.counts(sizes, margins)
+        shape = (batch, self._filters, *counts)
+        given = [planner.layout(v).broadcast(shape) for v in self._epilogue.operands]
+        operands = [
+            _per_pixel(planner, operand) if wide else operand
+            for operand, wide in zip(given, self._epilogue.wide, strict=True)
         ]
-        apart = x.with_dims(shape, strides).transposed(order)
-        copied = planner.allocate(None, apart.shape, "float")
-        planner.copy(apart, copied)
-        depth = channels * prod(self._kernel)
-        return reshaped(planner, copied, (batch, *counts, depth))
+        x = bordered(planner, x, margins)
+        out = image(planner, self._epilogue.result, shape, "float", [x, *operands])
+        self._convolve(planner, x, out, operands)
 
-    def _strip(self, planner: Planner, x: Layout) -> Layout:
-        """Return overlapping windows of the input with channels last and its padding."""
-        batch, channels, size = x.shape
-        (kernel,) = self._kernel
-        (stride,) = _of(self._node, "strides", 1, self._kernel)
-        before, after = self._padding(size, kernel, stride)
-        length = size + before + after
-        count = (length - kernel) // stride + 1
-        if count < 1:
-            raise Unplannable(f"{x.shape} is smaller than a filter")
-        turned = planner.allocate(None, (batch, length, channels), "float")
-        steps = turned.strides
-        for start, width in ((0, before), (before + size, after)):
-            if width:
-                zero = planner.bias(None, 1).with_dims(
-                    (batch, width, channels), (0, 0, 0)
-                )
-                planner.copy(
-                    zero,
-                    turned.with_dims((batch, width, channels), steps, start * channels),
-                )
-        inside = turned.with_dims((batch, size, channels), steps, before * channels)
-        planner.copy(x.transposed((0, 2, 1)), inside)
-        return turned.with_dims(
-            (batch, count, kernel * channels),
-            (length * channels, stride * channels, 1),
+    def _convolve(
+        self, planner: Planner, x: Layout, out: Layout, operands: Sequence[Layout]
+    ) -> None:
+        windows, parts = self._windows, self._parts
+        strides = [
+            s * step for s, step in zip(x.strides[2:], windows.strides, strict=True)
+        ]
+        seen = x.with_dims((out.shape[0], *out.shape[2:]), (x.strides[0], *strides))
+        places = [seen, *(_pixels(layout) for layout in (out, *operands))]
+        table, rows, pixels = _rows(planner, places)
+        k, steps = windows.runs(parts.channels, x.strides[2:], parts.number == 1)
+        cut = convolution.blocking(
+            rows, pixels, parts.filters, len(steps), k, self._width
+        )
+        panels = planner.panels(self.packed)
+        if panels is None:
+            raise Unplannable("filters are not packed")
+        count = -(-parts.filters // self._width)
+        bias = planner.bias(self._epilogue.bias, self._filters + self._width)
+        pixel = places[1].strides[-1]
+        arguments: list[Argument] = [
+            x, seen.strides[-1] * 4, panels, out, pixel, bias, rows, parts.filters, k,
+            len(steps), cut.run_block, planner.table(_moves(steps, k, cut.run_block)),
+            cut.block, cut.blocks, cut.panels, cut.groups, parts.channels,
+            count * self._width * k * len(steps),
+            planner.tile_table(self._tiles), table, out, pixel,
+        ]  # fmt: skip
+        for operand, place in zip(operands, places[2:], strict=True):
+            arguments += [operand, place.strides[-1]]
+        planner.step(
+            self._spec,
+            arguments,
+            parts.number * cut.groups * cut.blocks,
+            [x, panels, *operands],
+            [out],
+            work=float(out.size) * k * len(steps),
         )
 
-    def _padding(self, size: int, kernel: int, stride: int) -> tuple[int, int]:
-        mode = self._node.attribute("auto_pad", "NOTSET")
-        if mode == "NOTSET":
-            before, after = self._node.attribute("pads") or (0, 0)
-            if before < 0 or after < 0:
-                raise Unplannable("a padding is negative")
-            return before, after
-        if mode == "VALID":
-            return 0, 0
-        whole = max(0, (-(-size // stride) - 1) * stride + kernel - size)
-        less = whole // 2
-        return (less, whole - less) if mode == "SAME_UPPER" else (whole - less, less)
+
+def _matrix(
+    filters: Value, groups: int, parts: _Parts, width: int
+) -> np.ndarray[Any, Any]:
+    """Return filters as rows of what each reads, in memory order: taps, then channels.
+
+    Joined groups have zeros for each other's channels. Every part is filled up with
+    rows of zeros to whole panels, where there are several.
+    """
+    array = filters.constant()
+    if array is None:
+        raise ValueError("filters are constant")
+    taps = np.moveaxis(array, 1, -1).reshape(
+        groups, -1, prod(array.shape[2:]), array.shape[1]
+    )
+    if groups == 1:
+        return np.ascontiguousarray(taps[0].reshape(len(array), -1))
+    each, (_, _, count, channels) = len(array) // groups, taps.shape
+    rows = -(-parts.filters // width) * width if parts.number > 1 else parts.filters
+    made = np.zeros((parts.number, rows, count, parts.joined, channels), np.float32)
+    for member in range(parts.joined):
+        own = slice(member * each, (member + 1) * each)
+        made[:, own, :, member] = taps[member :: parts.joined]
+    return made.reshape(parts.number * rows, -1)
+
+
+def _per_pixel(planner: Planner, operand: Layout) -> Layout:
+    """Return an operand whose channels lie innermost, or are all the same."""
+    if operand.shape[1] == 1 or operand.strides[1] == 1:
+        return operand
+    return bordered(planner, operand, ((0, 0),) * (len(operand.shape) - 2))
+
+
+def _pixels(layout: Layout) -> Layout:
+    """Return an image without its channels."""
+    return layout.at(1, 0)
+
+
+def _rows(planner: Planner, places: Sequence[Layout]) -> tuple[Layout, int, int]:
+    """Return the table of rows, how many they are, and how long the longest is.
+
+    ``places`` are the input, at what the first tap reads, the result and the operands,
+    [batch, *sizes] each. Where a row continues the one before everywhere, they are one
+    row, cut anew.
+    """
+    sizes = list(places[0].shape)
+    strides = [list(place.strides) for place in places]
+    length = sizes.pop()
+    steps = [row.pop() for row in strides]
+    while sizes and all(
+        sizes[-1] == 1 or row[-1] == step * length
+        for row, step in zip(strides, steps, strict=True)
+    ):
+        length *= sizes.pop()
+        for row in strides:
+            row.pop()
+    pieces = -(-length // SEGMENT)
+    cuts = [length * i // pieces for i in range(pieces + 1)]
+    numbers: list[int] = []
+    for index in product(*map(range, sizes)):
+        starts = [
+            sum(i * s for i, s in zip(index, row, strict=True)) for row in strides
+        ]
+        for first, last in pairwise(cuts):
+            at = [
+                start + first * step for start, step in zip(starts, steps, strict=True)
+            ]
+            numbers += (last - first, at[0], at[1], *at[1:])
+    rows = prod(sizes) * pieces
+    return (
+        planner.table(numbers),
+        rows,
+        max(b - a for a, b in pairwise(cuts)),
+    )
+
+
+def _moves(starts: Sequence[int], k: int, block: int) -> list[int]:
+    """Return the bytes from the end of each run to the next, anew for every block."""
+    return [
+        4 * (start if i % block == 0 else start - starts[i - 1] - k)
+        for i, start in enumerate(starts)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from runtime.graph import Value
@@ -12,6 +13,7 @@ from runtime_ep_cpu.codegen.expression import Expression
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.native.express import element_of, express
 from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.images import image, like_image
 from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable, contiguous_strides
 from runtime_ep_cpu.native.planner import Planner
 
@@ -31,7 +33,13 @@ class ElementwiseStep:
         """Plan the expression over the operands' common shape."""
         operands = [planner.layout(value) for value in self._operands]
         shape = common_shape(*(operand.shape for operand in operands))
-        results = [result_layout(planner, value, shape) for value in self._results]
+        if like_image(planner, shape, operands):
+            results = [
+                image(planner, value, shape, element_of(value) or "", operands)
+                for value in self._results
+            ]
+        else:
+            results = [result_layout(planner, value, shape) for value in self._results]
         spread = [operand.broadcast(shape) for operand in operands]
         _add(planner, self._spec, self._each, shape, results, spread, self._cost)
 
@@ -69,13 +77,14 @@ def _add(
     operands: Sequence[Layout],
     cycles: float,
 ) -> None:
+    order = _order(results[0])
+    if order is not None:
+        shape = [shape[axis] for axis in order]
+    first, rest = (
+        [_ordered(v.strides, order) for v in vs] for vs in (results, operands)
+    )
     try:
-        made = elementwise.plan(
-            each,
-            shape,
-            [result.strides for result in results],
-            [operand.strides for operand in operands],
-        )
+        made = elementwise.plan(each, shape, first, rest)
     except ValueError as error:
         raise Unplannable(str(error)) from error
     planner.step(
@@ -87,6 +96,18 @@ def _add(
         made.scratch,
         cycles * results[0].size * 16,
     )
+
+
+def _order(result: Layout) -> Sequence[int] | None:
+    """Return the axes in the order in which they lie in memory, if not as they are."""
+    strides = result.strides
+    if all(a >= b for a, b in pairwise(strides)):
+        return None
+    return sorted(range(len(strides)), key=lambda axis: -strides[axis])
+
+
+def _ordered(strides: Sequence[int], order: Sequence[int] | None) -> Sequence[int]:
+    return strides if order is None else [strides[axis] for axis in order]
 
 
 def _widening(element: str) -> Expression:

@@ -49,19 +49,27 @@ class Epilogue:
 
 
 def epilogue_of(
-    product: Value, after: Sequence[Node], columns: int | None, addend: Addend
+    product: Value,
+    after: Sequence[Node],
+    columns: int | None,
+    addend: Addend,
+    axis: int = -1,
 ) -> Epilogue:
-    """Return the epilogue of a product of so many columns and the nodes that follow."""
+    """Return the epilogue of a product of so many columns and the nodes that follow.
+
+    ``axis`` is that of the product along which its columns lie.
+    """
+    place = axis if axis < 0 else axis - len(product.shape or ())
     rest = list(after)
     bias = None
     if addend.value is not None:
-        bias = _row(addend.value.constant(), columns, addend.beta)
+        bias = _row(addend.value.constant(), columns, -1, addend.beta)
         if bias is not None and addend.alpha == 1.0:
             addend = Addend()
         else:
             bias = None
     elif rest and addend.alpha == 1.0 and element_of(product) not in ROUNDED:
-        bias = _added_row(rest[0], product, columns)
+        bias = _added_row(rest[0], product, columns, place)
         if bias is not None:
             product = rest.pop(0).outputs[0]
     result = rest[-1].outputs[0] if rest else product
@@ -74,15 +82,17 @@ def epilogue_of(
         bias,
         None if plain else expression,
         operands,
-        tuple(_is_wide(value, result) for value in operands),
+        tuple(_is_wide(value, result, place) for value in operands),
     )
 
 
-def _row(array: Row | None, columns: int | None, factor: float = 1.0) -> Row | None:
+def _row(
+    array: Row | None, columns: int | None, place: int, factor: float = 1.0
+) -> Row | None:
     """Return a constant as a row of float32, where it is the same for every row."""
     if array is None or columns is None or array.size not in (1, columns):
         return None
-    if array.size != 1 and array.shape[-1] != columns:
+    if array.size != 1 and (array.ndim < -place or array.shape[place] != columns):
         return None
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
         return None
@@ -90,7 +100,9 @@ def _row(array: Row | None, columns: int | None, factor: float = 1.0) -> Row | N
     return np.ascontiguousarray(np.broadcast_to(wide, (columns,)))
 
 
-def _added_row(node: Node, product: Value, columns: int | None) -> Row | None:
+def _added_row(
+    node: Node, product: Value, columns: int | None, place: int
+) -> Row | None:
     """Return the constant row that a node adds to a product."""
     if node.op_type != "Add" or node.domain:
         return None
@@ -100,12 +112,14 @@ def _added_row(node: Node, product: Value, columns: int | None) -> Row | None:
     array = others[0].constant()
     if array is None or array.ndim > len(node.outputs[0].shape or ()):
         return None
-    return _row(array, columns)
+    return _row(array, columns, place)
 
 
-def _is_wide(value: Value, result: Value) -> bool:
+def _is_wide(value: Value, result: Value, place: int) -> bool:
     shape, whole = value.shape or (), result.shape or ()
-    return bool(shape) and bool(shape[-1] != 1 or whole[-1] == 1)
+    if len(shape) < -place:
+        return False
+    return bool(shape[place] != 1 or whole[place] == 1)
 
 
 def _prepared(expression: Expression, product: Value, addend: Addend) -> Expression:

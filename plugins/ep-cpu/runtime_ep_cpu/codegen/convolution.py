@@ -1,0 +1,227 @@
+"""Direct convolutions over images whose channels lie innermost.
+
+``C[row, pixel, :] = epilogue(sum over runs of X[row, pixel + run, :] · W[run] + bias)``.
+A *row* is a row of the result along its last axis, whatever the number of axes; its
+pixels read X at one distance from each other, so that they are the rows of a matrix in
+place. What a pixel reads consists of *runs* of contiguous numbers: a whole row of the
+filter where its taps lie side by side, else a single tap. X has its padding around it.
+One chunk is some panels of filters by one block of rows::
+
+    part, group, block = chunk             # part: of the channels; blocks vary fastest
+    for run_block in runs:
+        for panel in group:
+            for row in block:
+                for tile of pixels in row:
+                    C[tile, panel] (+)= X[tile, run_block] · W[panel, run_block]
+                    if this is the last run_block: epilogue of C[tile, panel]
+
+Every element of C is summed in the same order, whatever the chunks and threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from runtime_ep_cpu.codegen.builder import Function, Module, Val
+from runtime_ep_cpu.codegen.epilogue import Finisher
+from runtime_ep_cpu.codegen.expression import Expression
+from runtime_ep_cpu.codegen.library import family
+from runtime_ep_cpu.codegen.memory import stored
+from runtime_ep_cpu.codegen.microkernel import UNROLL, shapes
+from runtime_ep_cpu.codegen.target import Target
+
+FIELDS: Final = (
+    "x", "x_pixel", "w", "c", "c_pixel", "bias", "rows", "columns", "k", "runs",
+    "run_block", "steps", "block", "blocks", "panels", "groups", "x_part", "w_part",
+    "tiles", "offsets", "out", "out_pixel",
+)  # fmt: skip
+"""Arguments of a convolution.
+
+``x_pixel`` is in bytes, other strides in elements. ``columns`` are the filters of one
+part; ``k`` is the length of a run. ``steps`` are for the tiles, see `microkernel.runs`;
+``run_block`` of them are taken at a time, and the first of each block is counted from
+where a pixel's window begins. A chunk is ``block`` rows, of which there are ``blocks``,
+by ``panels`` panels, of which there are ``groups``. From one part of the channels to the
+next, X moves by ``x_part``, the weights by ``w_part``. ``tiles`` points to the addresses
+of the tiles of 1, 2, … pixels. ``offsets`` points, for each row, to `ROW_FIELDS` and the
+offset of each operand. ``c`` is where sums are kept. Then come address and pixel stride
+of each operand: `epilogue.OPERAND_FIELDS`.
+"""
+ROW_FIELDS: Final = ("pixels", "x", "c", "out")
+"""Of a row: its length, and the offsets of X, sums and result."""
+
+
+class Blocking(NamedTuple):
+    """How a convolution is divided; see the module's text."""
+
+    run_block: int
+    block: int
+    blocks: int
+    panels: int
+    groups: int
+
+
+def blocking(
+    rows: int, pixels: int, columns: int, runs: int, k: int, width: int
+) -> Blocking:
+    """Divide a convolution: chunks worth claiming, weights that stay in the second cache.
+
+    ``width`` is that of a panel. A pure function of the sizes.
+    """
+    all_panels = -(-columns // width)
+    panel = runs * k * width
+    run_block = runs if panel <= _PANEL else max(1, _PANEL // (k * width))
+    least = min(rows, -(-_PIXELS // pixels))
+    block = max(least, min(rows, _CHUNK // max(1, pixels * panel)))
+    blocks = -(-rows // block)
+    block = -(-rows // blocks)
+    blocks = -(-rows // block)
+    work = block * pixels * panel
+    panels = max(1, min(all_panels, _CHUNK // max(work, 1)))
+    groups = -(-all_panels // panels)
+    return Blocking(run_block, block, blocks, panels, groups)
+
+
+_PANEL = 128 * 1024
+"""Numbers of a panel's weights that are gone through at a time: 512 KiB of float32."""
+_PIXELS = 96
+"""For how many pixels at least weights are read, where there are as many."""
+_CHUNK = 4_000_000
+"""Multiplications worth one claim: some 50 microseconds."""
+
+
+@family("convolution")
+def convolution(
+    module: Module,
+    target: Target,
+    name: str,
+    *,
+    vectors: int,
+    epilogue: Expression | None = None,
+    wide: tuple[bool, ...] = (),
+) -> None:
+    """Write a convolution whose panels of filters are ``vectors`` registers wide.
+
+    The epilogue's first operand is the sum, the others follow; ``wide`` tells, for each
+    of those, whether it has a value per filter, or one for all.
+    """
+    _Convolution(module, target, name, vectors, epilogue, wide).whole()
+
+
+class _Convolution:
+    """The state of one convolution being written."""
+
+    def __init__(
+        self,
+        module: Module,
+        target: Target,
+        name: str,
+        vectors: int,
+        epilogue: Expression | None,
+        wide: Sequence[bool],
+    ) -> None:
+        self.width = target.lanes * vectors
+        self.most = shapes(target)[vectors]
+        self.operands = len(wide)
+        parameters = [("ptr", "arguments"), ("i64", "chunk"), ("ptr", "scratch")]
+        self.f = Function(module, name, parameters)
+        self.arguments, self.chunk, _ = self.f.parameters
+        self.finisher = (
+            None
+            if epilogue is None
+            else Finisher(self.f, target, epilogue, wide, vectors)
+        )
+        pointers = ("x", "w", "c", "bias", "steps", "tiles", "offsets", "out")
+        self.field = {
+            word: self.f.field(self.arguments, i, "ptr" if word in pointers else "i64")
+            for i, word in enumerate(FIELDS)
+        }
+
+    def whole(self) -> None:
+        """Write everything."""
+        f, field = self.f, self.field
+        block = self.chunk % field["blocks"]
+        rest = self.chunk // field["blocks"]
+        group, part = rest % field["groups"], rest // field["groups"]
+        top = block * field["block"]
+        bottom = f.minimum(top + field["block"], field["rows"])
+        first = group * field["panels"]
+        count = (field["columns"] + (self.width - 1)) // self.width
+        last = f.minimum(first + field["panels"], count)
+        x = field["x"].at(part * field["x_part"], "float")
+        w = field["w"].at(part * field["w_part"], "float")
+        shift = part * field["columns"]
+        with f.loop(0, field["runs"], field["run_block"], runs=True) as blocks:
+            run = blocks.index
+            runs = f.minimum(field["runs"] - run, field["run_block"])
+            with f.loop(first, last, runs=True) as panels:
+                column = panels.index * self.width
+                here = w.at(
+                    (column * field["runs"] + run * self.width) * field["k"], "float"
+                )
+                with f.loop(top, bottom, runs=True) as rows:
+                    self._row(x, here, run, runs, rows.index, column, shift)
+        f.ret()
+
+    def _row(
+        self, x: Val, w: Val, run: Val, runs: Val, row: Val, column: Val, shift: Val
+    ) -> None:
+        f, field = self.f, self.field
+        slots = len(ROW_FIELDS) + self.operands
+        offsets = field["offsets"].at(row * slots, "i64")
+        length, *shifts = [f.field(offsets, i) for i in range(slots)]
+        x = x.at(shifts[0], "float")
+        c = field["c"].at(shifts[1] + shift + column, "float")
+        bias = field["bias"].at(shift + column, "float")
+        columns = f.minimum(field["columns"] - column, self.width)
+        steps = field["steps"].at(run, "i64")
+        first = f.convert(run.equals(0), "i64", unsigned=True)
+        is_last = (run + runs) >= field["runs"]
+        after = w.at(field["runs"] * field["k"] * self.width, "float")
+        lines = runs * (field["k"] // UNROLL) * 16
+        size = runs * field["k"] * self.width
+        ahead = after.at(f.minimum(row % field["block"] * lines, size - lines), "float")
+        count = (length + (self.most - 1)) // self.most
+        least, extra = length // count, length % count
+        with f.loop(0, count, carried=[f.value(0, "i64")], runs=True) as tiles:
+            (pixel,) = tiles.carried
+            pixels = least + f.convert(tiles.index < extra, "i64", unsigned=True)
+            tile = f.field(field["tiles"].at(pixels - 1, "i64"), 0, "ptr")
+            place = c.at(pixel * field["c_pixel"], "float")
+            f.call_pointer(
+                tile, "void", x.at(pixel * field["x_pixel"], "i8"), field["x_pixel"], w,
+                place, field["c_pixel"], field["k"], first, bias, columns,
+                ahead, steps, runs,
+            )  # fmt: skip
+            if self.finisher is not None:
+                with f.when(is_last):
+                    self._finish(place, shifts, pixel, pixels, shift + column, columns)
+            tiles.next(pixel + pixels)
+
+    def _finish(
+        self,
+        place: Val,
+        shifts: Sequence[Val],
+        pixel: Val,
+        pixels: Val,
+        column: Val,
+        columns: Val,
+    ) -> None:
+        """Apply the epilogue to a tile and write the result."""
+        field, finisher = self.field, self.finisher
+        if finisher is None:
+            raise ValueError("there is no epilogue")
+        element = stored(finisher.element)
+        out = field["out"].at(shifts[2], element)
+        into = out.at(pixel * field["out_pixel"] + column, element)
+        slot = len(FIELDS)
+        operands = finisher.operands(self.arguments, slot, shifts[3:], column)
+        finisher.apply(
+            (place, field["c_pixel"]),
+            (into, field["out_pixel"]),
+            operands,
+            pixel,
+            pixels,
+            columns,
+        )

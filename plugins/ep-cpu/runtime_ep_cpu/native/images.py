@@ -1,0 +1,183 @@
+"""Images: values ``[batch, channels, *sizes]`` whose channels lie innermost in memory.
+
+Convolutions, pooling and what is done with their results element by element make images
+and read them; all others look at one through its strides. An image may lie in the midst
+of a *border* of zeros: whoever makes a value leaves as much room around it as the
+convolutions that read it pad it with, so that they read on beyond its edges and have no
+edges of their own to treat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from runtime.graph import Value
+
+from runtime_ep_cpu.native.layout import SIZES, Layout, of_array
+from runtime_ep_cpu.native.planner import Planner
+
+Margins = tuple[tuple[int, int], ...]
+"""For each axis behind the channels, the zeros before and after."""
+
+
+class Border(NamedTuple):
+    """What is known of a buffer that holds an image: where it lies, and its margins."""
+
+    inside: Layout
+    margins: Margins
+
+
+class Bordering(Protocol):
+    """A step that reads a value with zeros around it."""
+
+    @property
+    def border(self) -> tuple[Value, Margins] | None:
+        """Which value, and how many zeros; ``None`` where that depends on shapes."""
+
+
+def borders(steps: Iterable[object]) -> dict[Value, Margins]:
+    """Return the margins that satisfy every reader of a value."""
+    found: dict[Value, Margins] = {}
+    for step in steps:
+        wanted = getattr(step, "border", None)
+        if wanted is None:
+            continue
+        value, margins = wanted
+        have = found.get(value, ((0, 0),) * len(margins))
+        pairs = zip(have, margins, strict=True)
+        found[value] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in pairs)
+    return found
+
+
+def is_image(planner: Planner, layout: Layout) -> bool:
+    """Whether a layout is that of an image, or of some of its channels."""
+    rank = len(layout.shape)
+    border = planner.borders.get(layout.buffer)
+    return (
+        border is not None
+        and rank >= 3
+        and rank == len(border.inside.shape)
+        and layout.strides[1:] == border.inside.strides[1:]
+    )
+
+
+def like_image(planner: Planner, shape: Sequence[int], parts: Iterable[Layout]) -> bool:
+    """Whether a result of some shape is to be an image: what it is made from are some.
+
+    Of parts in both orders the larger ones decide.
+    """
+    if len(shape) < 3:
+        return False
+    images = others = 0
+    for part in parts:
+        if len(part.shape) != len(shape):
+            continue
+        if is_image(planner, part):
+            images = max(images, part.size)
+        elif part.shape[1] > 1 and part.strides[1] != 1:
+            others = max(others, part.size)
+    return images > 0 and images >= others
+
+
+def image(
+    planner: Planner,
+    value: Value | None,
+    shape: Sequence[int],
+    element: str,
+    reads: Sequence[Layout],
+    margins: Margins | None = None,
+) -> Layout:
+    """Allocate an image, with the margins its readers want unless some are given.
+
+    ``reads`` is what it will be made from; the border is cleared when that is there.
+    """
+    batch, channels, *sizes = shape
+    if margins is None:
+        wanted = planner.margins(value)
+        margins = ((0, 0),) * len(sizes) if wanted is None else wanted
+    pitch = channels
+    if value is None or channels > 1:
+        pitch = planner.pitch(value, (channels,), SIZES[element])
+    whole = [s + b + a for s, (b, a) in zip(sizes, margins, strict=True)]
+    strides = [pitch]
+    for size in reversed(whole[1:]):
+        strides.insert(0, strides[0] * size)
+    first = strides[0] * whole[0]
+    made = planner.allocate(
+        value, (batch, channels, *whole), element, (first, 1, *strides)
+    )
+    start = sum(b * s for (b, _), s in zip(margins, strides, strict=True))
+    inside = made.with_dims(shape, made.strides, start)
+    planner.borders[made.buffer] = Border(inside, margins)
+    if value is not None:
+        planner.give(value, inside)
+    if any(map(any, margins)):
+        _clear(planner, made, margins, reads)
+    return inside
+
+
+def _clear(
+    planner: Planner, whole: Layout, margins: Margins, reads: Sequence[Layout]
+) -> None:
+    """Write zeros around an image: slabs on either side of each axis in turn."""
+    zero = of_array(_ZERO)
+    batch, channels, *sizes = whole.shape
+    shape = [batch, channels, *sizes]
+    offset = whole.offset
+    for axis, (before, after) in enumerate(margins, 2):
+        end = shape[axis] - after
+        for start, count in ((0, before), (end, after)):
+            if count:
+                shape[axis] = count
+                place = offset + start * whole.strides[axis]
+                part = whole.with_dims(shape, whole.strides, place)
+                planner.copy(zero.broadcast(shape), part, reads)
+        shape[axis] = end - before
+        offset += before * whole.strides[axis]
+
+
+_ZERO = np.zeros((), np.float32)
+
+
+def bordered(planner: Planner, layout: Layout, margins: Margins) -> Layout:
+    """Return a value as an image with margins, copied where it does not lie in such."""
+    key = (layout, margins)
+    found = planner.bordered.get(key)
+    if found is None:
+        inside = _within(planner, layout, margins)
+        if inside is None:
+            inside = image(
+                planner, None, layout.shape, layout.element, [layout], margins
+            )
+            planner.copy(layout, inside)
+        shape = list(inside.shape)
+        offset = inside.offset
+        for axis, (before, after) in enumerate(margins, 2):
+            shape[axis] += before + after
+            offset -= before * inside.strides[axis]
+        found = inside.with_dims(shape, inside.strides, offset)
+        planner.bordered[key] = found
+    return found
+
+
+def _within(planner: Planner, layout: Layout, margins: Margins) -> Layout | None:
+    """Return a layout itself where it is an image in the midst of enough zeros."""
+    border = planner.borders.get(layout.buffer)
+    if not any(map(any, margins)):
+        whole = layout.shape[1] == 1 or layout.strides[1] == 1
+        return layout if whole else None
+    if border is None or not is_image(planner, layout):
+        return None
+    enough = all(
+        have >= want
+        for has, wants in zip(border.margins, margins, strict=True)
+        for have, want in zip(has, wants, strict=True)
+    )
+    inside = border.inside
+    shift = layout.offset - inside.offset
+    same = layout.shape[2:] == inside.shape[2:] and layout.shape[0] == inside.shape[0]
+    if not (enough and same and 0 <= shift <= inside.shape[1] - layout.shape[1]):
+        return None
+    return layout

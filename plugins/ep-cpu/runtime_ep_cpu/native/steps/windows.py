@@ -1,0 +1,90 @@
+"""The windows that convolutions and pooling slide over an image: sizes, padding, taps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+from runtime.graph import Node
+
+from runtime_ep_cpu.native.images import Margins
+from runtime_ep_cpu.native.layout import Unplannable
+
+
+class Windows:
+    """Kernel, strides, dilations and padding of one node, as its attributes say."""
+
+    def __init__(self, node: Node, kernel: Sequence[int]) -> None:
+        self.kernel = tuple(kernel)
+        rank = len(self.kernel)
+        self.strides = tuple(node.attribute("strides") or (1,) * rank)
+        self.dilations = tuple(node.attribute("dilations") or (1,) * rank)
+        self._pads = tuple(node.attribute("pads") or (0,) * (2 * rank))
+        self._mode = node.attribute("auto_pad", "NOTSET")
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How many places a window covers along each axis, its gaps counted."""
+        pairs = zip(self.kernel, self.dilations, strict=True)
+        return tuple((size - 1) * gap + 1 for size, gap in pairs)
+
+    def margins(self, sizes: Sequence[int] | None) -> Margins | None:
+        """Return the padding for an image of some size.
+
+        ``None`` where it depends on the size and that is not given, and where padding
+        is negative.
+        """
+        rank = len(self.kernel)
+        if self._mode == "VALID":
+            return ((0, 0),) * rank
+        if self._mode == "NOTSET":
+            if min(self._pads) < 0:
+                return None
+            return tuple(zip(self._pads[:rank], self._pads[rank:], strict=True))
+        if sizes is None:
+            if any(stride != 1 for stride in self.strides):
+                return None
+            sizes = self.reach
+        found = []
+        for size, reach, stride in zip(sizes, self.reach, self.strides, strict=True):
+            whole = max(0, (-(-size // stride) - 1) * stride + reach - size)
+            less = whole // 2
+            upper = (less, whole - less)
+            found.append(upper if self._mode == "SAME_UPPER" else upper[::-1])
+        return tuple(found)
+
+    def counts(self, sizes: Sequence[int], margins: Margins) -> tuple[int, ...]:
+        """Return how many windows there are along each axis."""
+        found = tuple(
+            (size + before + after - reach) // stride + 1
+            for size, (before, after), reach, stride in zip(
+                sizes, margins, self.reach, self.strides, strict=True
+            )
+        )
+        if min(found) < 1:
+            raise Unplannable(
+                f"{tuple(sizes)} is smaller than a window of {self.kernel}"
+            )
+        return found
+
+    def runs(
+        self, channels: int, strides: Sequence[int], whole: bool
+    ) -> tuple[int, list[int]]:
+        """Return how long runs of contiguous numbers are, and where each begins.
+
+        ``strides`` are those of the image's axes; ``whole`` tells that all of its
+        channels are read, so that taps beside each other are one run.
+        """
+        along = self.kernel[-1]
+        joined = whole and (
+            along == 1 or (self.dilations[-1] == 1 and strides[-1] == channels)
+        )
+        taps = (*self.kernel[:-1], 1 if joined else along)
+        starts = [
+            sum(
+                i * gap * s
+                for i, gap, s in zip(tap, self.dilations, strides, strict=True)
+            )
+            for tap in product(*map(range, taps))
+        ]
+        return (channels * along if joined else channels), starts
