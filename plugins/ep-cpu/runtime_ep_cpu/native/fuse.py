@@ -95,7 +95,7 @@ class _Grouping:
                 and group not in found
                 and group.last is value
                 and self._only_for(value, node)
-                and may_be_alike(value, result)
+                and (_alone(value, node) or may_be_alike(value, result))
             ):
                 found.append(group)
         anchored = [group for group in found if group.anchor is not None]
@@ -166,6 +166,12 @@ class _Grouping:
                 ):
                     return False
         return all(self._places.get(user, -1) >= place for user in group.last.users)
+
+
+def _alone(value: Value, node: Node) -> bool:
+    """Whether a value alone gives a node's result its shape, however dims are named."""
+    others = (other for other in operands_of(node) if other is not value)
+    return all(o.const is not None and o.const.shape in ((), (1,)) for o in others)
 
 
 def _together(group: Group, other: Group | None, node: Node) -> bool:

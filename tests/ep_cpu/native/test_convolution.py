@@ -1,0 +1,181 @@
+"""Native convolutions give NumPy's results: every attribute, alone and in nets."""
+
+import numpy as np
+import pytest
+from beside_numpy import checked, groups, opened, roles
+from draws import Draw
+
+TOLERANCE = 4e-6
+"""Differences of float32 sums, as a part of the largest magnitude of a result."""
+NETS = 2e-5
+"""The same after several layers, each of which passes the others' on."""
+
+
+def drawn_convolution(d, x, channels, name, rank):
+    """Add a Conv of random attributes that keeps an image of 9 and more from vanishing."""
+    kernel = [d.size(3) for _ in range(rank)]
+    group = d.one(1, 1, channels, *(g for g in (2, 3) if channels % g == 0))
+    filters = group * d.one(1, 2, 5, 17)
+    attributes = {"group": group, "strides": [d.one(1, 1, 2) for _ in range(rank)]}
+    attributes["dilations"] = [d.one(1, 1, 2) for _ in range(rank)]
+    if d.one(True, False):
+        attributes["pads"] = [d.size(3, 0) for _ in range(2 * rank)]
+    else:
+        modes = ("SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET")
+        attributes["auto_pad"] = d.one(*modes)
+    weights = d.array((filters, channels // group, *kernel)) / np.sqrt(9 * channels)
+    inputs = [x, d.constant(f"{name}_w", weights.astype(np.float32))]
+    if d.one(True, False):
+        inputs.append(d.constant(f"{name}_b", d.array((filters,))))
+    return d.add("Conv", inputs, name, **attributes), filters
+
+
+def followed(d, x, filters, rank, name):
+    """Add up to three element-wise nodes behind a value."""
+    for i in range(d.size(3, 0)):
+        kind = d.one("function", "scale", "number", "twice", "pixels")
+        here = f"{name}_{i}"
+        if kind == "function":
+            x = d.add(d.one("Relu", "Sigmoid", "HardSwish", "Tanh"), [x], here)
+        elif kind == "scale":
+            row = d.array((1, filters, *(1,) * rank))
+            x = d.add("Mul", [x, d.either(f"{here}_s", row)], here)
+        elif kind == "number":
+            x = d.add("Add", [d.constant(f"{here}_n", np.float32(0.5)), x], here)
+        elif kind == "pixels":
+            row = d.array((1,) * (rank + 2))
+            x = d.add("Mul", [x, d.operand(f"{here}_p", row)], here)
+        else:
+            x = d.add("Add", [x, x], here)
+    return x
+
+
+@pytest.mark.parametrize("target", ["auto", "avx2", "generic"])
+@pytest.mark.parametrize("seed", range(40))
+def test_a_convolution_of_any_attributes(seed, target):
+    d = Draw(seed)
+    rank = d.one(1, 2, 2, 2, 3)
+    batch, channels = d.size(3), d.one(1, 3, 6, 16, 18)
+    sizes = [d.size(14, 9) for _ in range(rank)]
+    x = d.operand("a", d.array((batch, channels, *sizes)))
+    x, filters = drawn_convolution(d, x, channels, "p", rank)
+    followed(d, x, filters, rank, "q")
+    checked(
+        d.model([d.nodes[-1].output[0]]), d.feed, target=target, tolerance=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nets_of_convolutions_joined_split_added_and_looked_at_otherwise(seed):
+    d = Draw(1000 + seed)
+    rank = d.one(1, 2, 2, 3)
+    channels = d.one(2, 4, 16, 20)
+    x = d.operand("a", d.array((d.size(2), channels, *(d.size(12, 11),) * rank)))
+    outputs = []
+    for layer in range(d.size(4, 2)):
+        kernel, name = d.one(1, 3, 3, 5), f"l{layer}"
+        filters = d.one(2, 8, 16, 34)
+        weights = d.array((filters, channels, *(kernel,) * rank))
+        weights /= np.sqrt(weights[0].size)
+        before, attributes = x, {"pads": [kernel // 2] * (2 * rank)}
+        w = d.constant(f"{name}_w", weights)
+        x = d.add("Conv", [x, w], name, **attributes)
+        x = followed(d, x, filters, rank, f"{name}_f")
+        way = d.one("alone", "concat", "split", "residual", "turned", "output")
+        if way == "concat":
+            x = d.add("Concat", [x, before], f"{name}_c", axis=1)
+            filters += channels
+        elif way == "split":
+            half = d.constant(f"{name}_h", np.array([filters // 2] * 2))
+            one, other = f"{name}_s", f"{name}_t"
+            d.add("Split", [x, half], one, other, axis=1)
+            x, filters = d.one(one, other), filters // 2
+            outputs += [one, other]
+        elif way == "residual" and filters == channels:
+            x = d.add("Relu", [d.add("Add", [before, x], f"{name}_r")], f"{name}_u")
+        elif way == "turned":
+            order = [0, *range(2, rank + 2), 1]
+            y = d.add("Transpose", [x], f"{name}_n", perm=order)
+            y = d.add("Tanh", [y], f"{name}_h")
+            x = d.add("Transpose", [y], f"{name}_o", perm=list(np.argsort(order)))
+        elif way == "output":
+            outputs.append(x)
+        channels = filters
+    model = d.model(list(dict.fromkeys([*outputs, x])))
+    checked(model, d.feed, tolerance=NETS)
+
+
+def net(*layers, shape=(1, 32, 12, 12)):
+    """Return the model of a chain: the filters of a 3x3 Conv, or an operator's name."""
+    d = Draw(3)
+    x, channels = "x", shape[1]
+    d.feed["x"] = d.array(shape)
+    for i, layer in enumerate(layers):
+        if isinstance(layer, int):
+            w = (d.array((layer, channels, 3, 3)) / np.sqrt(9 * channels)).astype("f")
+            x = d.add("Conv", [x, d.constant(f"w{i}", w)], f"y{i}", pads=[1, 1, 1, 1])
+            channels = layer
+        else:
+            x = d.add(layer, [x], f"y{i}")
+    return d.model([x]), d.feed
+
+
+def test_element_wise_work_is_part_of_the_convolution_before_it():
+    model, feed = net(16, "Relu", 8, "Sigmoid", "Neg")
+    session = checked(model, feed, tolerance=TOLERANCE)
+    assert groups(session) == ["Conv+Relu", "Conv+Sigmoid+Neg"]
+    assert {role for _, role in roles(session)} == {"native"}
+
+
+def test_weights_larger_than_the_second_cache_are_taken_in_pieces():
+    d = Draw(5)
+    d.feed["x"] = d.array((1, 600, 6, 5))
+    w = (d.array((50, 600, 3, 3)) / 75).astype(np.float32)
+    inputs = ["x", d.constant("w", w), d.constant("b", d.array((50,)))]
+    d.add("Relu", [d.add("Conv", inputs, "p", pads=[1, 1, 1, 1])], "y")
+    checked(d.model(["y"]), d.feed, tolerance=TOLERANCE)
+
+
+def test_channels_by_the_thousand_have_gaps_between_pixels_and_the_same_results():
+    model, feed = net(256, "Relu", 512, "Relu", 8, shape=(2, 256, 5, 4))
+    checked(model, feed, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 40, 40), (3, 64, 14, 14), (1, 512, 4, 4)])
+def test_any_number_of_threads_gives_the_same_bits(shape):
+    model, feed = net(64, "Relu", 96, "Relu", 33, shape=shape)
+    results = [opened(model, threads=n).run(None, feed)[0] for n in (1, 2, 3)]
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0].view(np.int32), other.view(np.int32))
+
+
+def test_sizes_may_change_from_run_to_run():
+    model, _ = net(16, "Relu", 5, shape=(1, 3, 8, 9))
+    rng = np.random.default_rng(0)
+    shapes = [(1, 3, 8, 9), (1, 3, 30, 4), (1, 3, 8, 9), (1, 3, 1, 1)]
+    feeds = [{"x": rng.standard_normal(s).astype(np.float32)} for s in shapes]
+    checked(model, *feeds, tolerance=TOLERANCE)
+
+
+def test_numbers_that_are_none_stay_where_they_are():
+    d = Draw(2)
+    x = d.array((1, 4, 8, 8))
+    x[0, 1, 2, 3], x[0, 2, 6, 6] = np.nan, np.inf
+    d.feed["x"] = x
+    d.add("Conv", ["x", d.constant("w", d.array((3, 4, 3, 3)))], "y", pads=[1, 1, 1, 1])
+    checked(d.model(["y"]), d.feed, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 2, 9), (1, 4, 9, 9)])
+def test_an_image_that_does_not_fit_the_filters_is_refused_as_by_numpy(shape):
+    d = Draw(2)
+    d.feed["x"] = d.array((1, 3, 9, 9))
+    d.add("Conv", ["x", d.constant("w", d.array((3, 3, 3, 3)))], "y")
+    model = d.model(["y"])
+    feed = {"x": np.zeros(shape, np.float32)}
+    told = []
+    for native in ("required", "off"):
+        with pytest.raises(Exception) as caught:
+            opened(model, native=native).run(None, feed)
+        told.append(str(caught.value))
+    assert told[0] == told[1]
