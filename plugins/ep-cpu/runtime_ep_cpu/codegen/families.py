@@ -10,6 +10,7 @@ from runtime_ep_cpu.codegen import (
     lookup,
     microkernel,
     normalization,
+    pooling,
     reduction,
     rotary,
     softmax,
@@ -27,5 +28,6 @@ __all__ = [
     "normalization",
     "reduction",
     "rotary",
+    "pooling",
     "softmax",
 ]

@@ -15,13 +15,14 @@ around. An axis of no elements is the planner's affair.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Protocol
 
-from runtime_ep_cpu.codegen.builder import Module, Val, kind, vector
+from runtime_ep_cpu.codegen.builder import Function, Module, Val, kind, vector
 from runtime_ep_cpu.codegen.expression import Expression, evaluate
 from runtime_ep_cpu.codegen.library import family
 from runtime_ep_cpu.codegen.rows import RowKernel, State
 from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.codegen.vmath import VectorMath
 
 OPERATIONS: Final = (
     "sum", "mean", "max", "min", "prod", "l1", "l2", "sum_square", "log_sum",
@@ -57,10 +58,19 @@ def pieces(rows: int, inner: int) -> int:
     return min(64, inner // _PIECE)
 
 
+class Writing(Protocol):
+    """A kernel being written, with the vector type in which it computes."""
+
+    f: Function
+    math: VectorMath
+    lanes: int
+    type: str
+
+
 class Reduction:
     """One operation over a vector type: what is carried, how it steps and ends."""
 
-    def __init__(self, kernel: RowKernel, operation: str, last: bool) -> None:
+    def __init__(self, kernel: Writing, operation: str, last: bool) -> None:
         if operation not in OPERATIONS:
             raise ValueError(f"no reduction {operation!r}; there are {OPERATIONS}")
         self.f, self.math, self.lanes = kernel.f, kernel.math, kernel.lanes
