@@ -92,6 +92,34 @@ def test_a_row_is_summed_in_the_same_order_in_every_tile(name):
         np.testing.assert_array_equal(alone.view(np.int32), together.view(np.int32))
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_runs_lie_anywhere_and_are_one_product_of_all_that_they_hold(name):
+    target = target_of(name)
+    kernels = library(target)
+    for vectors, most in shapes(target).items():
+        width = target.lanes * vectors
+        for rows, k, count in ((most, 7, 3), (1, 4, 5), (most - 1, 1, 1), (2, 9, 2)):
+            whole = floats(200)
+            starts = RNG.integers(0, 150 - 3 * rows, count)
+            steps = np.diff(starts, prepend=k) - k
+            steps *= 4
+            b, bias = guarded(floats(count * k, width)), floats(width)
+            a = np.stack([
+                [whole[3 * row + s : 3 * row + s + k] for s in starts]
+                for row in range(rows)
+            ]).reshape(rows, count * k)  # fmt: skip
+            c = guarded(floats(rows, width - 1))
+            spec = Spec.of("runs", rows=rows, vectors=vectors)
+            kernels.load([spec])
+            made = function(kernels.address(spec), *PARAMETERS, ADDRESS, NUMBER)
+            made(
+                whole.ctypes.data, 12, b.ctypes.data, c.ctypes.data, width - 1, k, 1,
+                bias.ctypes.data, width - 1, b.ctypes.data, steps.ctypes.data, count,
+            )  # fmt: skip
+            want = a.astype(np.float64) @ b + bias
+            np.testing.assert_allclose(c, want[:, :-1], rtol=0, atol=2e-5)
+
+
 def hot_loops(text):
     """Return the lines of every loop, from a label to the last jump back to it."""
     lines, labels, loops = text.splitlines(), {}, []
@@ -108,17 +136,18 @@ def hot_loops(text):
 
 @pytest.mark.skipif(host().name != "avx512", reason="reads AVX-512 code")
 @pytest.mark.parametrize("vectors", [1, 2, 3, 4])
-def test_no_tile_spills_a_vector_in_its_loops(vectors):
+@pytest.mark.parametrize("runs", [False, True])
+def test_no_tile_spills_a_vector_in_its_loops(vectors, runs):
     target = host()
-    for spec in tiles(target, vectors):
+    for spec in tiles(target, vectors, runs):
         rows = dict(spec.parameters)["rows"]
         text = assembly(written([spec], target), target)
         loops = [
             loop for loop in hot_loops(text) if any("vfmadd" in line for line in loop)
         ]
-        assert len(loops) == 2
-        sums = [sum("vfmadd" in line for line in loop) for loop in loops]
-        assert sorted(sums) == [rows * vectors, UNROLL * rows * vectors]
+        sums = sorted(sum("vfmadd" in line for line in loop) for loop in loops)
+        one = rows * vectors
+        assert sums == [one, UNROLL * one, *([(UNROLL + 1) * one] if runs else [])]
         for loop in loops:
             assert not re.search(r"mov\w\s+%rsp, %rbp", text)
             spilled = [line for line in loop if "zmm" in line and "(%rsp" in line]

@@ -65,7 +65,8 @@ def runs(module: Module, target: Target, name: str, *, rows: int, vectors: int) 
     """Write a tile over runs: `tile` with two more parameters, steps and count.
 
     K is the length of one run of A; B goes on behind it. Before each of the ``count``
-    runs A moves by the next of the ``steps``, in bytes from where the last run ended.
+    runs, one at least, A moves by the next of the ``steps``, in bytes from where the
+    last run ended.
     """
     parameters = (*_PARAMETERS, ("ptr", "steps"), ("i64", "count"))
     _tile(Function(module, name, parameters), target, rows, vectors)
@@ -199,13 +200,13 @@ def _in_assembly(
     if apart:
         pointers.append(("steps", apart[0]))
         numbers += [("count", apart[1]), ("k", k), ("left", k)]
-        lines = ["testq {count}, {count}", "je 5f", "0:", "movq ({steps}), {left}"]
+        lines = ["0:", "movq ({steps}), {left}"]
         lines += [f"addq {{left}}, {{{name}}}" for name, _ in bases]
         lines += ["addq $$8, {steps}", "movq {k}, {left}", "shrq $$2, {left}"]
         lines += ["je 2f", "1:", *whole, "prefetcht1 ({ahead})", "addq $$64, {ahead}"]
         lines += ["decq {left}", "jne 1b", "2:", "movq {k}, {left}", "andq $$3, {left}"]
         lines += ["je 4f", "3:", *one, "decq {left}", "jne 3b"]
-        lines += ["4:", "decq {count}", "jne 0b", "5:"]
+        lines += ["4:", "decq {count}", "jne 0b"]
     else:
         rounds = function.emit(f"lshr i64 {k.name}, 2", "i64")
         numbers += [("rounds", rounds), ("rest", k & (UNROLL - 1))]

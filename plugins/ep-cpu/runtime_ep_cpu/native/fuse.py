@@ -170,8 +170,9 @@ class _Grouping:
 
 def _alone(value: Value, node: Node) -> bool:
     """Whether a value alone gives a node's result its shape, however dims are named."""
+    numbers = ((), (1,)) if value.shape else ((),)
     others = (other for other in operands_of(node) if other is not value)
-    return all(o.const is not None and o.const.shape in ((), (1,)) for o in others)
+    return all(o.const is not None and o.const.shape in numbers for o in others)
 
 
 def _together(group: Group, other: Group | None, node: Node) -> bool:
