@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 from beside_numpy import checked, groups, opened, roles
-from draws import Draw
+from draws import TYPES, Draw
 
 TOLERANCE = 4e-6
 """Differences of float32 sums, as a part of the largest magnitude of a result."""
+ROUNDED = {"float32": TOLERANCE, "float16": 4e-3, "bfloat16": 3e-2}
+"""The same where each node's result is rounded to a type."""
 NETS = 2e-5
 """The same after several layers, each of which passes the others' on."""
 
 
-def drawn_convolution(d, x, channels, name, rank):
+def drawn_convolution(d, x, channels, name, rank, kind="float32"):
     """Add a Conv of random attributes that keeps an image of 9 and more from vanishing."""
     kernel = [d.size(3) for _ in range(rank)]
     group = d.one(1, 1, channels, *(g for g in (2, 3) if channels % g == 0))
@@ -24,26 +26,28 @@ def drawn_convolution(d, x, channels, name, rank):
         modes = ("SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET")
         attributes["auto_pad"] = d.one(*modes)
     weights = d.array((filters, channels // group, *kernel)) / np.sqrt(9 * channels)
-    inputs = [x, d.constant(f"{name}_w", weights.astype(np.float32))]
+    inputs = [x, d.constant(f"{name}_w", weights.astype(TYPES[kind][1]))]
     if d.one(True, False):
-        inputs.append(d.constant(f"{name}_b", d.array((filters,))))
+        inputs.append(d.constant(f"{name}_b", d.array((filters,), kind)))
     return d.add("Conv", inputs, name, **attributes), filters
 
 
-def followed(d, x, filters, rank, name):
+def followed(d, x, filters, rank, name, kind="float32"):
     """Add up to three element-wise nodes behind a value."""
+    functions = ("Relu", "Sigmoid", "Tanh", *(("HardSwish",) * (kind == "float32")))
     for i in range(d.size(3, 0)):
-        kind = d.one("function", "scale", "number", "twice", "pixels")
+        what = d.one("function", "scale", "number", "twice", "pixels")
         here = f"{name}_{i}"
-        if kind == "function":
-            x = d.add(d.one("Relu", "Sigmoid", "HardSwish", "Tanh"), [x], here)
-        elif kind == "scale":
-            row = d.array((1, filters, *(1,) * rank))
+        if what == "function":
+            x = d.add(d.one(*functions), [x], here)
+        elif what == "scale":
+            row = d.array((1, filters, *(1,) * rank), kind)
             x = d.add("Mul", [x, d.either(f"{here}_s", row)], here)
-        elif kind == "number":
-            x = d.add("Add", [d.constant(f"{here}_n", np.float32(0.5)), x], here)
-        elif kind == "pixels":
-            row = d.array((1,) * (rank + 2))
+        elif what == "number":
+            half = np.array(0.5, TYPES[kind][1])
+            x = d.add("Add", [d.constant(f"{here}_n", half), x], here)
+        elif what == "pixels":
+            row = d.array((1,) * (rank + 2), kind)
             x = d.add("Mul", [x, d.operand(f"{here}_p", row)], here)
         else:
             x = d.add("Add", [x, x], here)
@@ -63,6 +67,19 @@ def test_a_convolution_of_any_attributes(seed, target):
     checked(
         d.model([d.nodes[-1].output[0]]), d.feed, target=target, tolerance=TOLERANCE
     )
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_convolution_in_half_precision_is_rounded_node_by_node(seed, kind):
+    d = Draw(2000 + seed)
+    rank = d.one(1, 2, 2, 3)
+    batch, channels = d.size(3), d.one(1, 3, 6, 16, 18)
+    x = d.operand("a", d.array((batch, channels, *(d.size(14, 9),) * rank), kind))
+    x, filters = drawn_convolution(d, x, channels, "p", rank, kind)
+    x = followed(d, x, filters, rank, "q", kind)
+    model = d.model([x], opset=22)
+    checked(model, d.feed, target=d.one("auto", "avx2"), tolerance=ROUNDED[kind])
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -9,7 +9,7 @@ edges of their own to treat.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +20,9 @@ from runtime_ep_cpu.native.planner import Planner
 
 Margins = tuple[tuple[int, int], ...]
 """For each axis behind the channels, the zeros before and after."""
+
+Widening = Callable[[Planner, Layout, Layout], None]
+"""Plans a copy from one layout to another, of float32."""
 
 
 class Border(NamedTuple):
@@ -122,7 +125,7 @@ def _clear(
     planner: Planner, whole: Layout, margins: Margins, reads: Sequence[Layout]
 ) -> None:
     """Write zeros around an image: slabs on either side of each axis in turn."""
-    zero = of_array(_ZERO)
+    zero = of_array(_ZEROS[SIZES[whole.element]])
     batch, channels, *sizes = whole.shape
     shape = [batch, channels, *sizes]
     offset = whole.offset
@@ -138,20 +141,27 @@ def _clear(
         offset += before * whole.strides[axis]
 
 
-_ZERO = np.zeros((), np.float32)
+_ZEROS = {size: np.zeros((), f"i{size}") for size in (1, 2, 4, 8)}
 
 
-def bordered(planner: Planner, layout: Layout, margins: Margins) -> Layout:
-    """Return a value as an image with margins, copied where it does not lie in such."""
-    key = (layout, margins)
+def bordered(
+    planner: Planner, layout: Layout, margins: Margins, widen: Widening | None = None
+) -> Layout:
+    """Return a value as an image with margins, copied where it does not lie in such.
+
+    With ``widen``, which copies other types to float32, it is of that type.
+    """
+    element = layout.element if widen is None else "float"
+    key = (layout._replace(element=element), margins)
     found = planner.bordered.get(key)
     if found is None:
         inside = _within(planner, layout, margins)
-        if inside is None:
-            inside = image(
-                planner, None, layout.shape, layout.element, [layout], margins
-            )
-            planner.copy(layout, inside)
+        if inside is None or element != layout.element:
+            inside = image(planner, None, layout.shape, element, [layout], margins)
+            if widen is None or element == layout.element:
+                planner.copy(layout, inside)
+            else:
+                widen(planner, layout, inside)
         shape = list(inside.shape)
         offset = inside.offset
         for axis, (before, after) in enumerate(margins, 2):

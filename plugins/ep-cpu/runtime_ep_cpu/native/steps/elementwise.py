@@ -121,15 +121,20 @@ def widening_specs(element: str) -> tuple[Spec, ...]:
 
 def widened(planner: Planner, layout: Layout) -> Layout:
     """Return half precision as contiguous float32."""
-    expression = _widening(layout.element)
     made = planner.allocate(None, layout.shape, "float")
+    widen(planner, layout, made)
+    return made
+
+
+def widen(planner: Planner, layout: Layout, into: Layout) -> None:
+    """Copy half precision to where float32 of the same shape lies."""
+    expression = _widening(layout.element)
     _add(
         planner,
         elementwise.spec(expression),
         cost.chunk_elements(expression),
         layout.shape,
-        [made],
+        [into],
         [layout],
         1.0,
     )
-    return made

@@ -11,22 +11,51 @@ from runtime_ep_cpu.native.images import Margins
 from runtime_ep_cpu.native.layout import Unplannable
 
 
-class Windows:
-    """Kernel, strides, dilations and padding of one node, as its attributes say."""
+class Taps:
+    """The places a window reads: a kernel's sizes, and how far its taps are apart."""
 
-    def __init__(self, node: Node, kernel: Sequence[int]) -> None:
+    def __init__(self, kernel: Sequence[int], dilations: Sequence[int]) -> None:
         self.kernel = tuple(kernel)
-        rank = len(self.kernel)
-        self.strides = tuple(node.attribute("strides") or (1,) * rank)
-        self.dilations = tuple(node.attribute("dilations") or (1,) * rank)
-        self._pads = tuple(node.attribute("pads") or (0,) * (2 * rank))
-        self._mode = node.attribute("auto_pad", "NOTSET")
+        self.dilations = tuple(dilations)
 
     @property
     def reach(self) -> tuple[int, ...]:
         """How many places a window covers along each axis, its gaps counted."""
         pairs = zip(self.kernel, self.dilations, strict=True)
         return tuple((size - 1) * gap + 1 for size, gap in pairs)
+
+    def runs(
+        self, channels: int, strides: Sequence[int], whole: bool
+    ) -> tuple[int, list[int]]:
+        """Return how long runs of contiguous numbers are, and where each begins.
+
+        ``strides`` are those of the image's axes; ``whole`` tells that all of its
+        channels are read, so that taps beside each other are one run.
+        """
+        along = self.kernel[-1]
+        joined = whole and (
+            along == 1 or (self.dilations[-1] == 1 and strides[-1] == channels)
+        )
+        taps = (*self.kernel[:-1], 1 if joined else along)
+        starts = [
+            sum(
+                i * gap * s
+                for i, gap, s in zip(tap, self.dilations, strides, strict=True)
+            )
+            for tap in product(*map(range, taps))
+        ]
+        return (channels * along if joined else channels), starts
+
+
+class Windows(Taps):
+    """Kernel, strides, dilations and padding of one node, as its attributes say."""
+
+    def __init__(self, node: Node, kernel: Sequence[int]) -> None:
+        rank = len(kernel)
+        super().__init__(kernel, node.attribute("dilations") or (1,) * rank)
+        self.strides = tuple(node.attribute("strides") or (1,) * rank)
+        self._pads = tuple(node.attribute("pads") or (0,) * (2 * rank))
+        self._mode = node.attribute("auto_pad", "NOTSET")
 
     def margins(self, sizes: Sequence[int] | None) -> Margins | None:
         """Return the padding for an image of some size.
@@ -66,25 +95,3 @@ class Windows:
                 f"{tuple(sizes)} is smaller than a window of {self.kernel}"
             )
         return found
-
-    def runs(
-        self, channels: int, strides: Sequence[int], whole: bool
-    ) -> tuple[int, list[int]]:
-        """Return how long runs of contiguous numbers are, and where each begins.
-
-        ``strides`` are those of the image's axes; ``whole`` tells that all of its
-        channels are read, so that taps beside each other are one run.
-        """
-        along = self.kernel[-1]
-        joined = whole and (
-            along == 1 or (self.dilations[-1] == 1 and strides[-1] == channels)
-        )
-        taps = (*self.kernel[:-1], 1 if joined else along)
-        starts = [
-            sum(
-                i * gap * s
-                for i, gap, s in zip(tap, self.dilations, strides, strict=True)
-            )
-            for tap in product(*map(range, taps))
-        ]
-        return (channels * along if joined else channels), starts
