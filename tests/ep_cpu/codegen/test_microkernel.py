@@ -101,7 +101,7 @@ def test_runs_lie_anywhere_and_are_one_product_of_all_that_they_hold(name):
         for rows, k, count in ((most, 7, 3), (1, 4, 5), (most - 1, 1, 1), (2, 9, 2)):
             whole = floats(200)
             starts = RNG.integers(0, 150 - 3 * rows, count)
-            steps = np.diff(starts, prepend=k) - k
+            steps = np.diff(starts, prepend=-k) - k
             steps *= 4
             b, bias = guarded(floats(count * k, width)), floats(width)
             a = np.stack([
