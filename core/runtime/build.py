@@ -159,6 +159,7 @@ class Runnable:
         divided = time.perf_counter()
         if not dry:
             self._section.compile_all()
+        self.model.settle()
         seconds = self.report.placement.seconds
         seconds["simplify"] = simplified - began
         seconds["partition"] = divided - simplified
@@ -441,8 +442,9 @@ class _Section:
                 else:
                     gone[value.name] = value
         for name, value in gone.items():
-            if name not in kept and isinstance(value.const, Tensor):
-                weights.drop_pages(value.const.numpy())
+            const = value.const
+            if name not in kept and isinstance(const, Tensor) and const.is_held:
+                weights.drop_pages(const.numpy())
 
     def forget(self) -> None:
         """Let go of executables, plans and what they hold."""

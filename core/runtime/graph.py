@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -51,10 +52,16 @@ class Attribute:
 class Tensor:
     """A constant: element type, shape and read-only data, materialised when asked for.
 
-    ``source`` is whatever the loader keeps to write the tensor back unchanged.
+    ``source`` is whatever the loader keeps to write the tensor back unchanged. ``read``
+    returns the array that is kept. ``glance`` is given for data in a file that is soon let
+    go: it returns an array that is not kept, in a block of bytes where one is given.
+    ``drop`` lets go of the memory of an array that comes back by itself.
     """
 
-    __slots__ = ("_array", "_read", "dtype", "name", "shape", "source")
+    __slots__ = (
+        "__weakref__", "_array", "_drop", "_glance", "_read",
+        "dtype", "name", "shape", "source",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -63,11 +70,15 @@ class Tensor:
         shape: tuple[int, ...],
         read: Any,
         source: Any = None,
+        glance: Any = None,
+        drop: Any = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
         self.shape = shape
         self._read = read
+        self._glance = glance
+        self._drop = drop
         self._array: np.ndarray[Any, Any] | None = None
         self.source = source
 
@@ -85,10 +96,41 @@ class Tensor:
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """Return the data as a read-only array of the tensor's shape."""
+        read = self._read  # looked at first: another thread may be here, too
         if self._array is None:
-            self._array = self._read()
-            self._read = None
+            self._array = read()
+            self._read = self._glance = None
         return self._array
+
+    @property
+    def passes(self) -> bool:
+        """Whether the data lies in a file that is soon let go, and nowhere else."""
+        return self._array is None and self._glance is not None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the data is in memory, as `numpy` returns it."""
+        return self._array is not None
+
+    def glance(self, room: Any = None) -> np.ndarray[Any, Any]:
+        """Return the data for a moment, without keeping it where it passes.
+
+        ``room`` are bytes to read it into, at least as many as it has.
+        """
+        if self.passes:
+            found: np.ndarray[Any, Any] = self._glance(room)
+            return found
+        return self.numpy()
+
+    def release(self, restore: Callable[[], np.ndarray[Any, Any]]) -> None:
+        """Let go of data that is not going to be read; ``restore`` makes it nevertheless.
+
+        What is held stays as it is, but for memory that comes back by itself.
+        """
+        if self.passes:
+            self._read, self._glance = restore, None
+        elif self._drop is not None and self._array is not None:
+            self._drop(self._array)
 
     @property
     def size(self) -> int:
@@ -592,7 +634,8 @@ class Model:
     """A graph with what surrounds it in a file.
 
     ``declared`` are the types the file gives its outputs: what callers are told, while
-    the values themselves carry what was inferred.
+    the values themselves carry what was inferred. ``passing`` are tensors that may lie in
+    ``file``, which is open until the model settles.
     """
 
     graph: Graph
@@ -608,3 +651,15 @@ class Model:
     extra: Any = None
     path: str = ""
     declared: dict[str, Type] = field(default_factory=dict)
+    file: Any = None
+    passing: list[weakref.ref[Tensor]] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Read what is still needed of the model's file, and close it."""
+        for reference in self.passing:
+            tensor = reference()
+            if tensor is not None and tensor.passes:
+                tensor.numpy()
+        self.passing.clear()
+        if self.file is not None:
+            self.file.close()

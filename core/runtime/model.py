@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from runtime.graph import (
     Tensor,
     Value,
 )
+from runtime.pieces import FilePieces, Piece
 from runtime.schema import STRAY, domains, operators, schema, versions
 from runtime.settings import Settings
 from runtime.valuetypes import (
@@ -35,7 +37,15 @@ from runtime.valuetypes import (
     nbytes,
     numpy_dtype,
 )
-from runtime.weights import STORE, Buffer, ExternalData, decode, split
+from runtime.weights import (
+    STORE,
+    Buffer,
+    ExternalData,
+    View,
+    decode,
+    drop_pages,
+    split,
+)
 
 Source = str | os.PathLike[str] | bytes
 
@@ -43,12 +53,14 @@ Source = str | os.PathLike[str] | bytes
 def load(source: Source, settings: Settings | None = None) -> Model:
     """Read a model from a path or from bytes.
 
-    Large initializers stay where they are, mapped or in the given bytes. Raises one of
+    Large initializers stay where they are, in the file or the given bytes; `Model.settle`
+    reads what is needed of a file that may change. Raises one of
     `runtime.errors` when the file is missing, unreadable, invalid or too new.
     """
     settings = settings or Settings()
     if isinstance(source, bytes):
-        path, folder, data = "", settings.external_data_directory, memoryview(source)
+        path, folder = "", settings.external_data_directory
+        data: Buffer | FilePieces = memoryview(source)
     else:
         path = os.fspath(source)
         folder, data = os.path.dirname(path), _open(path)
@@ -72,22 +84,23 @@ def load(source: Source, settings: Settings | None = None) -> Model:
     external = ExternalData(folder, settings.external_data_buffers, path)
     model = from_proto(proto, views, external)
     model.path = path
+    model.file = data if isinstance(data, FilePieces) else None
     return model
 
 
-def _open(path: str) -> Buffer:
+def _open(path: str) -> Buffer | FilePieces:
     if not os.path.exists(path):
         raise errors.ModelNotFound(f"load model from {path} failed: file doesn't exist")
     if not Path(path).is_file():
         raise errors.ModelUnreadable(
             f"load model from {path} failed: it is not a file; protobuf parsing failed"
         )
-    return STORE.read(path)
+    return STORE.open(path)
 
 
 def from_proto(
     proto: onnx.ModelProto,
-    views: list[Buffer | None] | None = None,
+    views: list[View | None] | None = None,
     external: ExternalData | None = None,
 ) -> Model:
     """Turn a parsed ModelProto into a `Model`; ``views`` hold initializers taken out."""
@@ -111,6 +124,7 @@ def from_proto(
     model.doc_string = proto.doc_string
     model.metadata = _metadata(proto.metadata_props)
     model.extra = list(proto.training_info)
+    model.passing = reader.passing
     for function in proto.functions:
         made = reader.function(function)
         model.functions[made.domain, made.name, made.overload] = made
@@ -147,12 +161,13 @@ class _Reader:
         self._opsets = opsets
         self._ir_version = ir_version
         self._external = external
+        self.passing: list[weakref.ref[Tensor]] = []
 
     def graph(
         self,
         proto: onnx.GraphProto,
         outer: Mapping[str, Value],
-        views: list[Buffer | None],
+        views: list[View | None],
     ) -> Graph:
         """Read a graph; ``outer`` are the values visible from surrounding graphs."""
         graph = Graph(proto.name)
@@ -177,7 +192,7 @@ class _Reader:
         proto: onnx.GraphProto,
         graph: Graph,
         scope: dict[str, Value],
-        views: list[Buffer | None],
+        views: list[View | None],
     ) -> None:
         def register(name: str, const: Tensor | SparseTensor, kind: TensorType) -> None:
             value = scope.get(name)
@@ -349,7 +364,7 @@ class _Reader:
                 raise errors.ModelInvalid(f"attribute {entry.name!r} has no type")
         return Attribute(kind, value, "", entry.doc_string)
 
-    def tensor(self, proto: onnx.TensorProto, view: Buffer | None = None) -> Tensor:
+    def tensor(self, proto: onnx.TensorProto, view: View | None = None) -> Tensor:
         """Read a tensor; its data is decoded when first asked for."""
         shape = tuple(proto.dims)
         if proto.data_type not in ELEMENT_TYPES or any(dim < 0 for dim in shape):
@@ -361,12 +376,34 @@ class _Reader:
         if proto.data_location == onnx.TensorProto.EXTERNAL:
             entries = {entry.key: entry.value for entry in proto.external_data}
             view = self._external.view(name, entries, nbytes(dtype, shape))
+        if isinstance(view, Piece):
+            return self._passing(view, proto, dtype, shape)
         if view is not None:
             source = view
             return Tensor(
-                name, dtype, shape, lambda: STORE.array(source, dtype, shape), proto
+                name,
+                dtype,
+                shape,
+                lambda: STORE.array(source, dtype, shape),
+                proto,
+                drop=drop_pages,
             )
         return Tensor(name, dtype, shape, lambda: _parsed(proto, dtype, shape), proto)
+
+    def _passing(
+        self, piece: Piece, proto: onnx.TensorProto, dtype: int, shape: tuple[int, ...]
+    ) -> Tensor:
+        """Return a tensor of which the data is read from an open file."""
+        made = Tensor(
+            proto.name,
+            dtype,
+            shape,
+            lambda: STORE.copied(piece, dtype, shape),
+            proto,
+            lambda room: decode(piece.read(room), dtype, shape),
+        )
+        self.passing.append(weakref.ref(made))
+        return made
 
     def sparse(self, proto: onnx.SparseTensorProto) -> SparseTensor:
         """Read a sparse tensor in coordinate form and check its indices."""

@@ -1,7 +1,8 @@
-"""Where weights lie: mapped files and parsed bytes, shared, read-only, never copied.
+"""Where weights lie: in files, mapped or read piece by piece, and in parsed bytes.
 
 Embedded weights never pass through protobuf: `split` walks the wire format of a model,
 takes the large ``raw_data`` fields out, and returns them as views of the original bytes.
+Arrays of the same bytes are shared, and read-only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from runtime.errors import ExternalDataError, ModelUnreadable
 from runtime.locks import ProcessLock
+from runtime.pieces import FilePieces, Piece
 from runtime.valuetypes import ELEMENT_TYPES, nbytes, numpy_dtype
 
 Array = np.ndarray[Any, Any]
@@ -24,6 +26,9 @@ Buffer = memoryview
 
 LARGE = 1024
 """Bytes from which an embedded tensor is viewed instead of parsed."""
+
+PIECES_FROM = 1 << 20
+"""Bytes from which a model file is read piece by piece."""
 
 MAPPED_FROM = 1 << 28
 """Bytes from which a model file is mapped instead of read."""
@@ -47,12 +52,21 @@ class WeightStore:
         )
         self._lock = ProcessLock()
 
+    def open(self, path: str | os.PathLike[str]) -> Buffer | FilePieces:
+        """Return the bytes of a model file, or that which reads them when asked for.
+
+        Up to `MAPPED_FROM` bytes a session does not notice when its model is written
+        anew. Larger files are mapped: they must not change while a session lives.
+        """
+        size = os.stat(path).st_size
+        if PIECES_FROM <= size <= MAPPED_FROM:
+            return FilePieces(path)
+        return self.read(path)
+
     def read(self, path: str | os.PathLike[str], mapped: bool = False) -> Buffer:
         """Return a file's bytes, read once per process while somebody holds them.
 
-        Files up to `MAPPED_FROM` bytes are read, so that a session does not notice when
-        its model is written anew; larger ones, and those asked for, are mapped: then
-        the file must not change while a session lives.
+        Files above `MAPPED_FROM` bytes, and those asked for, are mapped.
         """
         with open(path, "rb") as file:
             stat = os.fstat(file.fileno())
@@ -88,11 +102,22 @@ class WeightStore:
             self._arrays[key] = made
             return made
 
+    def copied(self, piece: Piece, dtype: int, shape: tuple[int, ...]) -> Array:
+        """Return an array of what a piece holds, the same one while somebody holds it."""
+        key = (piece.key, dtype, shape)
+        with self._lock:
+            found = self._arrays.get(key)
+        if found is not None:
+            return found
+        made = decode(piece.read(), dtype, shape)
+        with self._lock:
+            return self._arrays.setdefault(key, made)
+
 
 STORE = WeightStore()
 
 
-def decode(view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
+def decode(view: Buffer | Array, dtype: int, shape: tuple[int, ...]) -> Array:
     """Return raw little-endian tensor bytes as an array; a view from 8 bits on.
 
     Raises `ExternalDataError` when the number of bytes does not fit shape and type.
@@ -111,7 +136,7 @@ def decode(view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
     return array
 
 
-def _unpack(view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
+def _unpack(view: Buffer | Array, dtype: int, shape: tuple[int, ...]) -> Array:
     import onnx
 
     proto = onnx.TensorProto(data_type=dtype, dims=shape, raw_data=bytes(view))
@@ -119,7 +144,10 @@ def _unpack(view: Buffer, dtype: int, shape: tuple[int, ...]) -> Array:
     return unpacked
 
 
-def split(model: Buffer) -> tuple[bytes, list[Buffer | None]]:
+View = Buffer | Piece
+
+
+def split(model: Buffer | FilePieces) -> tuple[bytes, list[View | None]]:
     """Separate a serialized ModelProto from its large initializers.
 
     Returns the model without their ``raw_data``, and per initializer of the main graph
@@ -130,7 +158,7 @@ def split(model: Buffer) -> tuple[bytes, list[Buffer | None]]:
         fields = list(_fields(model, 0, len(model)))
         graphs = [field for field in fields if field[0] == _GRAPH and field[1] == 2]
         if len(graphs) != 1:
-            return bytes(model), []
+            return bytes(model[:]), []
         _, _, _, start, end = graphs[0]
         chunks, views = _split_graph(model, start, end)
     except (IndexError, ValueError) as error:
@@ -144,10 +172,10 @@ def split(model: Buffer) -> tuple[bytes, list[Buffer | None]]:
 
 
 def _split_graph(
-    model: Buffer, start: int, end: int
-) -> tuple[list[bytes], list[Buffer | None]]:
+    model: Buffer | FilePieces, start: int, end: int
+) -> tuple[list[bytes], list[View | None]]:
     chunks: list[bytes] = []
-    views: list[Buffer | None] = []
+    views: list[View | None] = []
     done = start
     for number, wire, begin, first, last in _fields(model, start, end):
         if number != _INITIALIZER or wire != 2:
@@ -172,14 +200,16 @@ def _split_graph(
     return chunks, views
 
 
-def _raw_data(model: Buffer, first: int, last: int) -> tuple[int, int, int] | None:
+def _raw_data(
+    model: Buffer | FilePieces, first: int, last: int
+) -> tuple[int, int, int] | None:
     for number, wire, begin, body, closing in _fields(model, first, last):
         if number == _RAW_DATA and wire == 2 and closing - body >= LARGE:
             return begin, body, closing
     return None
 
 
-def _fields(data: Buffer, position: int, end: int) -> Any:
+def _fields(data: Buffer | FilePieces, position: int, end: int) -> Any:
     """Yield (number, wire type, start of tag, start of payload, end of payload)."""
     while position < end:
         begin = position
@@ -200,7 +230,7 @@ def _fields(data: Buffer, position: int, end: int) -> Any:
         yield number, wire, begin, first, position
 
 
-def _read_varint(data: Buffer, position: int) -> tuple[int, int]:
+def _read_varint(data: Buffer | FilePieces, position: int) -> tuple[int, int]:
     byte = data[position]
     if byte < 128:
         return byte, position + 1

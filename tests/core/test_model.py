@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -10,6 +12,7 @@ import pytest
 from models import FLOAT, INT64, dense, model, node
 from onnx import helper, numpy_helper
 from runtime import errors
+from runtime.graph import Tensor
 from runtime.model import from_proto, load
 
 BIG = np.arange(4096, dtype=np.float32).reshape(64, 64)
@@ -338,3 +341,99 @@ def test_dims_given_by_symbol_or_denotation_are_fixed_everywhere():
 def test_what_would_crash_inference_is_refused_first(made, match):
     with pytest.raises(errors.ModelInvalid, match=match):
         load(nodes(made, opset=18).SerializeToString())
+
+
+LARGE = np.random.default_rng(1).standard_normal((600, 500)).astype(np.float32)
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A model of more than a megabyte, which is read piece by piece."""
+    proto = model(
+        [node("MatMul", ["x", "w"], ["y"])],
+        {"x": (FLOAT, ["n", 600])},
+        {"y": (FLOAT, ["n", 500])},
+        {"w": LARGE},
+    )
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def test_a_glance_keeps_nothing(large):
+    tensor = load(large).graph.initializers["w"].const
+    room = np.empty(LARGE.nbytes + 1, np.uint8)
+    found = tensor.glance(room)
+    np.testing.assert_array_equal(found, LARGE)
+    assert np.shares_memory(found, room)
+    assert not found.flags.writeable
+    np.testing.assert_array_equal(tensor.glance(), LARGE)
+    assert tensor.passes
+    assert not tensor.is_held
+
+
+def test_a_settled_model_does_not_notice_that_its_file_is_written_anew(large):
+    made = load(large)
+    tensor = made.graph.initializers["w"].const
+    made.settle()
+    large.write_bytes(b"")
+    assert not tensor.passes
+    np.testing.assert_array_equal(tensor.numpy(), LARGE)
+    assert tensor.glance() is tensor.numpy()
+
+
+def test_a_file_cut_short_before_its_model_settles_is_an_error(large):
+    made = load(large)
+    os.truncate(large, 1 << 19)
+    with pytest.raises(errors.ModelUnreadable, match="written while"):
+        made.settle()
+
+
+def test_two_models_of_a_file_share_its_arrays(large):
+    first, second = load(large), load(large)
+    first.settle()
+    second.settle()
+    arrays = [made.graph.initializers["w"].const.numpy() for made in (first, second)]
+    assert arrays[0] is arrays[1]
+
+
+def test_what_is_released_is_restored_when_asked_for_and_only_then(large):
+    made = load(large)
+    tensor = made.graph.initializers["w"].const
+    tensor.release(lambda: LARGE + 1)
+    made.settle()
+    assert not tensor.is_held
+    np.testing.assert_array_equal(tensor.numpy(), LARGE + 1)
+
+
+def test_what_is_held_is_not_released(large):
+    tensor = load(large).graph.initializers["w"].const
+    held = tensor.numpy()
+    tensor.release(lambda: LARGE + 1)
+    assert tensor.numpy() is held
+
+
+def test_a_mapped_file_is_read_again_after_its_pages_went(large, monkeypatch):
+    monkeypatch.setattr("runtime.weights.MAPPED_FROM", 1 << 10)
+    monkeypatch.setattr("runtime.weights.PIECES_FROM", 1 << 20)
+    made = load(large)
+    tensor = made.graph.initializers["w"].const
+    assert not tensor.passes
+    held = tensor.numpy()
+    tensor.release(lambda: LARGE + 1)
+    assert tensor.numpy() is held
+    np.testing.assert_array_equal(held, LARGE)
+
+
+def test_two_threads_may_ask_for_a_tensor_at_once():
+    both = threading.Barrier(2, timeout=10)
+
+    def read():
+        both.wait()
+        return BIG.copy()
+
+    tensor = Tensor("w", FLOAT, BIG.shape, read)
+    with ThreadPoolExecutor(2) as workers:
+        found = list(workers.map(lambda _: tensor.numpy(), range(2)))
+    for array in found:
+        np.testing.assert_array_equal(array, BIG)

@@ -1,20 +1,35 @@
-"""Constant matrices in the panels that products read, packed once for all who share them."""
+"""Constant matrices in the panels that products read, packed once for all who share them.
+
+They are packed in pieces. What nobody reads but products is let go as soon as it is packed:
+the panels have all of its numbers, so that little of a model is in memory twice.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from runtime.abilities import Context
-from runtime.graph import Value
+from runtime.graph import Tensor, Value
+from runtime.valuetypes import nbytes, numpy_dtype
 
 from runtime_ep_cpu.codegen.library import Library, Spec
-from runtime_ep_cpu.native.layout import Buffer, Home, Layout, of_array
+from runtime_ep_cpu.native.layout import (
+    Buffer,
+    Home,
+    Layout,
+    contiguous_strides,
+    of_array,
+)
 from runtime_ep_cpu.native.plan import Plan, huge
 from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.pool import Pool
+
+PIECE = 1 << 23
+"""Bytes that are packed in one native call, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +43,21 @@ class Request:
     width: int
 
     @property
+    def const(self) -> Tensor:
+        """What is packed."""
+        const = self.value.const
+        if not isinstance(const, Tensor):
+            raise ValueError(f"{self.value!r} is not constant")
+        return const
+
+    @property
+    def layout(self) -> Layout:
+        """The matrix's shape, for plans that read nothing but its panels."""
+        shape = self.const.shape
+        strides = contiguous_strides(shape)
+        return Layout(Buffer(Home.FIXED), self.element, shape, strides)
+
+    @property
     def spec(self) -> Spec:
         """The kernel that packs it."""
         return Spec.of(
@@ -37,8 +67,7 @@ class Request:
     @property
     def key(self) -> tuple[int, int, int, bool]:
         """What two requests for the same panels have in common."""
-        const = self.value.const
-        return (id(const), self.vectors, self.width, self.turned)
+        return (id(self.const), self.vectors, self.width, self.turned)
 
 
 class Panels:
@@ -46,7 +75,7 @@ class Panels:
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, int, int, bool], Layout] = {}
-        self._sources: list[Any] = []
+        self._sources: list[Tensor] = []
 
     def layout(self, request: Request) -> Layout:
         """Return where a matrix's panels lie."""
@@ -64,54 +93,128 @@ class Panels:
         pool: Pool,
         threads: int,
     ) -> None:
-        """Pack what is not packed yet, all of it in one native call."""
+        """Pack what is not packed yet, and let go of it where nobody else reads it."""
         wanted = {r.key: r for r in requests if r.key not in self._found}
         if not wanted:
             return
-        planner = Planner(library)
-        sizes = [_Size.of(request) for request in wanted.values()]
-        memory = huge(sum(size.bytes for size in sizes))
+        single = _read_by_one(requests)
+        pieces = [
+            [_Item(request, id(request.const) in single) for request in piece]
+            for piece in _pieces(list(wanted.values()))
+        ]
+        memory = huge(sum(item.bytes for piece in pieces for item in piece))
+        room = huge(max(sum(item.passing for item in piece) for piece in pieces))
         start = 0
-        for (key, request), size in zip(wanted.items(), sizes, strict=True):
-            part = memory[start : start + size.bytes]
-            self._found[key] = _planned(request, size, part, planner)
-            self._sources.append(request.value.const)
-            start += size.bytes
-        Plan(planner, (), pool, threads).run((), (), Context())
+        for piece in pieces:
+            planner = Planner(library)
+            place = 0
+            for item in piece:
+                part = memory[start : start + item.bytes]
+                found = _planned(item, room[place:], part, planner)
+                self._found[item.request.key] = found
+                self._sources.append(item.request.const)
+                start += item.bytes
+                place += item.passing
+            Plan(planner, (), pool, threads).run((), (), Context())
+            for item in piece:
+                if item.single:
+                    _release(item.request, self.layout(item.request))
 
 
-class _Size(NamedTuple):
-    """How large a matrix and its panels are."""
+def _read_by_one(requests: Sequence[Request]) -> set[int]:
+    """Return the ids of constants that are read once packed, in one way, and only so."""
+    keys: dict[int, set[Any]] = {}
+    values: dict[int, set[Value]] = {}
+    reads = Counter(id(request.const) for request in requests)
+    for request in requests:
+        keys.setdefault(id(request.const), set()).add(request.key)
+        values.setdefault(id(request.const), set()).add(request.value)
+    return {
+        const
+        for const, count in reads.items()
+        if len(keys[const]) == 1
+        and count == sum(len(value.uses) for value in values[const])
+    }
 
-    k: int
-    n: int
-    panels: int
-    bytes: int
 
-    @classmethod
-    def of(cls, request: Request) -> _Size:
-        """Return the sizes; all bytes are a multiple of a cache line."""
-        const = request.value.const
-        if const is None:
-            raise ValueError(f"{request.value!r} is not constant")
-        k, n = const.shape[::-1] if request.turned else const.shape
-        count = -(-n // request.width)
-        return cls(k, n, count, -(-count * request.width * k * 4 // 64) * 64)
+def _pieces(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    """Divide matrices, in order, into pieces of about `PIECE` bytes."""
+    piece: list[Request] = []
+    size = 0
+    for request in requests:
+        piece.append(request)
+        size += nbytes(request.const.dtype, request.const.shape)
+        if size >= PIECE:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+class _Item(NamedTuple):
+    """A matrix to be packed; ``single``: let go as soon as it is."""
+
+    request: Request
+    single: bool
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """K, N and the number of panels."""
+        shape = self.request.const.shape
+        k, n = shape[::-1] if self.request.turned else shape
+        return k, n, -(-n // self.request.width)
+
+    @property
+    def bytes(self) -> int:
+        """Size of its panels, a multiple of a cache line."""
+        k, _, panels = self.sizes
+        return _in_lines(panels * self.request.width * k * 4)
+
+    @property
+    def passing(self) -> int:
+        """Bytes that are to be read for a moment, in whole cache lines."""
+        const = self.request.const
+        glanced = self.single and const.passes
+        return _in_lines(nbytes(const.dtype, const.shape)) if glanced else 0
+
+
+def _in_lines(size: int) -> int:
+    return -(-size // 64) * 64
 
 
 def _planned(
-    request: Request, size: _Size, memory: np.ndarray[Any, Any], planner: Planner
+    item: _Item,
+    room: np.ndarray[Any, Any],
+    memory: np.ndarray[Any, Any],
+    planner: Planner,
 ) -> Layout:
     """Add the packing of one matrix to a plan; return where its panels will lie."""
-    array = request.value.constant()
-    if array is None:
-        raise ValueError(f"{request.value!r} is not constant")
-    source = of_array(array)
-    k, n, count, _ = size
+    request = item.request
+    const = request.const
+    source = of_array(const.glance(room) if item.single else const.numpy())
+    k, n, panels = item.sizes
     buffer = Buffer(Home.FIXED, memory.nbytes, memory.ctypes.data, holder=memory)
-    made = Layout(buffer, "float", (count, k, request.width), (0, request.width, 1))
+    made = Layout(buffer, "float", (panels, k, request.width), (0, request.width, 1))
     strides = (1, k) if request.turned else (n, 1)
     table = planner.table((0, 0))
-    fields: list[Argument] = [source, *strides, made, k, n, count, table]
-    planner.step(request.spec, fields, count, [source], [made], work=float(k) * n)
+    fields: list[Argument] = [source, *strides, made, k, n, panels, table]
+    planner.step(request.spec, fields, panels, [source], [made], work=float(k) * n)
     return made
+
+
+def _release(request: Request, panels: Layout) -> None:
+    """Let go of a packed constant; the panels give it back, but for NaNs' payloads."""
+    const, turned = request.const, request.turned
+    shape, dtype = const.shape, numpy_dtype(const.dtype)
+    memory: np.ndarray[Any, Any] = panels.buffer.holder
+    count, k, width = panels.shape
+
+    def restored() -> np.ndarray[Any, Any]:
+        packed = memory[: 4 * count * k * width].view(np.float32)
+        rows = packed.reshape(count, k, width).transpose((1, 0, 2))
+        matrix = rows.reshape(k, count * width)[:, : shape[0 if turned else 1]]
+        made = np.array(matrix.T if turned else matrix, dtype, order="C")
+        made.flags.writeable = False
+        return made
+
+    const.release(restored)

@@ -62,7 +62,8 @@ class ProductStep:
 
     def plan(self, planner: Planner) -> None:
         """Plan the product for the shapes at hand."""
-        a, b = planner.layout(self._a), planner.layout(self._b)
+        a = planner.layout(self._a)
+        b = planner.layout(self._b) if self.packed is None else self.packed.layout
         if self._turned[0]:
             a = a.transposed((1, 0))
         if self._turned[1]:
