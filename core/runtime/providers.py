@@ -149,13 +149,14 @@ class _Registry:
 def _scan() -> tuple[dict[str, Installed], dict[str, Installed]]:
     """Return what is installed: what the environment allows, and the rest."""
     found: dict[str, Installed] = {}
-    for point in entry_points(group=GROUP):
+    points = entry_points()  # once: every distribution's file is read
+    for point in points.select(group=GROUP):
         made = Installed(point.name, point, distribution=_distribution(point))
         first = found.setdefault(point.name, made)
         if first.distribution != made.distribution:
             told = "%s is offered by %s and by %s; the former is used, uninstall one"
             logger.warning(told, made.name, first.distribution, made.distribution)
-    for point in entry_points(group=INFO_GROUP):
+    for point in points.select(group=INFO_GROUP):
         entry = found.get(point.name)
         if entry is not None and entry.distribution == _distribution(point):
             entry.info_point = point

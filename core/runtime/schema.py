@@ -7,6 +7,10 @@ from typing import Any
 
 import onnx
 
+# onnx registers its schemas, which takes it longer than loading a small model, when it is
+# first asked for one. That belongs to importing it, once per process.
+onnx.defs.has("Identity")
+
 
 @cache
 def schema(domain: str, op_type: str, version: int) -> Any:
