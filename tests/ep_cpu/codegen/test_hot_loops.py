@@ -19,6 +19,7 @@ from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec, written
 from runtime_ep_cpu.codegen.machine import assembly
 from runtime_ep_cpu.codegen.target import host
+from runtime_ep_cpu.codegen.winograd_forms import FORMS
 
 pytestmark = pytest.mark.skipif(host().name != "avx512", reason="reads AVX-512 code")
 
@@ -51,6 +52,8 @@ KERNELS = {
         for size in copies.SIZES
     },
     "rows": Spec.of("copy_rows"),
+    **{f"winograd_{size}": Spec.of("winograd", size=size, vectors=4) for size in FORMS},
+    **{f"winograd_input_{size}": Spec.of("winograd_input", size=size) for size in FORMS},
 }  # fmt: skip
 
 

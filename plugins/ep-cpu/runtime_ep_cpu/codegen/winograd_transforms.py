@@ -1,0 +1,207 @@
+"""Kernels that make what Winograd's products multiply: filters U and inputs V.
+
+Filters are transformed once, in double precision::
+
+    panel = chunk
+    for channel: U[panel, :, channel, :] = G W[filters of the panel, channel] Gᵀ
+
+Inputs are transformed tile by tile, a register of channels at a time::
+
+    tile = chunk
+    for channels: V[block of the tile, :, tile, channels] = Bᵀ X[pixels, channels] B
+
+Pixels outside of the image are zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
+from runtime_ep_cpu.codegen.library import family
+from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.codegen.winograd_forms import FILTER, FORMS, Form
+
+FILTER_FIELDS: Final = ("w", "w_filter", "w_channel", "u", "filters", "channels")
+"""Arguments of transforming filters ``[filters, channels, 3, 3]``, of which the last two
+dims are contiguous; other strides are in elements."""
+
+INPUT_FIELDS: Final = (
+    "x", "x_pixel", "x_row", "x_image", "height", "width", "top", "left", "zeros",
+    "tile_rows", "tile_columns", "tiles", "channels", "block", "v", "v_row", "v_plane",
+)  # fmt: skip
+"""Arguments of transforming inputs.
+
+Strides are in elements, that of channels is 1. ``top`` and ``left`` are the padding before
+the image; ``zeros`` are as many as there are channels, or columns of a panel.
+``tile_rows`` and ``tile_columns`` are the tiles of an image, ``tiles`` those of all images,
+``block`` those of a block. V is ``[blocks, places, block, channels]``; ``v_row`` is the
+stride of tiles, ``v_plane`` that of places. There are at least as many channels as a
+register holds numbers.
+"""
+
+PARAMETERS: Final = (("ptr", "arguments"), ("i64", "chunk"), ("ptr", "scratch"))
+
+_POINTERS = frozenset(
+    ("x", "zeros", "v", "u", "w", "transform", "bias", "kernels", "out")
+)
+
+
+def fields(f: Function, arguments: Val, names: Sequence[str]) -> dict[str, Val]:
+    """Read arguments by name."""
+    return {
+        word: f.field(arguments, i, "ptr" if word in _POINTERS else "i64")
+        for i, word in enumerate(names)
+    }
+
+
+@family("winograd_filters")
+def winograd_filters(
+    module: Module, target: Target, name: str, *, size: int, vectors: int
+) -> None:
+    """Write the transform of filters: U ``[panels, places, channels, width]`` of float32.
+
+    Panels are ``vectors`` registers wide; filters beyond the last are zeros.
+    """
+    form, lanes = FORMS[size], target.lanes
+    width = lanes * vectors
+    f = Function(module, name, PARAMETERS)
+    arguments, panel, _ = f.parameters
+    field = fields(f, arguments, FILTER_FIELDS)
+    channels = field["channels"]
+    u = field["u"].at(panel * (channels * (form.places * width)), "float")
+    rows = [form.filter_row(place) for place in range(form.span)]
+    with f.loop(0, width, lanes, runs=True) as across:
+        first = panel * width + across.index
+        numbers = [
+            f.minimum(first + lane, field["filters"] - 1) for lane in range(lanes)
+        ]
+        lines = [field["w"].at(n * field["w_filter"], "float") for n in numbers]
+        inside = f.tail(field["filters"] - first, lanes)
+        with f.loop(0, channels, runs=True) as loop:
+            step = loop.index * field["w_channel"]
+            places = [line.at(step, "float") for line in lines]
+            taps = [
+                f.convert(_gathered(f, places, tap, inside), "double")
+                for tap in range(FILTER**2)
+            ]
+            down = [
+                [_combined(row, taps[x::FILTER]) for x in range(FILTER)] for row in rows
+            ]
+            into = u.at(loop.index * width + across.index, "float")
+            for i, halfway in enumerate(down):
+                for k, row in enumerate(rows):
+                    value = f.convert(_combined(row, halfway), "float")
+                    place = channels * (width * (i * form.span + k))
+                    f.store(value, into.at(place, "float"))
+    f.ret()
+
+
+def _gathered(f: Function, places: Sequence[Val], tap: int, mask: Val) -> Val:
+    """Return one tap of several filters, zeros where a mask is not set."""
+    type = vector("float", len(places))
+    zeros = found = f.value(0.0, type)
+    for lane, place in enumerate(places):
+        one = f.load(place.at(tap, "float"), "float")
+        found = f.emit(f"insertelement {found!r}, {one!r}, i64 {lane}", type)
+    return f.select(mask, found, zeros)
+
+
+def _combined(factors: Sequence[float], values: Sequence[Val]) -> Val:
+    """Return the sum of products with constants, of which one is not zero."""
+    pairs = zip(factors, values, strict=True)
+    first, *others = (value * factor for factor, value in pairs if factor)
+    for term in others:
+        first = first + term
+    return first
+
+
+@family("winograd_input")
+def winograd_input(module: Module, target: Target, name: str, *, size: int) -> None:
+    """Write the transform of inputs, one tile a chunk.
+
+    Where ``v`` is null the tile's block is written to scratch. So it is a step of its
+    own, or the convolution's kernel calls it.
+    """
+    form, lanes = FORMS[size], target.lanes
+    f = Function(module, name, PARAMETERS)
+    arguments, tile, scratch = f.parameters
+    field = fields(f, arguments, INPUT_FIELDS)
+    pixels = f.allocate("ptr", form.places)
+    _find(f, form, field, tile, pixels)
+    given = block_of(field, form, tile // field["block"])
+    block = f.select(field["v"].compare("eq", 0), scratch, given)
+    v = block.at((tile % field["block"]) * field["v_row"], "float")
+    with f.loop(0, field["channels"], lanes, runs=True) as loop:
+        # The last register overlaps the one before, and writes the same again.
+        channel = f.minimum(loop.index, field["channels"] - lanes)
+        place = v.at(channel, "float")
+        _transform(f, target, form, pixels, channel, place, field["v_plane"])
+    f.ret()
+
+
+def block_of(field: dict[str, Val], form: Form, block: Val) -> Val:
+    """Return where a block of V begins."""
+    return field["v"].at(block * (field["v_plane"] * form.places), "float")
+
+
+def place_of(field: dict[str, Val], tile: Val) -> tuple[Val, Val, Val]:
+    """Return a tile's image, and its row and column among the tiles of it."""
+    line = tile // field["tile_columns"]
+    return (
+        line // field["tile_rows"],
+        line % field["tile_rows"],
+        tile % field["tile_columns"],
+    )
+
+
+def _find(
+    f: Function, form: Form, field: dict[str, Val], tile: Val, pixels: Val
+) -> None:
+    """Write the addresses of a tile's pixels, of zeros where the image has none."""
+    image, row, column = place_of(field, tile)
+    top = row * form.size - field["top"]
+    left = column * form.size - field["left"]
+    base = field["x"].at(image * field["x_image"], "float")
+    for i in range(form.span):
+        y = top + i
+        line = base.at(y * field["x_row"], "float")
+        inside = y.compare("ult", field["height"])
+        for k in range(form.span):
+            x = left + k
+            pixel = line.at(x * field["x_pixel"], "float")
+            seen = inside & x.compare("ult", field["width"])
+            found = f.select(seen, pixel, field["zeros"])
+            f.store(found, pixels.at(i * form.span + k, "ptr"), 8)
+
+
+def _transform(
+    f: Function,
+    target: Target,
+    form: Form,
+    pixels: Val,
+    channel: Val,
+    into: Val,
+    plane: Val,
+) -> None:
+    """Write Bᵀ d B for a register of channels.
+
+    Inputs are read again for each group of places, so that few values wait in registers.
+    """
+    type = vector("float", target.lanes)
+
+    def column(k: int, group: Sequence[int]) -> list[Val]:
+        def loaded(i: int) -> Val:
+            pixel = f.load(pixels.at(i * form.span + k, "ptr"), "ptr", 8)
+            return f.load(pixel.at(channel, "float"), type)
+
+        return form.input_places(f, target, loaded, group)
+
+    for group in form.input_groups:
+        columns = [column(k, group) for k in range(form.span)]
+        for i, row in zip(group, zip(*columns, strict=True), strict=True):
+            for across in form.input_groups:
+                values = form.input_places(f, target, row.__getitem__, across)
+                for k, value in zip(across, values, strict=True):
+                    f.store(value, into.at(plane * (i * form.span + k), "float"))
