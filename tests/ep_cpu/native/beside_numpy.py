@@ -48,6 +48,17 @@ def groups(session):
     return [group.label for stage in stages for group in stage.groups]
 
 
+def kernels(session):
+    """Return the families of the kernels that the latest runs called, level by level."""
+    found = []
+    for program in programs(session):
+        for stage in program.stages:
+            known = stage._engine.library._addresses.items()
+            names = {address: spec.family for spec, address in known}
+            found += [names[step.address] for step in stage._latest[1].steps]
+    return found
+
+
 def same(got, want, tolerance=None, least=1e-30):
     """Assert that results are alike: exactly, or within a part of the largest.
 

@@ -29,6 +29,8 @@ WAYS: Final = 4
 """Vectors of channels that are computed together."""
 
 _OWN = ("channels", "part", "parts", "rows", "block", "size_0", "size_1", "size_2")
+_PART = 64
+"""Channels of a part, at least: those of `WAYS` vectors of the widest target."""
 _CHUNK = 64 * 1024
 """Elements read by a chunk: some 8 microseconds."""
 
@@ -59,6 +61,11 @@ class Pixels(NamedTuple):
     chunks: int
 
 
+def most_parts(channels: int) -> int:
+    """Return into how many parts channels may be divided."""
+    return -(-channels // _PART)
+
+
 def plan(
     batch: int,
     channels: int,
@@ -73,8 +80,8 @@ def plan(
     """
     rows = batch * sizes[0] * sizes[1]
     each = max(1.0, sizes[2] * channels * taps)
-    parts = max(1, min(-(-channels // 64), int(each / _CHUNK)))
-    part = -(-channels // (parts * 64)) * 64
+    parts = max(1, min(most_parts(channels), int(each / _CHUNK)))
+    part = -(-channels // (parts * _PART)) * _PART
     parts = -(-channels // part)
     block = max(1, min(rows, int(_CHUNK * parts / each)))
     blocks = -(-rows // block)

@@ -15,7 +15,7 @@ from runtime.graph import Node, Value
 from runtime.valuetypes import TensorType
 
 from runtime_ep_cpu.native.express import FLOATS, element_of, is_elementwise
-from runtime_ep_cpu.native.steps import attention, convolution, rotary
+from runtime_ep_cpu.native.steps import attention, convolution, pooling, rotary
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
 _RANDOM = frozenset(
@@ -76,6 +76,8 @@ def _reduces(node: Node) -> bool:
     given = element_of(node.input(0))
     if node.op_type.startswith("Arg"):
         return given in FLOATS
+    if node.op_type == "GlobalLpPool":
+        return given in FLOATS and node.attribute("p", 2) in (1, 2)
     exact = node.op_type in ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
     return given in FLOATS or (exact and given in ("i64", "i32"))
 
@@ -102,6 +104,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "Attention": attention.is_supported,
     "RotaryEmbedding": rotary.is_supported,
     **dict.fromkeys(OPERATIONS, _reduces),
+    **dict.fromkeys(pooling.OPERATORS, pooling.is_supported),
 }  # fmt: skip
 """Further operators of the standard that have a step, with what a step demands."""
 

@@ -14,6 +14,7 @@ from runtime.graph import Node, Value
 
 from runtime_ep_cpu.native.express import is_elementwise, operands_of
 from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.steps.pooling import OPERATORS as POOLING
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
 MOST_OPERANDS = 8
@@ -36,6 +37,7 @@ _KINDS = {
     "Split": "view",
     "Conv": "convolution",
     **dict.fromkeys(OPERATIONS, "reduce"),
+    **dict.fromkeys(POOLING, "pool"),
 }  # fmt: skip
 """Which step plans an operator that is no element-wise one."""
 

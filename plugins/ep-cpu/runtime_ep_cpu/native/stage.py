@@ -49,9 +49,12 @@ ROOMY = 8
 
 _SAME_MEMORY = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"))
 _READ_ROWS = frozenset(
-    ("product", "norm", "softmax", "elementwise", "attention", "view", "convolution")
+    ("product", "norm", "softmax", "elementwise", "attention", "view", "convolution",
+     "pool", "resize", "pad")
+)  # fmt: skip
+_MAKE_ROWS = frozenset(
+    ("product", "norm", "elementwise", "convolution", "pool", "resize")
 )
-_MAKE_ROWS = frozenset(("product", "norm", "elementwise", "convolution"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from runtime_ep_cpu.native.steps.convolution import ConvolutionStep
 from runtime_ep_cpu.native.steps.elementwise import ElementwiseStep
 from runtime_ep_cpu.native.steps.gather import GatherStep
 from runtime_ep_cpu.native.steps.product import ProductStep
+from runtime_ep_cpu.native.steps.pooling import PoolStep
 from runtime_ep_cpu.native.steps.reduction import ReductionStep
 from runtime_ep_cpu.native.steps.rotary import RotaryStep
 from runtime_ep_cpu.native.steps.rows import NormStep, SoftmaxStep
@@ -43,3 +44,4 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "reduce": ReductionStep,
     "rotary": RotaryStep,
 }
+    "pool": PoolStep,

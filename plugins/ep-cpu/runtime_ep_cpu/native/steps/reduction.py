@@ -1,4 +1,7 @@
-"""Reductions along any axes: the axes become one, the last or one in the middle."""
+"""Reductions along any axes: the axes become one, the last or one in the middle.
+
+Axes of an image are reduced where they lie, as windows that hold all of them.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ from math import prod
 
 from runtime.graph import Node, Value
 
-from runtime_ep_cpu.codegen import columns, copies, rows
+from runtime_ep_cpu.codegen import columns, copies, pixels, reduction, rows
 from runtime_ep_cpu.codegen.expression import Expression
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.native.express import element_of
+from runtime_ep_cpu.native.express import FLOATS, element_of
 from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.images import image
 from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable
 from runtime_ep_cpu.native.planner import Argument, Planner
+from runtime_ep_cpu.native.steps import pooling
 from runtime_ep_cpu.native.steps.view import axis_of, reshaped
 
 OPERATIONS = {
@@ -21,10 +26,18 @@ OPERATIONS = {
     "ReduceProd": "prod", "ReduceL1": "l1", "ReduceL2": "l2",
     "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum",
     "ReduceLogSumExp": "log_sum_exp", "ArgMax": "arg_max", "ArgMin": "arg_min",
+    "GlobalAveragePool": "mean", "GlobalMaxPool": "max", "GlobalLpPool": "lp",
 }  # fmt: skip
+
+GLOBAL = ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+"""Operators that reduce all axes but the first two."""
 
 _CHUNK = 16 * 1024
 """Elements of a chunk."""
+_PIECE = 32 * 1024
+"""Elements of an image that are reduced by themselves, where there are few results."""
+_ENOUGH = 3
+"""Results, of many channels each, that threads can share."""
 
 
 class ReductionStep:
@@ -39,6 +52,8 @@ class ReductionStep:
         self._element = element_of(self._result) or "float"
         given = element_of(self._input) or "float"
         operation = OPERATIONS[self._node.op_type]
+        if operation == "lp":
+            operation = f"l{self._node.attribute('p', 2):.0f}"
         self._is_position = operation.startswith("arg_")
         found = "i64" if self._is_position else _computed(given)
         parameters = {
@@ -49,14 +64,37 @@ class ReductionStep:
         }
         self._along = Spec.of("reduce_last", **parameters)
         self._down = Spec.of("reduce_middle", **parameters)
+        self._pooled = self._windows(operation, given)
         self.specs: Sequence[Spec] = (
             self._along,
             self._down,
+            *self._pooled,
             *copies.specs(SIZES[given]),
+        )
+
+    def _windows(self, operation: str, given: str) -> tuple[Spec, ...]:
+        """Return the kernels that reduce an image: at once, in pieces, and those."""
+        shape = self._input.shape
+        least = 3 if self._node.op_type in GLOBAL else 4
+        if (
+            given not in FLOATS
+            or operation not in reduction.FOLLOWING
+            or operation == "log_sum_exp"
+            or shape is None
+            or not least <= len(shape) <= 5
+        ):
+            return ()
+        first, second = reduction.FOLLOWING[operation]
+        return (
+            pooling.spec(operation, given),
+            pooling.spec(first, given, result="float"),
+            pooling.spec(second, "float", result=given),
         )
 
     def _axes(self, planner: Planner, rank: int) -> list[int]:
         node = self._node
+        if node.op_type in GLOBAL:
+            return list(range(2, rank))
         if self._is_position:
             return [axis_of(node.attribute("axis", 0), rank)]
         axes = node.attribute("axes")
@@ -74,6 +112,9 @@ class ReductionStep:
         if not axes:
             raise Unplannable("nothing is reduced")
         kept = [axis for axis in range(len(shape)) if axis not in axes]
+        if self._pooled and min(axes) >= 2 and source.strides[1] == 1:
+            self._image(planner, source, axes, kept)
+            return
         whole = tuple(1 if i in axes else dim for i, dim in enumerate(shape))
         thin = tuple(shape[axis] for axis in kept)
         keeps = bool(self._node.attribute("keepdims", 1))
@@ -88,6 +129,39 @@ class ReductionStep:
             self._middle(planner, source, flat, axes, count)
         else:
             self._last(planner, source, flat, kept, axes, count)
+
+    def _image(
+        self, planner: Planner, source: Layout, axes: list[int], kept: list[int]
+    ) -> None:
+        """Plan windows over an image, in pieces where there are few channels."""
+        sizes = source.shape[2:]
+        shape = [1 if i in axes else dim for i, dim in enumerate(source.shape)]
+        if all(dim == 1 for dim in shape[2:]):
+            out = planner.allocate(self._result, shape, self._element)
+        else:
+            out = image(planner, self._result, shape, self._element, [source])
+        if not self._node.attribute("keepdims", 1):
+            planner.give(self._result, out.transposed(kept))
+        at_once, first, second = self._pooled
+        ends = [pooling.whole if i in axes else pooling.single for i in _spatial(shape)]
+        axis = max(axes, key=source.shape.__getitem__)
+        pieces = min(source.shape[axis], source.size // _PIECE)
+        shared = pixels.most_parts(shape[1]) * prod(shape) // shape[1]
+        if pieces < 2 or shared > _ENOUGH:
+            windows = [end(size) for end, size in zip(ends, sizes, strict=True)]
+            pooling.pool(planner, at_once, source, [out], windows)
+            return
+        windows = [
+            pooling.whole(size, pieces) if i == axis else end(size)
+            for i, end, size in zip(_spatial(shape), ends, sizes, strict=True)
+        ]
+        shape[axis] = len(windows[axis - 2].first)
+        parts = image(planner, None, shape, "float", [source])
+        pooling.pool(planner, first, source, [parts], windows)
+        count = prod(source.shape[i] for i in axes)
+        windows = [pooling.single(size) for size in shape[2:]]
+        windows[axis - 2] = pooling.whole(shape[axis])._replace(divisors=[count])
+        pooling.pool(planner, second, parts, [out], windows)
 
     def _last(
         self,
@@ -159,3 +233,8 @@ class ReductionStep:
 
 def _computed(element: str) -> str:
     return "float" if element in ("half", "bfloat") else element
+
+
+def _spatial(shape: Sequence[int]) -> range:
+    """Return the axes of an image behind its channels."""
+    return range(2, len(shape))
