@@ -12,6 +12,7 @@ from runtime_ep_cpu.codegen import (
     normalization,
     pooling,
     reduction,
+    resampling,
     rotary,
     softmax,
 )
@@ -26,8 +27,9 @@ __all__ = [
     "lookup",
     "microkernel",
     "normalization",
-    "reduction",
-    "rotary",
     "pooling",
+    "reduction",
+    "resampling",
+    "rotary",
     "softmax",
 ]

@@ -166,10 +166,9 @@ class PixelKernel:
                 yield Pixel(batch, [zero, one, along.index], offsets, start, stop)
         f.ret()
 
-    def entries(self, pixel: Pixel, axis: int, count: int) -> list[Val]:
-        """Read the numbers that a table has for a pixel's place along an axis."""
-        entry = self.tables[axis].at(pixel.places[axis] * count, "i64")
-        return [self.f.field(entry, i) for i in range(count)]
+    def entry(self, pixel: Pixel, axis: int, count: int) -> Val:
+        """Return where a table has so many numbers for a pixel's place along an axis."""
+        return self.tables[axis].at(pixel.places[axis] * count, "i64")
 
     def sweep(self, pixel: Pixel, body: Callable[[Val, Val | None, int], None]) -> None:
         """Write a body for `WAYS` vectors of channels, for one, and for one masked."""

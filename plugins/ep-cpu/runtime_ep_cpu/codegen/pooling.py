@@ -133,8 +133,8 @@ class _Windows:
 
     def begin(self, pixel: Pixel) -> None:
         """Read where the window of a pixel lies."""
-        axes = range(AXES)
-        found = [self.kernel.entries(pixel, axis, len(ENTRY)) for axis in axes]
+        entries = [self.kernel.entry(pixel, axis, len(ENTRY)) for axis in range(AXES)]
+        found = [[self.f.field(e, i) for i in range(len(ENTRY))] for e in entries]
         offset = pixel.batch * self._batch
         for entry in found:
             offset = offset + entry[0]

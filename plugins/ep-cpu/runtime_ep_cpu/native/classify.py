@@ -16,6 +16,7 @@ from runtime.valuetypes import TensorType
 
 from runtime_ep_cpu.native.express import FLOATS, element_of, is_elementwise
 from runtime_ep_cpu.native.steps import attention, convolution, pooling, rotary
+from runtime_ep_cpu.native.steps import resize as resizing
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
 _RANDOM = frozenset(
@@ -31,6 +32,7 @@ _SHAPE_OPERANDS = {
     "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,), "ReduceMin": (1,),
     "ReduceProd": (1,), "ReduceL1": (1,), "ReduceL2": (1,), "ReduceSumSquare": (1,),
     "ReduceLogSum": (1,), "ReduceLogSumExp": (1,),
+    "Resize": (1, 2, 3),
 }  # fmt: skip
 """Inputs whose contents a plan must know, by operator."""
 
@@ -101,6 +103,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "LogSoftmax": _softens,
     "Gather": _looks_up,
     "Conv": convolution.is_supported,
+    "Resize": resizing.is_supported,
     "Attention": attention.is_supported,
     "RotaryEmbedding": rotary.is_supported,
     **dict.fromkeys(OPERATIONS, _reduces),

@@ -35,7 +35,7 @@ _KINDS = {
     "Reshape": "view", "Flatten": "view", "Squeeze": "view", "Unsqueeze": "view",
     "Transpose": "view", "Identity": "view", "Slice": "view", "Expand": "view",
     "Split": "view",
-    "Conv": "convolution",
+    "Conv": "convolution", "Resize": "resize",
     **dict.fromkeys(OPERATIONS, "reduce"),
     **dict.fromkeys(POOLING, "pool"),
 }  # fmt: skip

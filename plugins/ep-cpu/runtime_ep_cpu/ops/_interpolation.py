@@ -71,14 +71,19 @@ def resized(x: Any, plan: list[Axis], method: Method) -> Any:
     check_size(shape, x.dtype)
     if 0 in shape:
         return namespace_of(x).empty(shape, dtype=x.dtype)
-    changing = _cheapest_first(
-        [a for a in plan if method.crops or a.width != a.length or a.size != a.length]
-    )
+    moving = _cheapest_first(changing(plan, method))
     if method.mode == "nearest":
-        return _nearest(x, changing, method)
+        return _nearest(x, moving, method)
     if method.mode not in ("linear", "cubic"):
         raise ValueError(f"unknown Resize mode {method.mode!r}")
-    return _interpolate(x, changing, method)
+    return _interpolate(x, moving, method)
+
+
+def changing(plan: list[Axis], method: Method) -> list[Axis]:
+    """Return the axes whose pixels do not stay what they are."""
+    return [
+        a for a in plan if method.crops or a.width != a.length or a.size != a.length
+    ]
 
 
 def _cheapest_first(plan: list[Axis]) -> list[Axis]:
@@ -129,15 +134,19 @@ def _snapped(x: np.ndarray, precision: float) -> np.ndarray:
 def _nearest(x: Any, plan: list[Axis], method: Method) -> Any:
     result = x
     for axis in plan:
-        where = _snapped(_coordinates(axis, method.coordinates), axis.precision)
-        rounding = method.rounding
-        if rounding == "simple":
-            rounding = "ceil" if axis.scale < 1 else "floor"
-        if rounding not in ROUNDINGS:
-            raise ValueError(f"unknown nearest_mode {rounding!r}")
-        nearest = ROUNDINGS[rounding](where).astype(np.int64)
-        result = _pick(result, nearest.clip(0, axis.length - 1), axis.axis)
+        result = _pick(result, nearest(axis, method), axis.axis)
     return _extrapolated(result, plan, method)
+
+
+def nearest(axis: Axis, method: Method) -> np.ndarray:
+    """Return the input pixel [out] that is the nearest of each output pixel."""
+    where = _snapped(_coordinates(axis, method.coordinates), axis.precision)
+    rounding = method.rounding
+    if rounding == "simple":
+        rounding = "ceil" if axis.scale < 1 else "floor"
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"unknown nearest_mode {rounding!r}")
+    return ROUNDINGS[rounding](where).astype(np.int64).clip(0, axis.length - 1)
 
 
 def _pick(x: Any, indices: np.ndarray, axis: int) -> Any:
@@ -171,7 +180,7 @@ def _interpolate(x: Any, plan: list[Axis], method: Method) -> Any:
         raise ValueError(f"{method.mode} Resize cannot interpolate {x.dtype}")
     result = x.astype(wide, copy=False)
     for axis in plan:
-        indices, weights = _taps(axis, method)
+        indices, weights = taps(axis, method)
         result = _weighted(result, indices, weights.astype(wide), axis.axis)
     result = _extrapolated(result, plan, method)
     if kind in "iu":
@@ -183,7 +192,7 @@ def _interpolate(x: Any, plan: list[Axis], method: Method) -> Any:
     return result.astype(x.dtype, copy=False)
 
 
-def _taps(axis: Axis, method: Method) -> tuple[np.ndarray, np.ndarray]:
+def taps(axis: Axis, method: Method) -> tuple[np.ndarray, np.ndarray]:
     """Return the input pixels [out, taps] of each output pixel, and their weights."""
     where = _coordinates(axis, method.coordinates)
     squeeze = min(axis.scale, 1.0) if method.antialias else 1.0

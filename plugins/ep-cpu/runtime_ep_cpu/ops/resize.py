@@ -39,7 +39,7 @@ def _upsample(x: Any, scales: Sequence[float], mode: str) -> Any:
     if any(scale < 1 for scale in factors):
         raise ValueError(f"Upsample needs scales of at least 1, found {factors}")
     method = Method("linear" if mode == "bilinear" else mode)
-    return resized(x, _by_scales(x, factors, range(x.ndim), None), method)
+    return resized(x, by_scales(x, factors, range(x.ndim), None), method)
 
 
 @table("Resize", since=10, traits=("typed",))
@@ -50,7 +50,7 @@ def resize_10(x, scales, /, *, mode="nearest"):
     the one above when an axis shrinks and the one below otherwise.
     """
     method = Method(mode, rounding="simple")
-    return resized(x, _by_scales(x, scales, range(x.ndim), None), method)
+    return resized(x, by_scales(x, scales, range(x.ndim), None), method)
 
 
 @table("Resize", since=11, traits=("typed",))
@@ -152,15 +152,16 @@ def resize(
         raise ValueError("Resize needs either scales or sizes, and not both")
     if method.crops and roi is None:
         raise ValueError("tf_crop_and_resize needs the input roi")
-    chosen = _axes(axes, x.ndim)
+    chosen = chosen_axes(axes, x.ndim)
     window = roi if method.crops else None
     if scales is not None:
-        return resized(x, _by_scales(x, scales, chosen, window), method)
-    plan = _by_sizes(x, sizes, chosen, window, keep_aspect_ratio_policy)
+        return resized(x, by_scales(x, scales, chosen, window), method)
+    plan = by_sizes(x, sizes, chosen, window, keep_aspect_ratio_policy)
     return resized(x, plan, method)
 
 
-def _axes(axes: Sequence[int] | None, rank: int) -> list[int]:
+def chosen_axes(axes: Sequence[int] | None, rank: int) -> list[int]:
+    """Return the axes that are resized, counted from the front; by default all."""
     if axes is None:
         return list(range(rank))
     if any(not -rank <= axis < rank for axis in axes):
@@ -177,8 +178,8 @@ def _rois(roi: Any, count: int) -> list[tuple[float, float]]:
     return [(roi[i], roi[count + i]) for i in range(count)]
 
 
-def _by_scales(x: Any, scales: Any, axes: Sequence[int], roi: Any) -> list[Axis]:
-    """Plan the axes from factors.
+def by_scales(x: Any, scales: Any, axes: Sequence[int], roi: Any) -> list[Axis]:
+    """Plan the axes of ``x``, of which only the shape matters, from factors.
 
     The products are rounded to float32, in which the factors are given, so that a
     factor such as 0.7 finds 7 pixels in 10.
@@ -197,9 +198,10 @@ def _by_scales(x: Any, scales: Any, axes: Sequence[int], roi: Any) -> list[Axis]
     return plan
 
 
-def _by_sizes(
+def by_sizes(
     x: Any, sizes: Any, axes: Sequence[int], roi: Any, policy: str
 ) -> list[Axis]:
+    """Plan the axes of ``x``, of which only the shape matters, from wanted sizes."""
     wanted = ints(sizes)
     if len(wanted) != len(axes):
         raise ValueError(f"{len(wanted)} sizes were given for {len(axes)} axes")

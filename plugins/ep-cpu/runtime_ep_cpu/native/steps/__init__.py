@@ -12,9 +12,10 @@ from runtime_ep_cpu.native.steps.concat import ConcatStep
 from runtime_ep_cpu.native.steps.convolution import ConvolutionStep
 from runtime_ep_cpu.native.steps.elementwise import ElementwiseStep
 from runtime_ep_cpu.native.steps.gather import GatherStep
-from runtime_ep_cpu.native.steps.product import ProductStep
 from runtime_ep_cpu.native.steps.pooling import PoolStep
+from runtime_ep_cpu.native.steps.product import ProductStep
 from runtime_ep_cpu.native.steps.reduction import ReductionStep
+from runtime_ep_cpu.native.steps.resize import ResizeStep
 from runtime_ep_cpu.native.steps.rotary import RotaryStep
 from runtime_ep_cpu.native.steps.rows import NormStep, SoftmaxStep
 from runtime_ep_cpu.native.steps.view import ViewStep
@@ -42,6 +43,7 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "concat": ConcatStep,
     "gather": GatherStep,
     "reduce": ReductionStep,
+    "pool": PoolStep,
+    "resize": ResizeStep,
     "rotary": RotaryStep,
 }
-    "pool": PoolStep,
