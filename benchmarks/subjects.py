@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.zoo import ZOO, Entry
+from benchmarks.zoo.convolutional import CONVOLUTIONAL
 from benchmarks.zoo.generated import GENERATED
 from benchmarks.zoo.precision import converted, retyped
 
@@ -23,11 +24,23 @@ TRANSFORMERS = [
     "whisper_encoder",
     "mlp",
 ]
-VISION = ["resnet50", "resnet18", "mobilenet_v2", "convnext", "unet", "detector"]
+VISION = [
+    "resnet50",
+    "resnet18",
+    "mobilenet_v2",
+    "mobilenet_v3",
+    "efficientnet",
+    "convnext",
+    "unet",
+    "detector",
+    "video",
+    "audio",
+]
 SUITES = {
     "transformers": TRANSFORMERS,
     "vision": VISION,
     "generated": list(GENERATED),
+    "convolutional": list(CONVOLUTIONAL),
 }
 PRECISIONS: dict[str, type] = {"float32": np.float32, "float16": np.float16}
 
@@ -65,7 +78,7 @@ def parts(name: str) -> tuple[str, str, int]:
 
 def entry(name: str) -> Entry:
     """Return a model by name; raises ``ValueError`` with the names there are."""
-    known = {**ZOO, **GENERATED}
+    known = {**ZOO, **GENERATED, **CONVOLUTIONAL}
     if name not in known:
         raise ValueError(
             f"no model is named {name!r}; there are {', '.join(SUITES)} (suites) and "

@@ -15,9 +15,11 @@ import numpy as np
 import onnx
 
 from . import (
+    audio,
     bert,
     convnext,
     detector,
+    efficientnet,
     gpt2,
     llama,
     lstm,
@@ -25,6 +27,7 @@ from . import (
     mobilenet,
     resnet,
     unet,
+    video,
     vit,
     whisper,
 )
@@ -72,6 +75,10 @@ BATCH: Dims = {"batch": (1, 2, 5)}
 PIXELS: Dims = {"batch": (1, 2, 3), "height": (64, 96, 32), "width": (64, 64, 96)}
 IMAGES = {"tiny": PIXELS, "full": {"batch": (1, 4, 8)}}
 ROWS = {"tiny": BATCH, "full": {"batch": (1, 4, 8)}}
+CLIPS = {
+    "tiny": {"batch": (1, 2, 3), "samples": (400, 301, 230)},
+    "full": {"batch": (1, 1, 8), "samples": (16000, 48000, 16000)},
+}
 TEXT = {
     "tiny": {"batch": (1, 2, 3), "sequence": (8, 5, 16)},
     "full": {"batch": (1, 1, 4), "sequence": (128, 16, 64)},
@@ -113,6 +120,8 @@ ZOO: dict[str, Entry] = {
     "resnet18": _kind(resnet, "resnet18", "ResNet-18", IMAGES),
     "resnet50": _kind(resnet, "resnet50", "ResNet-50", IMAGES),
     "mobilenet_v2": Entry("MobileNetV2", mobilenet.build, mobilenet.feeds, IMAGES),
+    "mobilenet_v3": _kind(efficientnet, "mobilenet_v3", "MobileNetV3-Large", IMAGES),
+    "efficientnet": _kind(efficientnet, "efficientnet", "EfficientNet-B0", IMAGES),
     "convnext": Entry("ConvNeXt-T", convnext.build, convnext.feeds, IMAGES),
     "vit": Entry("ViT-B/16", vit.build, vit.feeds, ROWS),
     "bert_base": _kind(bert, "bert_base", "BERT base", TEXT),
@@ -131,6 +140,8 @@ ZOO: dict[str, Entry] = {
     ),
     "unet": Entry("U-Net of latent diffusion", unet.build, unet.feeds, DIFFUSION),
     "detector": Entry("YOLOv8n with NMS", detector.build, detector.feeds, DETECTION),
+    "video": Entry("R3D-18", video.build, video.feeds, ROWS),
+    "audio": Entry("wav2vec 2.0, feature encoder", audio.build, audio.feeds, CLIPS),
     "lstm": Entry("bidirectional LSTM tagger", lstm.build, lstm.feeds, TEXT),
     "mlp": Entry("perceptron", mlp.build, mlp.feeds, ROWS),
 }

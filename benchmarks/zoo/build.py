@@ -141,7 +141,13 @@ class Builder(Nodes):
             return self.op("Mul", weight, self.recast(y))
 
     def group_norm(
-        self, name: str, x: str, width: int, groups: int, epsilon: float = 1e-5
+        self,
+        name: str,
+        x: str,
+        width: int,
+        groups: int,
+        epsilon: float = 1e-5,
+        rank: int = 2,
     ) -> str:
         """Normalise groups of channels, by way of InstanceNormalization."""
         with self.scope(name):
@@ -149,7 +155,7 @@ class Builder(Nodes):
             ones, zeros = self.constant([1.0] * groups), self.constant([0.0] * groups)
             y = self.op("InstanceNormalization", y, ones, zeros, epsilon=epsilon)
             y = self.op("Reshape", y, self.op("Shape", x), **self.allowzero(0))
-            weight, bias = self.scale_shift(width, width, 1, 1)
+            weight, bias = self.scale_shift(width, width, *(1,) * rank)
             return self.op("Add", self.op("Mul", y, weight), bias)
 
     def gelu(self, x: str) -> str:

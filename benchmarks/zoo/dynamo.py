@@ -160,11 +160,17 @@ class Dynamo(Builder):
             return self.op("Mul", weight, y)
 
     def group_norm(
-        self, name: str, x: str, width: int, groups: int, epsilon: float = 1e-5
+        self,
+        name: str,
+        x: str,
+        width: int,
+        groups: int,
+        epsilon: float = 1e-5,
+        rank: int = 2,
     ) -> str:
         """Normalise groups of channels; one node from opset 21."""
         if self.opset < 21:
-            return super().group_norm(name, x, width, groups, epsilon)
+            return super().group_norm(name, x, width, groups, epsilon, rank)
         with self.scope(name):
             return self.op(
                 "GroupNormalization",
