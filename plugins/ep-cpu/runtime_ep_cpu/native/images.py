@@ -4,18 +4,20 @@ Convolutions, pooling and what is done with their results element by element mak
 and read them; all others look at one through its strides. An image may lie in the midst
 of a *border* of zeros: whoever makes a value leaves as much room around it as the
 convolutions that read it pad it with, so that they read on beyond its edges and have no
-edges of their own to treat.
+edges of their own to treat. What Concat joins along the channels is made in the image
+that it becomes a part of, so that nothing is copied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from runtime.graph import Value
 
-from runtime_ep_cpu.native.layout import SIZES, Layout, of_array
+from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable, of_array
 from runtime_ep_cpu.native.planner import Planner
 
 Margins = tuple[tuple[int, int], ...]
@@ -32,6 +34,14 @@ class Border(NamedTuple):
     margins: Margins
 
 
+class Place(NamedTuple):
+    """Where an image is to be made: among the channels of another, from one on."""
+
+    whole: Value
+    channels: int
+    first: int
+
+
 class Bordering(Protocol):
     """A step that reads a value with zeros around it."""
 
@@ -40,18 +50,60 @@ class Bordering(Protocol):
         """Which value, and how many zeros; ``None`` where that depends on shapes."""
 
 
-def borders(steps: Iterable[object]) -> dict[Value, Margins]:
-    """Return the margins that satisfy every reader of a value."""
+def borders(
+    steps: Iterable[object], places: Mapping[Value, Place]
+) -> dict[Value, Margins]:
+    """Return the margins that satisfy every reader of a value and of its parts."""
     found: dict[Value, Margins] = {}
-    for step in steps:
-        wanted = getattr(step, "border", None)
-        if wanted is None:
-            continue
-        value, margins = wanted
+
+    def widen(value: Value, margins: Margins) -> None:
         have = found.get(value, ((0, 0),) * len(margins))
         pairs = zip(have, margins, strict=True)
         found[value] = tuple((max(a[0], b[0]), max(a[1], b[1])) for a, b in pairs)
+
+    for step in steps:
+        wanted = getattr(step, "border", None)
+        if wanted is not None:
+            widen(*wanted)
+    for value, place in places.items():
+        if value in found:
+            widen(place.whole, found[value])
     return found
+
+
+def places(groups: Iterable[Group]) -> dict[Value, Place]:
+    """Return which images are made where Concat wants them.
+
+    A value that is joined twice is copied the second time.
+    """
+    found: dict[Value, Place] = {}
+    makers = {value: group for group in groups for value in group.results}
+    for group in groups:
+        node = group.anchor
+        if node is None or node.op_type != "Concat" or node.attribute("axis", 1) != 1:
+            continue
+        parts = [value for value in node.inputs if value is not None]
+        sizes = [_channels(value) for value in parts]
+        if 0 in sizes:
+            continue
+        first = 0
+        for value, size in zip(parts, sizes, strict=True):
+            maker = makers.get(value)
+            made = maker is not None and maker.kind not in _LENDING
+            if made and value not in found and parts.count(value) == 1:
+                found[value] = Place(node.outputs[0], sum(sizes), first)
+            first += size
+    return found
+
+
+_LENDING = frozenset(("view",))
+"""Kinds of groups that make nothing but look at what others have made."""
+
+
+def _channels(value: Value) -> int:
+    """Return how many channels an image has; 0 where that is not known, or it is none."""
+    shape = value.shape or ()
+    return shape[1] if len(shape) >= 3 and isinstance(shape[1], int) else 0
 
 
 def is_image(planner: Planner, layout: Layout) -> bool:
@@ -98,6 +150,8 @@ def image(
     """
     batch, channels, *sizes = shape
     if margins is None:
+        if value is not None and (place := planner.place(value)) is not None:
+            return _part(planner, value, place, shape, element, reads)
         wanted = planner.margins(value)
         margins = ((0, 0),) * len(sizes) if wanted is None else wanted
     pitch = channels
@@ -118,6 +172,26 @@ def image(
         planner.give(value, inside)
     if any(map(any, margins)):
         _clear(planner, made, margins, reads)
+    return inside
+
+
+def _part(
+    planner: Planner,
+    value: Value,
+    place: Place,
+    shape: Sequence[int],
+    element: str,
+    reads: Sequence[Layout],
+) -> Layout:
+    """Return an image among the channels of another, which is there or is allocated."""
+    wanted = (shape[0], place.channels, *shape[2:])
+    whole = planner.layouts.get(place.whole)
+    if whole is None:
+        whole = image(planner, place.whole, wanted, element, reads)
+    if whole.shape != wanted:
+        raise Unplannable(f"{tuple(shape)} does not continue {whole.shape}")
+    inside = whole.with_dims(shape, whole.strides, whole.offset + place.first)
+    planner.give(value, inside)
     return inside
 
 

@@ -22,7 +22,7 @@ from runtime_ep_cpu.codegen.library import Library, Store
 from runtime_ep_cpu.info import info
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
-from runtime_ep_cpu.native.images import borders
+from runtime_ep_cpu.native.images import borders, places
 from runtime_ep_cpu.native.layout import (
     SIZES,
     Buffer,
@@ -101,7 +101,8 @@ class Stage:
             for value in node.outputs
         }
         self.pitched = frozenset(self._pitched())
-        self.margins = borders(self._steps)
+        self.places = places(self.groups)
+        self.margins = borders(self._steps, self.places)
         self.panels = engine.panels
         self._roots = [self._root(value, outputs) for value in extent.outputs]
         self._rows: dict[int, Layout] = {}
@@ -348,6 +349,7 @@ class _Knowledge:
         self.panels = stage.panels
         self.pitched = stage.pitched
         self.margins = stage.margins
+        self.places = stage.places
 
     def contents(self, value: Value, planner: Planner) -> np.ndarray[Any, Any] | None:
         """Return a value that follows from shapes, if it does."""

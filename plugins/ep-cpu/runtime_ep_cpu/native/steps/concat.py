@@ -30,7 +30,7 @@ class ConcatStep:
         return 1 if self._node.version < 4 else 0
 
     def plan(self, planner: Planner) -> None:
-        """Plan one copy for each input."""
+        """Plan one copy for each input that was not made in its place."""
         parts = [
             planner.layout(value) for value in self._node.inputs if value is not None
         ]
@@ -43,13 +43,18 @@ class ConcatStep:
             ):
                 raise Unplannable(f"{part.shape} does not continue {tuple(shape)}")
             shape[axis] += part.shape[axis]
-        if like_image(planner, shape, parts):
+        made = planner.layouts.get(self._result)
+        if made is None and like_image(planner, shape, parts):
             made = image(planner, self._result, shape, self._element, parts)
-        else:
+        elif made is None:
             made = planner.allocate(self._result, shape, self._element)
+        if made.shape != tuple(shape):
+            raise Unplannable(f"the parts of {made.shape} are together {tuple(shape)}")
         start = 0
         for part in parts:
-            planner.copy(part, _piece(made, axis, start, part.shape))
+            piece = _piece(made, axis, start, part.shape)
+            if part.buffer is not made.buffer or part.offset != piece.offset:
+                planner.copy(part, piece)
             start += part.shape[axis]
 
 
