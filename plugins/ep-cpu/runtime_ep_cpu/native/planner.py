@@ -26,7 +26,7 @@ from runtime_ep_cpu.native.layout import (
 
 if TYPE_CHECKING:
     from runtime_ep_cpu.native.group import Group
-    from runtime_ep_cpu.native.images import Border, Margins
+    from runtime_ep_cpu.native.images import Border, Margins, Place
     from runtime_ep_cpu.native.packing import Request
 
 
@@ -74,6 +74,10 @@ class Knowledge(Protocol):
     @property
     def margins(self) -> Mapping[Value, Margins]:
         """How many zeros readers want around values."""
+
+    @property
+    def places(self) -> Mapping[Value, Place]:
+        """Which images are made among the channels of others."""
 
     def contents(self, value: Value, planner: Planner) -> np.ndarray[Any, Any] | None:
         """Return a value that follows from shapes, if it does."""
@@ -183,6 +187,10 @@ class Planner:
         if value is None or self._knowledge is None:
             return None
         return self._knowledge.margins.get(value)
+
+    def place(self, value: Value) -> Place | None:
+        """Return where an image is to be made, if among the channels of another."""
+        return None if self._knowledge is None else self._knowledge.places.get(value)
 
     def give(self, value: Value, layout: Layout) -> None:
         """Say where a value lies."""
