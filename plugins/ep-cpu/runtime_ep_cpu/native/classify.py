@@ -15,8 +15,16 @@ from runtime.graph import Node, Value
 from runtime.valuetypes import TensorType
 
 from runtime_ep_cpu.native.express import FLOATS, element_of, is_elementwise
-from runtime_ep_cpu.native.steps import attention, convolution, pooling, rotary
-from runtime_ep_cpu.native.steps import resize as resizing
+from runtime_ep_cpu.native.steps import (
+    affine,
+    attention,
+    blocks,
+    convolution,
+    pad,
+    pooling,
+    resize,
+    rotary,
+)
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
 _RANDOM = frozenset(
@@ -103,11 +111,14 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "LogSoftmax": _softens,
     "Gather": _looks_up,
     "Conv": convolution.is_supported,
-    "Resize": resizing.is_supported,
+    "Resize": resize.is_supported,
+    "Pad": pad.is_supported,
+    "BatchNormalization": affine.is_supported,
     "Attention": attention.is_supported,
     "RotaryEmbedding": rotary.is_supported,
     **dict.fromkeys(OPERATIONS, _reduces),
     **dict.fromkeys(pooling.OPERATORS, pooling.is_supported),
+    **dict.fromkeys(blocks.OPERATORS, blocks.is_supported),
 }  # fmt: skip
 """Further operators of the standard that have a step, with what a step demands."""
 

@@ -14,13 +14,14 @@ from runtime.graph import Node, Value
 
 from runtime_ep_cpu.native.express import is_elementwise, operands_of
 from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.steps.blocks import OPERATORS as BLOCKS
 from runtime_ep_cpu.native.steps.pooling import OPERATORS as POOLING
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
 MOST_OPERANDS = 8
 """Values that one expression may read: each needs a register for its address."""
 
-_FINISHING = frozenset(("product", "convolution"))
+_FINISHING = frozenset(("product", "convolution", "affine"))
 """Kinds of groups whose result may be worked on before it is written."""
 
 _BEGINNING = frozenset(("norm", "softmax"))
@@ -35,9 +36,11 @@ _KINDS = {
     "Reshape": "view", "Flatten": "view", "Squeeze": "view", "Unsqueeze": "view",
     "Transpose": "view", "Identity": "view", "Slice": "view", "Expand": "view",
     "Split": "view",
-    "Conv": "convolution", "Resize": "resize",
+    "Conv": "convolution", "Resize": "resize", "Pad": "pad",
+    "BatchNormalization": "affine",
     **dict.fromkeys(OPERATIONS, "reduce"),
     **dict.fromkeys(POOLING, "pool"),
+    **dict.fromkeys(BLOCKS, "blocks"),
 }  # fmt: skip
 """Which step plans an operator that is no element-wise one."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def _widths(data: Any, pads: Any, axes: Any) -> Widths:
 
 
 def _pad(data: Any, widths: Widths, mode: str, value: Any) -> Any:
-    if mode not in ("constant", *_SOURCES):
+    if mode not in ("constant", *SOURCES):
         raise ValueError(f"there is no pad mode {mode!r}")
     shape = [
         dim + before + after
@@ -85,7 +85,7 @@ def _pad(data: Any, widths: Widths, mode: str, value: Any) -> Any:
             dim = data.shape[axis]
             if dim == 0:
                 raise ValueError(f"axis {axis} is empty: nothing to {mode} there")
-            source = _SOURCES[mode](np.arange(-before, dim + after), dim)
+            source = SOURCES[mode](np.arange(-before, dim + after), dim)
             data = xp.take(data, xp.asarray(source), axis=axis)
     return data
 
@@ -130,7 +130,7 @@ def _mirrored(index: np.ndarray, dim: int) -> np.ndarray:
     return np.where(index < dim, index, period - index)
 
 
-_SOURCES = {
+SOURCES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "reflect": _mirrored,
     "edge": lambda index, dim: index.clip(0, dim - 1),
     "wrap": lambda index, dim: index % dim,

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.planner import Step
+from runtime_ep_cpu.native.steps.affine import AffineStep
 from runtime_ep_cpu.native.steps.attention import AttentionStep
+from runtime_ep_cpu.native.steps.blocks import BlocksStep
 from runtime_ep_cpu.native.steps.concat import ConcatStep
 from runtime_ep_cpu.native.steps.convolution import ConvolutionStep
 from runtime_ep_cpu.native.steps.elementwise import ElementwiseStep
 from runtime_ep_cpu.native.steps.gather import GatherStep
+from runtime_ep_cpu.native.steps.pad import PadStep
 from runtime_ep_cpu.native.steps.pooling import PoolStep
 from runtime_ep_cpu.native.steps.product import ProductStep
 from runtime_ep_cpu.native.steps.reduction import ReductionStep
@@ -45,5 +48,8 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "reduce": ReductionStep,
     "pool": PoolStep,
     "resize": ResizeStep,
+    "pad": PadStep,
+    "blocks": BlocksStep,
+    "affine": AffineStep,
     "rotary": RotaryStep,
 }

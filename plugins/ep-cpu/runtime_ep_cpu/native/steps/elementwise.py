@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from runtime.graph import Value
 
-from runtime_ep_cpu.codegen import cost, elementwise
+from runtime_ep_cpu.codegen import copies, cost, elementwise
 from runtime_ep_cpu.codegen.expression import Expression
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.native.express import element_of, express
@@ -23,11 +23,24 @@ class ElementwiseStep:
 
     def __init__(self, group: Group) -> None:
         self._results = group.results
-        self._expression, self._operands = express(group.after, group.results)
-        self._spec = elementwise.spec(self._expression)
-        self._each = cost.chunk_elements(self._expression)
-        self._cost = cost.cycles(self._expression) / 16
-        self.specs: Sequence[Spec] = (self._spec,)
+        expression, self._operands = express(group.after, group.results)
+        self._prepare(expression)
+
+    def _prepare(self, expression: Expression) -> None:
+        """Choose the kernel of an expression over the operands.
+
+        Results that are images may have to be copied to where they are delivered.
+        """
+        self._spec = elementwise.spec(expression)
+        self._each = cost.chunk_elements(expression)
+        self._cost = cost.cycles(expression) / 16
+        moved = {
+            SIZES[element_of(value) or "float"]
+            for value in self._results
+            if len(value.shape or ()) > 2
+        }
+        copying = (spec for size in sorted(moved) for spec in copies.specs(size))
+        self.specs: Sequence[Spec] = (self._spec, *copying)
 
     def plan(self, planner: Planner) -> None:
         """Plan the expression over the operands' common shape."""

@@ -10,6 +10,7 @@ from runtime_ep_cpu.codegen import copies
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.native.express import element_of
 from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.images import image
 from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable
 from runtime_ep_cpu.native.planner import Planner
 
@@ -39,10 +40,33 @@ def reshaped(planner: Planner, layout: Layout, shape: Sequence[int]) -> Layout:
     """Return a layout in another shape of as many elements, copied where it must be."""
     found = layout.reshaped(shape)
     if found is None:
+        found = _as_image(planner, layout, tuple(shape))
+    if found is None:
         found = planner.contiguous(layout).reshaped(shape)
     if found is None:
         raise Unplannable(f"{layout.shape} cannot be reshaped to {tuple(shape)}")
     return found
+
+
+def _as_image(
+    planner: Planner, layout: Layout, shape: tuple[int, ...]
+) -> Layout | None:
+    """Return a copy that is an image like that which a layout looks at, if it can be.
+
+    So channels of an image that are shuffled are an image again.
+    """
+    border = planner.borders.get(layout.buffer)
+    if border is None or len(shape) != len(border.inside.shape):
+        return None
+    sizes = border.inside.shape[2:]
+    if shape[2:] != sizes or layout.shape[-len(sizes) :] != sizes:
+        return None
+    made = image(planner, None, shape, layout.element, [layout])
+    parted = made.reshaped(layout.shape)
+    if parted is None:
+        return None
+    planner.copy(layout, parted)
+    return made
 
 
 def axis_of(axis: int, rank: int) -> int:
