@@ -44,6 +44,7 @@ class Pool:
         self.threads = threads
         self._code = library(target).code(["walk"], [lambda: walk_text(target)], store)
         self._run: Any = self._function("run", _Address, _Address, _Number)
+        self._run_alone: Any = self._function("run_alone", _Address)
         self._stop: Any = self._function("stop", _Address)
         self._settle: Any = self._function("settle", _Address)
         self.begin()
@@ -63,7 +64,7 @@ class Pool:
     def run(self, frame: int, threads: int) -> None:
         """Execute the frame at an address; returns when every level is done."""
         if threads <= 1 or not self._lease.acquire(blocking=False):
-            self._run(self._address, frame, 1)
+            self._run_alone(frame)
             return
         try:
             if not self._workers:

@@ -348,14 +348,12 @@ out:
   ret void
 }
 
-define void @run(ptr %pool, ptr %frame, i64 %threads) nounwind {
-entry:
-  %alone = icmp sle i64 %threads, 1
-  br i1 %alone, label %solo, label %fork
-solo:
+define void @run_alone(ptr %frame) nounwind {
   call void @walk(ptr %frame, i64 0, i1 true, i64 0)
   ret void
-fork:
+}
+
+define void @run(ptr %pool, ptr %frame, i64 %threads) nounwind {
   %epoch = getelementptr i64, ptr %pool, i64 {epoch}
   %frame_place = getelementptr i64, ptr %pool, i64 {frame}
   %threads_place = getelementptr i64, ptr %pool, i64 {threads}
@@ -412,7 +410,7 @@ define void @stop(ptr %pool) nounwind {
 
 
 def walk_text(target: Target) -> str:
-    """Return the module with ``worker``, ``run``, ``settle`` and ``stop``."""
+    """Return the module: ``worker``, ``run``, ``run_alone``, ``settle`` and ``stop``."""
     machine, _, system = target.triple.partition("-")
     arm = machine in ("aarch64", "arm64")
     declaration, pause = _PAUSE["x86" if target.is_x86 else "arm" if arm else "other"]
