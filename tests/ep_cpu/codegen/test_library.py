@@ -42,6 +42,18 @@ def test_code_found_in_the_store_is_not_compiled():
     assert second.address(TILE)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_usual_kernels_are_found_in_the_store_beside_others_that_are_not(threads):
+    one, other = (Spec.of("gather_rows", index=i, depth=1) for i in ("i64", "i32"))
+    store = Store()
+    Library(host()).load([TILE, one, PACK], store, threads)
+    assert len(store) == 2
+    second = Library(host())
+    second.load([TILE, other, PACK], store, threads)
+    assert second.compiled == 1
+    assert len({second.address(spec) for spec in (TILE, other, PACK)}) == 3
+
+
 def test_what_is_loaded_is_not_loaded_again():
     kernels = Library(host())
     kernels.load([TILE])
