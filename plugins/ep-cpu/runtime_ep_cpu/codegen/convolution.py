@@ -4,15 +4,18 @@
 A *row* is a row of the result along its last axis, whatever the number of axes; its
 pixels read X at one distance from each other, so that they are the rows of a matrix in
 place. What a pixel reads consists of *runs* of contiguous numbers: a whole row of the
-filter where its taps lie side by side, else a single tap. X has its padding around it.
-One chunk is some panels of filters by one block of rows::
+filter where its taps lie side by side, else a single tap. X has its padding around it;
+runs that lie in the padding as a whole are left out, by the row's *kind*, which lists
+*pieces*: runs that follow each other. One chunk is some panels of filters by one block
+of rows::
 
     part, group, block = chunk             # part: of the channels; blocks vary fastest
-    for run_block in runs:
+    for run_block in blocks of runs:
         for panel in group:
             for row in block:
                 for tile of pixels in row:
-                    C[tile, panel] (+)= X[tile, run_block] · W[panel, run_block]
+                    for piece of the row's kind in run_block:
+                        C[tile, panel] (+)= X[tile, piece] · W[panel, piece]
                     if this is the last run_block: epilogue of C[tile, panel]
 
 Every element of C is summed in the same order, whatever the chunks and threads.
@@ -33,23 +36,26 @@ from runtime_ep_cpu.codegen.target import Target
 
 FIELDS: Final = (
     "x", "x_pixel", "w", "c", "c_pixel", "bias", "rows", "columns", "k", "runs",
-    "run_block", "steps", "block", "blocks", "panels", "groups", "x_part", "w_part",
-    "tiles", "offsets", "out", "out_pixel",
+    "run_blocks", "steps", "shifts", "kinds", "pieces", "block", "blocks", "panels",
+    "groups", "x_part", "w_part", "tiles", "offsets", "out", "out_pixel",
 )  # fmt: skip
 """Arguments of a convolution.
 
 ``x_pixel`` is in bytes, other strides in elements. ``columns`` are the filters of one
-part; ``k`` is the length of a run. ``steps`` are for the tiles, see `microkernel.runs`;
-``run_block`` of them are taken at a time, and the first of each block is counted from
-where a pixel's window begins. A chunk is ``block`` rows, of which there are ``blocks``,
-by ``panels`` panels, of which there are ``groups``. From one part of the channels to the
-next, X moves by ``x_part``, the weights by ``w_part``. ``tiles`` points to the addresses
-of the tiles of 1, 2, … pixels. ``offsets`` points, for each row, to `ROW_FIELDS` and the
-offset of each operand. ``c`` is where sums are kept. Then come address and pixel stride
-of each operand: `epilogue.OPERAND_FIELDS`.
+part; ``k`` is the length of a run. ``steps`` are for the tiles, see `microkernel.runs`,
+and ``shifts`` say for each run where X is to be, in bytes from where the window begins,
+for its step to lead there. ``kinds`` has for each kind of rows and each of ``run_blocks``
+the first of its ``pieces`` and their number; a piece is its first run, the number of
+them, and whether sums begin with it. A chunk is ``block`` rows, of which there are
+``blocks``, by ``panels`` panels, of which there are ``groups``. From one part of the
+channels to the next, X moves by ``x_part``, the weights by ``w_part``. ``tiles`` points
+to the addresses of the tiles of 1, 2, … pixels. ``offsets`` points, for each row, to
+`ROW_FIELDS` and the offset of each operand. ``c`` is where sums are kept. Then come
+address and pixel stride of each operand: `epilogue.OPERAND_FIELDS`.
 """
-ROW_FIELDS: Final = ("pixels", "x", "c", "out")
-"""Of a row: its length, and the offsets of X, sums and result."""
+ROW_FIELDS: Final = ("kind", "pixels", "x", "c", "out")
+"""Of a row: its kind, its length, and the offsets of X, sums and result."""
+PIECE_FIELDS: Final = ("run", "runs", "first")
 
 
 class Blocking(NamedTuple):
@@ -132,7 +138,10 @@ class _Convolution:
             if epilogue is None
             else Finisher(self.f, target, epilogue, wide, vectors)
         )
-        pointers = ("x", "w", "c", "bias", "steps", "tiles", "offsets", "out")
+        pointers = (
+            "x", "w", "c", "bias", "steps", "shifts", "kinds", "pieces", "tiles",
+            "offsets", "out",
+        )  # fmt: skip
         self.field = {
             word: self.f.field(self.arguments, i, "ptr" if word in pointers else "i64")
             for i, word in enumerate(FIELDS)
@@ -152,52 +161,77 @@ class _Convolution:
         x = field["x"].at(part * field["x_part"], "float")
         w = field["w"].at(part * field["w_part"], "float")
         shift = part * field["columns"]
-        with f.loop(0, field["runs"], field["run_block"], runs=True) as blocks:
-            run = blocks.index
-            runs = f.minimum(field["runs"] - run, field["run_block"])
-            with f.loop(first, last, runs=True) as panels:
-                column = panels.index * self.width
-                here = w.at(
-                    (column * field["runs"] + run * self.width) * field["k"], "float"
-                )
-                with f.loop(top, bottom, runs=True) as rows:
-                    self._row(x, here, run, runs, rows.index, column, shift)
+        with (
+            f.loop(0, field["run_blocks"], runs=True) as blocks,
+            f.loop(first, last, runs=True) as panels,
+        ):
+            column = panels.index * self.width
+            here = w.at(column * field["runs"] * field["k"], "float")
+            with f.loop(top, bottom, runs=True) as rows:
+                self._row(x, here, blocks.index, rows.index, column, shift)
         f.ret()
 
     def _row(
-        self, x: Val, w: Val, run: Val, runs: Val, row: Val, column: Val, shift: Val
+        self, x: Val, w: Val, block: Val, row: Val, column: Val, shift: Val
     ) -> None:
         f, field = self.f, self.field
         slots = len(ROW_FIELDS) + self.operands
         offsets = field["offsets"].at(row * slots, "i64")
-        length, *shifts = [f.field(offsets, i) for i in range(slots)]
+        kind, length, *shifts = [f.field(offsets, i) for i in range(slots)]
+        pieces = field["kinds"].at((kind * field["run_blocks"] + block) * 2, "i64")
         x = x.at(shifts[0], "float")
         c = field["c"].at(shifts[1] + shift + column, "float")
-        bias = field["bias"].at(shift + column, "float")
+        ahead = self._ahead(w, row)
         columns = f.minimum(field["columns"] - column, self.width)
-        steps = field["steps"].at(run, "i64")
-        first = f.convert(run.equals(0), "i64", unsigned=True)
-        is_last = (run + runs) >= field["runs"]
-        after = w.at(field["runs"] * field["k"] * self.width, "float")
-        lines = runs * (field["k"] // UNROLL) * 16
-        size = runs * field["k"] * self.width
-        ahead = after.at(f.minimum(row % field["block"] * lines, size - lines), "float")
+        is_last = (block + 1).equals(field["run_blocks"])
         count = (length + (self.most - 1)) // self.most
         least, extra = length // count, length % count
         with f.loop(0, count, carried=[f.value(0, "i64")], runs=True) as tiles:
             (pixel,) = tiles.carried
             pixels = least + f.convert(tiles.index < extra, "i64", unsigned=True)
-            tile = f.field(field["tiles"].at(pixels - 1, "i64"), 0, "ptr")
             place = c.at(pixel * field["c_pixel"], "float")
-            f.call_pointer(
-                tile, "void", x.at(pixel * field["x_pixel"], "i8"), field["x_pixel"], w,
-                place, field["c_pixel"], field["k"], first, bias, columns,
-                ahead, steps, runs,
-            )  # fmt: skip
+            here = x.at(pixel * field["x_pixel"], "i8")
+            self._tile(pieces, here, w, place, pixels, shift + column, columns, ahead)
             if self.finisher is not None:
                 with f.when(is_last):
                     self._finish(place, shifts, pixel, pixels, shift + column, columns)
             tiles.next(pixel + pixels)
+
+    def _ahead(self, w: Val, row: Val) -> Val:
+        """Return what of the next panel a row shall fetch: each row another part."""
+        f, field = self.f, self.field
+        after = w.at(field["runs"] * field["k"] * self.width, "float")
+        lines = field["runs"] * (field["k"] // UNROLL) * 16
+        most = field["runs"] * field["k"] * self.width - lines
+        return after.at(f.minimum(row % field["block"] * lines, most), "float")
+
+    def _tile(
+        self,
+        pieces: Val,
+        x: Val,
+        w: Val,
+        place: Val,
+        pixels: Val,
+        column: Val,
+        columns: Val,
+        ahead: Val,
+    ) -> None:
+        """Add the pieces of one tile to its sums."""
+        f, field = self.f, self.field
+        tile = f.field(field["tiles"].at(pixels - 1, "i64"), 0, "ptr")
+        first, count = (f.field(pieces, i) for i in range(2))
+        pieces = field["pieces"].at(first * len(PIECE_FIELDS), "i64")
+        with f.loop(0, count) as loop:
+            piece = pieces.at(loop.index * len(PIECE_FIELDS), "i64")
+            run, runs, begins = (f.field(piece, i) for i in range(len(PIECE_FIELDS)))
+            here = x.at(f.field(field["shifts"].at(run, "i64"), 0), "i8")
+            f.call_pointer(
+                tile, "void", here, field["x_pixel"],
+                w.at(run * field["k"] * self.width, "float"),
+                place, field["c_pixel"], field["k"], begins,
+                field["bias"].at(column, "float"), columns, ahead,
+                field["steps"].at(run, "i64"), runs,
+            )  # fmt: skip
 
     def _finish(
         self,

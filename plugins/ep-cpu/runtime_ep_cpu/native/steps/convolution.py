@@ -77,7 +77,8 @@ class ConvolutionStep:
         result = self._epilogue.result
         out = image(planner, result, shape, self._epilogue.element, [x, *operands])
         seen = seen_by(x, self._windows.strides, counts)
-        self._filters.convolve(planner, x, seen, self._windows, out, operands)
+        live = self._windows.live(x.shape[2:], margins, self._windows.strides)
+        self._filters.convolve(planner, x, seen, self._windows, out, operands, live)
 
 
 def anchor_of(group: Group) -> Node:

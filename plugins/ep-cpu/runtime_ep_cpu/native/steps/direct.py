@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from runtime_ep_cpu.native.layout import Layout, Unplannable
 from runtime_ep_cpu.native.packing import Request
 from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.native.steps.epilogue import Epilogue
+from runtime_ep_cpu.native.steps.kinds import Kinds
 from runtime_ep_cpu.native.steps.matrix import width_for
 from runtime_ep_cpu.native.steps.pixels import rows_of, without_channels
 from runtime_ep_cpu.native.steps.windows import Taps
@@ -86,10 +87,12 @@ class Filters:
         taps: Taps,
         out: Layout,
         operands: Sequence[Layout],
+        live: Sequence[Sequence[range]] = (),
     ) -> None:
         """Add ``out = epilogue(x * filters + bias)``.
 
-        ``x`` has its padding around it, ``seen`` tells where in it windows begin.
+        ``x`` has its padding around it, ``seen`` tells where in it windows begin, and
+        ``live``, see `Taps.live`, which taps of which windows read no padding.
         """
         parts = self._parts
         sums = out
@@ -97,24 +100,30 @@ class Filters:
             flat = ((0, 0),) * (len(out.shape) - 2)
             sums = image(planner, None, out.shape, "float", [x], flat)
         places = [seen, *map(without_channels, (sums, out, *operands))]
-        rows = rows_of(places)
+        kinds = Kinds(taps, live)
+        rows = rows_of(places, kinds.apart)
         pixels = max(row.pixels for row in rows)
-        k, steps = taps.runs(parts.channels, x.strides[2:], parts.number == 1)
+        k, starts = taps.runs(parts.channels, x.strides[2:], parts.number == 1)
         cut = convolution.blocking(
-            len(rows), pixels, parts.filters, len(steps), k, self._width
+            len(rows), pixels, parts.filters, len(starts), k, self._width
         )
+        numbers = [(kinds.of(row.outer), row.pixels, *row.offsets) for row in rows]
+        blocks, pieces = kinds.pieces(len(starts), cut.run_block)
+        steps = [4 * (b - a - k) for a, b in pairwise((-k, *starts))]
+        shifts = [4 * start - step for start, step in zip(starts, steps, strict=True)]
         panels = planner.panels(self.packed)
         if panels is None:
             raise Unplannable("filters are not packed")
         bias = planner.bias(self._epilogue.bias, self._count + self._width)
         arguments: list[Argument] = [
             x, seen.strides[-1] * 4, panels, sums, places[1].strides[-1], bias,
-            len(rows), parts.filters, k, len(steps), cut.run_block,
-            planner.table(_moves(steps, k, cut.run_block)),
+            len(rows), parts.filters, k, len(starts), -(-len(starts) // cut.run_block),
+            planner.table(steps), planner.table(shifts), planner.table(blocks),
+            planner.table(pieces),
             cut.block, cut.blocks, cut.panels, cut.groups, parts.channels,
-            -(-parts.filters // self._width) * self._width * k * len(steps),
+            -(-parts.filters // self._width) * self._width * k * len(starts),
             planner.tile_table(self._tiles),
-            planner.table(chain.from_iterable((row[0], *row[1]) for row in rows)),
+            planner.table(chain.from_iterable(numbers)),
             out, places[2].strides[-1],
         ]  # fmt: skip
         for operand, place in zip(operands, places[3:], strict=True):
@@ -125,7 +134,7 @@ class Filters:
             parts.number * cut.groups * cut.blocks,
             [x, panels, *operands],
             [out] if sums is out else [sums, out],
-            work=float(out.size) * k * len(steps),
+            work=float(out.size) * k * len(starts),
         )
 
 
@@ -149,11 +158,3 @@ def _matrix(
         own = slice(member * each, (member + 1) * each)
         made[:, own, :, member] = taps[member :: parts.joined]
     return made.reshape(parts.number * rows, -1)
-
-
-def _moves(starts: Sequence[int], k: int, block: int) -> list[int]:
-    """Return the bytes from the end of each run to the next, anew for every block."""
-    return [
-        4 * (start if i % block == 0 else start - starts[i - 1] - k)
-        for i, start in enumerate(starts)
-    ]

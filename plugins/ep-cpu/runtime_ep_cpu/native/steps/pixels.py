@@ -16,10 +16,14 @@ SEGMENT = 64
 
 
 class PixelRow(NamedTuple):
-    """How many pixels a row has, and where it begins in each image, in elements."""
+    """How many pixels a row has, and where it begins in each image, in elements.
+
+    ``outer`` is its index along the axes that were not taken into it.
+    """
 
     pixels: int
     offsets: tuple[int, ...]
+    outer: tuple[int, ...]
 
 
 def readable(planner: Planner, x: Layout, margins: Margins) -> Layout:
@@ -45,16 +49,17 @@ def seen_by(x: Layout, strides: Sequence[int], counts: Sequence[int]) -> Layout:
     return x.with_dims((x.shape[0], *counts), (x.strides[0], *steps))
 
 
-def rows_of(places: Sequence[Layout]) -> list[PixelRow]:
+def rows_of(places: Sequence[Layout], apart: int = 0) -> list[PixelRow]:
     """Divide pixels ``[batch, *sizes]`` that lie in several images into rows.
 
-    Where a row continues the one before everywhere, they are one row, cut anew.
+    Where a row continues the one before everywhere, they are one row, cut anew; but not
+    across the first so many axes that are to stay ``apart``.
     """
     sizes = list(places[0].shape)
     strides = [list(place.strides) for place in places]
     length = sizes.pop()
     steps = [row.pop() for row in strides]
-    while sizes and all(
+    while len(sizes) > apart and all(
         sizes[-1] == 1 or row[-1] == step * length
         for row, step in zip(strides, steps, strict=True)
     ):
@@ -71,5 +76,5 @@ def rows_of(places: Sequence[Layout]) -> list[PixelRow]:
         for first, last in pairwise(cuts):
             pairs = zip(starts, steps, strict=True)
             at = tuple(start + first * step for start, step in pairs)
-            found.append(PixelRow(last - first, at))
+            found.append(PixelRow(last - first, at, index))
     return found

@@ -24,6 +24,25 @@ class Taps:
         pairs = zip(self.kernel, self.dilations, strict=True)
         return tuple((size - 1) * gap + 1 for size, gap in pairs)
 
+    def live(
+        self, sizes: Sequence[int], margins: Margins, strides: Sequence[int]
+    ) -> list[list[range]]:
+        """Return for each axis, and each window along it, the taps that read no padding.
+
+        Padded ``sizes`` less ``margins`` are the image's; a window that reads nothing
+        else has its first tap. Windows are ``strides`` apart.
+        """
+        found = []
+        axes = zip(self.kernel, self.dilations, sizes, margins, strides, strict=True)
+        for taps, gap, size, (before, after), stride in axes:
+            windows = []
+            for start in range(0, size - (taps - 1) * gap, stride):
+                first = min(max(0, -(-(before - start) // gap)), taps)
+                last = min(taps, (size - after - 1 - start) // gap + 1)
+                windows.append(range(first, last) if first < last else range(1))
+            found.append(windows)
+        return found
+
     def runs(
         self, channels: int, strides: Sequence[int], whole: bool
     ) -> tuple[int, list[int]]:
