@@ -65,6 +65,22 @@ class Cancellable(Protocol):
 
 
 @runtime_checkable
+class Preparable(Protocol):
+    """An executable that settles all of a run but its data, once, for given shapes."""
+
+    def prepared(
+        self, inputs: Sequence[Any]
+    ) -> Callable[[Sequence[Any]], list[Any] | None] | None:
+        """Return what runs inputs of these types and shapes again, or ``None``.
+
+        It is asked when such inputs have been run. What it returns is called by several
+        threads at once, with C-contiguous arrays on the host, where nobody stops or
+        traces the run nor gives it buffers. It returns new arrays that nothing else
+        holds or looks into; or ``None``, and then the run is repeated by ``run``.
+        """
+
+
+@runtime_checkable
 class Closeable(Protocol):
     """An executable that holds something worth giving back."""
 

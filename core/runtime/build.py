@@ -28,6 +28,7 @@ from runtime.passes.lower import lowered
 from runtime.placement import record, tell_little
 from runtime.plan import Devices, Plan, StepFailed
 from runtime.plugin import HOST, Partition, Unsupported
+from runtime.prepared import Prepared
 from runtime.providers import Elsewhere, Providers, Request, resolve
 from runtime.settings import Settings
 from runtime.trace import Trace
@@ -196,6 +197,15 @@ class Runnable:
         if self._twins and not self._agree(inputs):
             return self._separated().run(inputs, outputs, context, devices)
         return self.section.run(inputs, outputs, context or Context(), devices)
+
+    def repeat(self, inputs: Sequence[Any]) -> list[Any] | None:
+        """Run once as was run before with inputs of the same types and shapes.
+
+        Everything is on the host, and no options are given. Returns ``None`` where no
+        such run is prepared or it does not succeed: `run` answers then.
+        """
+        prepared = None if self._section is None else self._section.prepared
+        return None if prepared is None else prepared.run(inputs)
 
     def _agree(self, inputs: Sequence[Any]) -> bool:
         """Whether dims of one name have one size, as simplifying took for granted."""
@@ -476,9 +486,13 @@ class _Section:
             (HOST,) * len(self.inputs),
             (HOST,) * len(self.graph.outputs),
         )
-        return Plan(
+        plan = Plan(
             self.graph, self.inputs, self.placed, self.providers, sources, targets
         )
+        settings = self.owner.settings
+        if not (devices or self.path or settings.profiling or settings.hang_warning):
+            plan.prepare(self.inputs)
+        return plan
 
     def run(
         self,
@@ -492,6 +506,12 @@ class _Section:
             return self.plan(devices).run(inputs, outputs, context)
         except StepFailed as failure:
             return self._again(failure, inputs, outputs, context, devices)
+
+    @property
+    def prepared(self) -> Prepared | None:
+        """The runs of the whole section that are prepared, with all on the host."""
+        plan = self._plans.get(None)
+        return None if plan is None else plan.prepared
 
     def _again(
         self,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
-from runtime.abilities import Context
+from runtime.abilities import Context, Preparable
 from runtime.calling import Placed, Run, copying
 from runtime.errors import Cancelled, EngineError, FeedError
 from runtime.explain import Event
 from runtime.graph import Graph, Value
 from runtime.ownership import flat, is_free, is_given, is_kept, owned, root
 from runtime.plugin import HOST, Device
+from runtime.prepared import Prepared
 from runtime.providers import Providers
 
 Devices = tuple[tuple[Device, ...], tuple[Device | None, ...]]
@@ -62,6 +64,7 @@ class Plan:
         input_devices: Sequence[Device],
         output_devices: Sequence[Device | None],
     ) -> None:
+        self.prepared: Prepared | None = None
         self._providers = providers
         self._slots: dict[tuple[Value, Device, bool], int] = {}
         self._template: list[Any] = []
@@ -178,6 +181,28 @@ class Plan:
             seen.update(last)
             self.steps[index] = replace(step, frees=last)
 
+    def prepare(self, inputs: Sequence[Value]) -> None:
+        """Keep runs prepared from now on, if one executable is the whole plan.
+
+        ``inputs`` are as given, and everything is on the host.
+        """
+        if len(self.steps) != 1:
+            return
+        step, placed = self.steps[0], self.steps[0].placed
+        fed = [value.const is None for value in inputs]
+        places = list(compress(self._inputs, fed))
+        if (
+            placed is not None
+            and isinstance(placed.executable, Preparable)
+            and getattr(placed.executable, "concurrent", True)
+            and set(step.inputs) <= set(places)
+            and sorted(step.outputs) == sorted(self._outputs)
+        ):
+            takes = [places.index(slot) for slot in step.inputs]
+            makes = [step.outputs.index(slot) for slot in self._outputs]
+            name = placed.partition.provider
+            self.prepared = Prepared(placed.executable, name, fed, takes, makes)
+
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None, context: Context
     ) -> list[Any]:
@@ -194,7 +219,10 @@ class Plan:
             if context.stopped():
                 raise Cancelled("the run was stopped, as asked")
             self._walk(step, slots, outputs, context)
-        return self._deliver([slots[i] for i in self._outputs], inputs, outputs)
+        results = self._deliver([slots[i] for i in self._outputs], inputs, outputs)
+        if self.prepared is not None and context.cancelled is None:
+            self.prepared.learn(inputs)
+        return results
 
     def _walk(
         self,

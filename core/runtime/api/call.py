@@ -24,8 +24,10 @@ Call = Callable[..., list[Any]]
 def bound_call(runnable: Runnable) -> Call:
     """Return ``call(output_names, input_feed, run_options)`` for a session."""
     values = Signature(runnable.inputs).values
-    run = runnable.run
+    run, repeat = runnable.run, runnable.repeat
     names = tuple(name for name, _ in runnable.signature)
+    needed = tuple(value.name for value in runnable.inputs if value.const is None)
+    every = tuple(range(len(names)))
     chosen: dict[Any, tuple[int, ...]] = {}
     idle = Context(trace=_kernel_trace(runnable))
 
@@ -34,17 +36,28 @@ def bound_call(runnable: Runnable) -> Call:
         input_feed: Mapping[str, Any],
         run_options: RunOptions | None = None,
     ) -> list[Any]:
+        plain = run_options is None and type(input_feed) is dict
+        if plain and len(input_feed) == len(needed):
+            wanted = chosen.get(_key(output_names)) if output_names else every
+            if wanted is not None:
+                results = repeat([*map(input_feed.get, needed)])
+                if results is not None:
+                    return results if wanted is every else [results[i] for i in wanted]
+        return general(output_names, input_feed, run_options)
+
+    def general(
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        run_options: RunOptions | None,
+    ) -> list[Any]:
         try:
             given = values(input_feed)
+            wanted = every
             if output_names:
-                key = (
-                    output_names if isinstance(output_names, str) else (*output_names,)
-                )
-                wanted = chosen.get(key)
-                if wanted is None:
-                    wanted = chosen[key] = indices(output_names, names)
-            else:
-                wanted = None
+                key = _key(output_names)
+                if key not in chosen:
+                    chosen[key] = indices(output_names, names)
+                wanted = chosen[key]
             if run_options is not None and not isinstance(run_options, RunOptions):
                 raise TypeError(
                     f"run_options is a RunOptions, not a {type(run_options).__name__}"
@@ -53,9 +66,13 @@ def bound_call(runnable: Runnable) -> Call:
             results = run(given, None, context)
         except EngineError as error:
             raise translated(error) from error
-        return results if wanted is None else [results[index] for index in wanted]
+        return results if wanted is every else [results[i] for i in wanted]
 
     return call
+
+
+def _key(output_names: Sequence[str]) -> Any:
+    return output_names if isinstance(output_names, str) else (*output_names,)
 
 
 def indices(output_names: Any, names: Sequence[str]) -> tuple[int, ...]:

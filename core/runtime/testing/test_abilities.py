@@ -8,12 +8,14 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
 import runtime
 from runtime import abilities
 from runtime.abilities import Context
 from runtime.calling import Placed
+from runtime.plugin import HOST
 from runtime.testing.fixtures import Claimed
 from runtime.testing.subject import Opened, run_alone
 
@@ -80,6 +82,31 @@ def test_trimming_changes_no_result(claimed: Claimed) -> None:
     opened.runnable.trim()
     claimed.check(opened(feed), feed)
     assert not opened.faults, "; ".join(opened.faults)
+
+
+def test_a_prepared_run_is_like_any_other(claimed: Claimed) -> None:
+    """It gives what a run gives, each time in new arrays, and writes no input."""
+    opened, feed = claimed.fresh(), claimed.sample.feed()
+    for item in able(opened, abilities.Preparable):
+        given: list[Any] = [feed.get(value.name) for value in item.partition.inputs]
+        arrays = all(type(v) is np.ndarray and v.flags.c_contiguous for v in given)
+        if item.partition.device != HOST or not arrays:
+            continue
+        want, before = run_alone(opened, item, given), [v.copy() for v in given]
+        run = item.executable.prepared(given)
+        if run is None:
+            continue
+        results = [run(given) for _ in range(2)]
+        for result in results:
+            assert result is not None, "a prepared run gives up where runs succeed"
+            for one, right in zip(result, want, strict=True):
+                np.testing.assert_array_equal(one, right, strict=True)
+                assert one.flags.carray, "a result is not contiguous and writable"
+        old = [*given, *results[0]]
+        shared = any(np.shares_memory(a, b) for a in results[1] for b in old)
+        assert not shared, "a prepared run gives away memory that is not its own"
+        for one, right in zip(given, before, strict=True):
+            np.testing.assert_array_equal(one, right)
 
 
 def test_closing_ends_in_peace(claimed: Claimed) -> None:

@@ -116,6 +116,27 @@ def test_a_dropped_plan_may_still_run(monkeypatch, plain):
             same(got, right, 2e-5)
 
 
+def test_a_dropped_plan_that_is_used_again_is_kept_again(monkeypatch, plain):
+    monkeypatch.setattr(stages, "REMEMBERED", 1)
+    session, one, two = opened(layers()), floats(1, 64), floats(2, 64)
+    (stage,) = programs(session)[0].stages
+    for x in (one, two, one):
+        same(answer(session, x), answer(plain, x), 2e-5)
+    assert [key[0][0] for key in stage._plans] == [1]
+
+
+def test_where_contents_decide_no_run_is_prepared():
+    reshape = model(
+        [node("Reshape", ["x", "shape"], ["y"]), node("Relu", ["y"], ["z"])],
+        {"x": (FLOAT, [6]), "shape": (INT64, [2])},
+        {"z": (FLOAT, None)},
+    )
+    session, x = opened(reshape), np.arange(6, dtype=np.float32)
+    for shape in ((2, 3), (3, 2), (2, 3), (1, 6), (3, 2)):
+        (got,) = session.run(None, {"x": x, "shape": np.array(shape)})
+        np.testing.assert_array_equal(got, x.reshape(shape))
+
+
 # threads
 
 
@@ -364,6 +385,46 @@ def test_a_run_is_stopped_in_the_middle_and_the_session_goes_on(session, plain):
     np.testing.assert_array_equal(answer(session, x), want)
     small = floats(5, 64)
     same(answer(session, small), answer(plain, small), 2e-5)
+
+
+def test_a_prepared_run_that_is_stopped_along_with_another_gives_up(session):
+    program, x = executable(session), floats(6000, 64)
+    want = answer(session, x)
+    run, ends = program.prepared([x]), []
+
+    def work():
+        ends.append(run([x]))
+
+    for _ in range(5):
+        thread = threading.Thread(target=work)
+        thread.start()
+        while thread.is_alive():
+            program.cancel()
+        thread.join()
+    assert None in ends
+    np.testing.assert_array_equal(run([x])[0], want)
+
+
+def test_plain_runs_are_none_the_worse_when_others_are_terminated(session):
+    x, stopped = floats(2000, 64), []
+    want = answer(session, x)
+
+    def terminate():
+        for _ in range(10):
+            options = ort.RunOptions()
+            timer = threading.Timer(0.005, setattr, (options, "terminate", True))
+            timer.start()
+            try:
+                session.run(None, {"x": x}, options)
+            except Fail:
+                stopped.append(options)
+            timer.join()
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    while thread.is_alive():
+        np.testing.assert_array_equal(answer(session, x), want)
+    assert stopped
 
 
 def test_terminating_by_run_options_stops_a_run(session):

@@ -31,6 +31,8 @@ from runtime_ep_cpu.native.planner import PlannedStep, Planner
 from runtime_ep_cpu.native.profile import record
 from runtime_ep_cpu.pool import Pool
 
+_CANCELLED, _FAILED = FRAME["cancelled"], FRAME["failed"]
+
 SMALL = 200_000.0
 """Multiplications, or as much other work, below which one thread alone is faster."""
 
@@ -165,28 +167,53 @@ class Plan:
         results = self._results(inputs, buffers)
         frame = self._lease()
         try:
-            block = frame.words
-            self._given.write(block, inputs)
-            self._made.write(block, results)
-            block[FRAME["failed"]] = 0
-            block[FRAME["cancelled"]] = 0
+            self._address(frame, inputs, results)
             if context.stopped():
                 raise Cancelled("the run was stopped, as asked")
             if context.trace is None:
                 self._pool.run(frame.address, self.threads)
             else:
                 self._timed(frame, context)
-            if block[FRAME["cancelled"]]:
+            if frame.words[_CANCELLED]:
                 raise Cancelled("the run was stopped, as asked")
-            return None if block[FRAME["failed"]] else results
+            return None if frame.words[_FAILED] else results
         finally:
             self._give_back(frame)
+
+    def run_plainly(self, inputs: Sequence[Any]) -> list[Any] | None:
+        """Run once into new arrays, untraced; ``None`` where `run` would do otherwise.
+
+        That is where a kernel found its inputs wrong, or where `cancel` stopped this run
+        along with another one.
+        """
+        results = self._new()
+        frame = self._lease()
+        try:
+            self._address(frame, inputs, results)
+            self._pool.run(frame.address, self.threads)
+            spoiled = frame.words[_FAILED] or frame.words[_CANCELLED]
+            return None if spoiled else results
+        finally:
+            self._give_back(frame)
+
+    def _address(
+        self, frame: Frame, inputs: Sequence[Any], results: Sequence[Any]
+    ) -> None:
+        """Make a frame ready: where its inputs and outputs lie, and nothing wrong yet."""
+        words = frame.words
+        self._given.write(words, inputs)
+        self._made.write(words, results)
+        words[_FAILED] = 0
+        words[_CANCELLED] = 0
+
+    def _new(self) -> list[Any]:
+        return [np.empty(output.shape, output.dtype) for output in self.outputs]
 
     def _results(self, inputs: Sequence[Any], buffers: Sequence[Any]) -> list[Any]:
         """Return where results go: the caller's buffers, if all of them will do."""
         given = [buffer for buffer in buffers if buffer is not None]
         if not given:
-            return [np.empty(output.shape, output.dtype) for output in self.outputs]
+            return self._new()
         made = zip(buffers, self.outputs, strict=True)
         if not (
             all(buffer is None or _fits(buffer, output) for buffer, output in made)
@@ -251,15 +278,17 @@ class _Given:
     def __init__(
         self, template: np.ndarray[Any, Any], places: Sequence[tuple[int, int]]
     ) -> None:
-        found = [(place, index, int(template[place])) for place, index in places]
-        self._places = tuple(found)
-        self._read = tuple(sorted({index for _, index in places}))
+        found: dict[int, list[tuple[int, int]]] = {}
+        for place, index in places:
+            found.setdefault(index, []).append((place, int(template[place])))
+        self._places = tuple(found.items())
 
-    def write(self, block: memoryview, arrays: Sequence[Any]) -> None:
+    def write(self, words: memoryview, arrays: Sequence[Any]) -> None:
         """Write the arrays' addresses."""
-        addresses = {index: address_of(arrays[index]) for index in self._read}
-        for place, index, offset in self._places:
-            block[place] = addresses[index] + offset
+        for index, places in self._places:
+            address = address_of(arrays[index])
+            for place, offset in places:
+                words[place] = address + offset
 
 
 _view: Any = ctypes.c_char.from_buffer

@@ -26,9 +26,13 @@ from runtime_ep_cpu.threads import use_threads
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A stage in a program: what runs it, which values go in and out."""
+    """A stage in a program: what runs it, which values go in and out.
+
+    ``stage`` is the stage where it is native.
+    """
 
     run: Any
+    stage: Stage | None
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
 
@@ -82,14 +86,14 @@ class Program:
             if native:
                 stage = Stage(extent, self._engine, self._table, self._settings)
                 self.stages.append(stage)
-                run: Any = stage.run
+                part = _Part(stage.run, stage, extent.inputs, extent.outputs)
             else:
-                run = self._host(extent)
-            parts.append(_Part(run, extent.inputs, extent.outputs))
+                part = _Part(self._host(extent), None, extent.inputs, extent.outputs)
+            parts.append(part)
         return parts
 
-    def _alone(self) -> tuple[Any, tuple[int, ...]]:
-        """Return what runs everything and which inputs it takes, if one stage does."""
+    def _alone(self) -> tuple[_Part | None, tuple[int, ...]]:
+        """Return the stage that runs everything, if one does, and its inputs' places."""
         place = {value: i for i, value in enumerate(self._partition.inputs)}
         for part in self._parts:
             if (
@@ -97,7 +101,7 @@ class Program:
                 and part.outputs == self._partition.outputs
                 and all(value in place for value in part.inputs)
             ):
-                return part.run, tuple(place[value] for value in part.inputs)
+                return part, tuple(place[value] for value in part.inputs)
         return None, ()
 
     def _host(self, extent: Extent) -> Any:
@@ -147,7 +151,8 @@ class Program:
     ) -> list[Any]:
         """Run once; native stretches release the interpreter's lock."""
         if self._whole is not None:
-            made = self._whole([inputs[i] for i in self._order], outputs, context)
+            given = [inputs[i] for i in self._order]
+            made = self._whole.run(given, outputs, context)
             if made is None:
                 return self._numpy()(inputs, outputs, context)
             return (
@@ -167,6 +172,19 @@ class Program:
             values[v] if v in values else v.constant() for v in self._partition.outputs
         ]
         return filled(results, outputs)
+
+    def prepared(
+        self, inputs: Sequence[Any]
+    ) -> Callable[[Sequence[Any]], list[Any] | None] | None:
+        """Return what runs such inputs by one native call, if one stage is everything."""
+        stage = None if self._whole is None else self._whole.stage
+        if stage is None:
+            return None
+        order = self._order
+        run = stage.prepared([inputs[i] for i in order])
+        if run is None or order == tuple(range(len(inputs))):
+            return run
+        return lambda given: run([given[i] for i in order])
 
     def _fillable(
         self, inputs: Sequence[Any], outputs: Sequence[Any]

@@ -136,7 +136,16 @@ class Stage:
     ) -> Callable[[Sequence[Any]], list[Any] | None] | None:
         """Return what runs C-contiguous inputs of these shapes, if nothing else decides."""
         plan = None if self.extent.contents else self._plan(inputs)
-        return None if plan is None else plan.run_plainly
+        if plan is None:
+            return None
+        key = self._key(inputs)
+
+        def run(given: Sequence[Any]) -> list[Any] | None:
+            if self._latest[1] is not plan:
+                self._remember(key, plan)
+            return plan.run_plainly(given)
+
+        return run
 
     def _key(self, inputs: Sequence[np.ndarray[Any, Any]]) -> Any:
         shapes = tuple([array.shape for array in inputs])
@@ -171,13 +180,18 @@ class Stage:
             reason = f"no plan for inputs of {key} ({self.refused})"
             warn_once(Event(info.name, "run", reason, "NumPy's kernels answer"))
             plan = None
-        dropped = []
+        self._remember(key, plan)
+        return plan
+
+    def _remember(self, key: Any, plan: Plan | None) -> None:
+        """Take a plan for the latest used; drop what was not used for long."""
+        dropped = []  # collected when the lock is open
         with self._lock:
             self._latest = key, plan
             self._plans[key] = plan
+            self._plans.move_to_end(key)
             while len(self._plans) > REMEMBERED:
                 dropped.append(self._plans.popitem(last=False))
-        return plan
 
     refused = ""
     """Why the last plan could not be made."""
