@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from beside_numpy import checked, groups, opened, roles
+from beside_numpy import checked, groups, opened, programs, roles
 from draws import TYPES, Draw
+from runtime_ep_cpu.native.planner import Planner
 
 TOLERANCE = 4e-6
 """Differences of float32 sums, as a part of the largest magnitude of a result."""
@@ -196,3 +197,130 @@ def test_an_image_that_does_not_fit_the_filters_is_refused_as_by_numpy(shape):
             opened(model, native=native).run(None, feed)
         told.append(str(caught.value))
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("target", ["auto", "avx2", "generic"])
+@pytest.mark.parametrize("seed", range(40))
+def test_a_depthwise_convolution_of_any_attributes(seed, target):
+    d = Draw(3000 + seed)
+    rank, kind = d.one(1, 2, 2, 2, 3), d.one("float32", "float32", "float16")
+    channels = d.one(16, 17, 24, 33, 40, 72)
+    kernel = [d.one(1, 2, 3, 3, 5, 7, 9, 11) for _ in range(rank)]
+    strides, gaps = ([d.one(1, 1, 2, 3) for _ in range(rank)] for _ in range(2))
+    sizes = [d.size(11) + (k - 1) * g for k, g in zip(kernel, gaps, strict=True)]
+    sizes[-1] += d.one(0, 3, 14, 60)
+    x = d.operand("a", d.array((d.size(2), channels, *sizes), kind))
+    weights = d.array((channels, 1, *kernel)) / np.sqrt(np.prod(kernel))
+    inputs = [x, d.constant("w", weights.astype(TYPES[kind][1]))]
+    if d.one(True, False):
+        inputs.append(d.constant("b", d.array((channels,), kind)))
+    attributes = {"group": channels, "strides": strides, "dilations": gaps}
+    if d.one(True, False):
+        attributes["pads"] = [d.size(3, 0) for _ in range(2 * rank)]
+    else:
+        attributes["auto_pad"] = d.one("SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET")
+    x = d.add("Conv", inputs, "p", **attributes)
+    x = followed(d, x, channels, rank, "q", kind)
+    model = d.model([x], opset=22)
+    checked(model, d.feed, target=target, tolerance=ROUNDED[kind])
+
+
+def inverted_residuals(*layers, shape):
+    """Return the model of a net: (channels, kernel, stride) of depthwise layers between
+    others that widen to and narrow from them, with what they begin with added."""
+    d = Draw(4)
+    x, channels = "x", shape[1]
+    d.feed["x"] = d.array(shape)
+    low, high = d.constant("low", np.float32(0)), d.constant("high", np.float32(6))
+    for i, (wide, kernel, stride) in enumerate(layers):
+        before = x
+        w = d.constant(f"u{i}", (d.array((wide, channels, 1, 1)) / 4).astype("f"))
+        x = d.add("Clip", [d.add("Conv", [x, w], f"a{i}"), low, high], f"b{i}")
+        w = d.array((wide, 1, kernel, kernel)) / kernel
+        inputs = [
+            x,
+            d.constant(f"v{i}", w.astype("f")),
+            d.constant(f"z{i}", d.array(wide)),
+        ]
+        attributes = {"pads": [kernel // 2] * 4, "strides": [stride, stride]}
+        x = d.add("Conv", inputs, f"c{i}", group=wide, **attributes)
+        x = d.add("Clip", [x, low, high], f"d{i}")
+        w = d.constant(f"w{i}", (d.array((channels, wide, 1, 1)) / wide).astype("f"))
+        x = d.add("Conv", [x, w], f"e{i}")
+        if stride == 1:
+            x = d.add("Add", [before, x], f"f{i}")
+    return d.model([x]), d.feed
+
+
+LAYERS = (32, 3, 1), (48, 5, 2), (80, 3, 1), (96, 7, 1)
+
+
+def test_depthwise_layers_among_others_read_their_zeros_where_they_were_left():
+    model, feed = inverted_residuals(*LAYERS, shape=(2, 16, 29, 30))
+    session = checked(model, feed, tolerance=NETS)
+    assert groups(session)[:2] == ["Conv+Clip", "Conv+Clip"]
+    left = {
+        v.name: m
+        for p in programs(session)
+        for s in p.stages
+        for v, m in s.margins.items()
+    }
+    assert [left[f"b{i}"] for i in range(4)] == [
+        ((k // 2,) * 2,) * 2 for _, k, _ in LAYERS
+    ]
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 57, 70), (2, 16, 7, 7)])
+def test_any_number_of_threads_gives_the_same_bits_between_depthwise_layers(shape):
+    model, feed = inverted_residuals(*LAYERS, shape=shape)
+    results = [opened(model, threads=n).run(None, feed)[0] for n in (1, 2, 3)]
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0].view(np.int32), other.view(np.int32))
+
+
+def test_a_channel_without_numbers_is_alone_with_it():
+    d = Draw(2)
+    x = d.array((1, 24, 8, 8))
+    x[0, 1, 2, 3], x[0, 20, 6, 6] = np.nan, np.inf
+    d.feed["x"] = x
+    inputs = ["x", d.constant("w", d.array((24, 1, 3, 3)))]
+    d.add("Conv", inputs, "y", pads=[1, 1, 1, 1], group=24)
+    checked(d.model(["y"]), d.feed, tolerance=TOLERANCE)
+
+
+def test_what_is_joined_along_the_channels_is_made_there(monkeypatch):
+    copied = []
+    copy = Planner.copy
+
+    def seen(planner, *arguments):
+        copied.append(planner.group and planner.group.label)
+        copy(planner, *arguments)
+
+    monkeypatch.setattr(Planner, "copy", seen)
+    d = Draw(7)
+    d.feed["x"] = d.array((2, 5, 12, 11))
+    w = [
+        d.constant(f"w{i}", d.array((6, c, 3, 3)) / 9)
+        for i, c in enumerate((5, 6, 12, 18))
+    ]
+    pads = [1, 1, 1, 1]
+    a = d.add("Relu", [d.add("Conv", ["x", w[0]], "p", pads=pads)], "a")
+    b = d.add("Conv", [a, w[1]], "b", pads=pads)
+    ab = d.add("Concat", [a, b], "ab", axis=1)
+    c = d.add("Sigmoid", [d.add("Conv", [ab, w[2]], "q", pads=pads)], "c")
+    abc = d.add("Concat", [c, ab], "abc", axis=1)
+    d.add("Conv", [abc, w[3]], "y", pads=pads)
+    checked(d.model(["y"]), d.feed, tolerance=TOLERANCE)
+    assert copied
+    assert "Concat" not in copied
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_windows_that_lie_in_the_padding_in_part_or_as_a_whole(rank):
+    d = Draw(11 + rank)
+    d.feed["x"] = d.array((2, 5, *(3, 2, 4)[:rank]))
+    w = d.constant("w", d.array((6, 5, *(3,) * rank)))
+    pads = [4, 3, 2][:rank] + [5, 2, 3][:rank]
+    d.add("Conv", ["x", w, d.constant("b", d.array((6,)))], "y", pads=pads)
+    d.add("Conv", ["x", w], "z", pads=pads, dilations=[2] * rank, strides=[2] * rank)
+    checked(d.model(["y", "z"]), d.feed, tolerance=TOLERANCE)

@@ -41,8 +41,8 @@ def llvm() -> str:
 
 
 USUAL = frozenset(
-    ("tile", "runs", "pack", "copy_rows", "copy_repeated", "copy_reversed", "copy_transposed",
-     "copy_strided")
+    ("tile", "runs", "depthwise_tile", "pack", "copy_rows", "copy_repeated",
+     "copy_reversed", "copy_transposed", "copy_strided")
 )  # fmt: skip
 """Families that nearly every model needs in the same forms."""
 

@@ -12,6 +12,7 @@ from runtime_ep_cpu.native.steps.attention import AttentionStep
 from runtime_ep_cpu.native.steps.blocks import BlocksStep
 from runtime_ep_cpu.native.steps.concat import ConcatStep
 from runtime_ep_cpu.native.steps.convolution import ConvolutionStep
+from runtime_ep_cpu.native.steps.depthwise import DepthwiseStep, is_depthwise
 from runtime_ep_cpu.native.steps.elementwise import ElementwiseStep
 from runtime_ep_cpu.native.steps.gather import GatherStep
 from runtime_ep_cpu.native.steps.pad import PadStep
@@ -31,9 +32,16 @@ def step_of(group: Group, target: Target) -> Step:
     return _STEPS[group.kind](group)
 
 
+def _convolution(group: Group, target: Target) -> Step:
+    """Return the step that convolves fastest."""
+    if group.anchor is not None and is_depthwise(group.anchor, target):
+        return DepthwiseStep(group, target)
+    return ConvolutionStep(group, target)
+
+
 _TUNED: dict[str, Callable[[Group, Target], Step]] = {
     "product": ProductStep,
-    "convolution": ConvolutionStep,
+    "convolution": _convolution,
     "attention": AttentionStep,
 }
 

@@ -1,0 +1,189 @@
+"""Conv of as many groups as channels: each filter goes over one channel of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+from runtime.graph import Node, Value
+
+from runtime_ep_cpu.codegen import depthwise
+from runtime_ep_cpu.codegen.depthwise_tile import along, sizes, tiles
+from runtime_ep_cpu.codegen.library import Spec
+from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.images import Margins, image
+from runtime_ep_cpu.native.layout import Layout, Unplannable, of_array
+from runtime_ep_cpu.native.planner import Argument, Planner
+from runtime_ep_cpu.native.steps.convolution import (
+    anchor_of,
+    border_of,
+    operands_over,
+    reading_specs,
+)
+from runtime_ep_cpu.native.steps.epilogue import Addend, epilogue_of
+from runtime_ep_cpu.native.steps.pixels import (
+    PixelRow,
+    readable,
+    rows_of,
+    seen_by,
+    without_channels,
+)
+from runtime_ep_cpu.native.steps.windows import Windows
+
+
+def is_depthwise(node: Node, target: Target) -> bool:
+    """Whether a Conv has one filter per channel, and channels enough for a register."""
+    filters = node.inputs[1]
+    if filters is None or filters.const is None:
+        return False
+    count, channels, *_ = filters.const.shape
+    groups = node.attribute("group", 1)
+    return bool(channels == 1 and count == groups and count >= target.lanes)
+
+
+class DepthwiseStep:
+    """``epilogue(Conv(X, W) + bias)`` with one filter per channel."""
+
+    def __init__(self, group: Group, target: Target) -> None:
+        node = anchor_of(group)
+        self._x: Value = node.inputs[0]  # type: ignore[assignment]
+        filters: Value = node.inputs[1]  # type: ignore[assignment]
+        array = filters.constant()
+        if array is None:
+            raise ValueError("filters are constant")
+        self._channels = len(array)
+        self._lanes = target.lanes
+        self._windows = windows = Windows(node, array.shape[2:])
+        self._together = along(windows.kernel[-1])
+        self._weights = of_array(_panels(array, target.lanes))
+        self._epilogue = epilogue_of(
+            node.outputs[0], group.after, self._channels, Addend(node.input(2)), 1
+        )
+        self._sizes = sizes(target)
+        self._tiles = tiles(
+            target, self._together, windows.strides[-1], windows.dilations[-1]
+        )
+        self._spec = Spec.of(
+            "depthwise", epilogue=self._epilogue.expression, wide=self._epilogue.wide
+        )
+        self.specs: Sequence[Spec] = (
+            self._spec, *self._tiles, *reading_specs(self._x, self._epilogue)
+        )  # fmt: skip
+
+    @property
+    def border(self) -> tuple[Value, Margins] | None:
+        """The zeros it reads around its input, where they don't depend on its size."""
+        return border_of(self._x, self._windows)
+
+    def plan(self, planner: Planner) -> None:
+        """Plan the convolution for the shapes at hand."""
+        x = planner.layout(self._x)
+        batch, channels, *lengths = x.shape
+        if channels != self._channels or len(lengths) != len(self._windows.kernel):
+            raise Unplannable(f"{x.shape} does not fit the filters")
+        margins = self._windows.margins(lengths)
+        if margins is None:
+            raise Unplannable("a padding is negative")
+        counts = self._windows.counts(lengths, margins)
+        shape = (batch, channels, *counts)
+        operands = operands_over(planner, self._epilogue, shape)
+        x = readable(planner, x, margins)
+        result = self._epilogue.result
+        out = image(planner, result, shape, self._epilogue.element, [x, *operands])
+        self._convolve(
+            planner, x, seen_by(x, self._windows.strides, counts), out, operands
+        )
+
+    def _convolve(
+        self,
+        planner: Planner,
+        x: Layout,
+        seen: Layout,
+        out: Layout,
+        operands: Sequence[Layout],
+    ) -> None:
+        places = [seen, *map(without_channels, (out, *operands))]
+        rows = rows_of(places)
+        taps = prod(self._windows.kernel)
+        steps, ahead = self._steps(x), self._ahead(x)
+        cut = depthwise.blocking(
+            len(rows),
+            max(row.pixels for row in rows),
+            -(-self._channels // self._lanes),
+            taps,
+            self._lanes,
+        )
+        arguments: list[Argument] = [
+            x, x.strides[-1] * 4,
+            seen.strides[-1] * 4, planner.table(steps), len(steps), self._weights, taps,
+            planner.bias(self._epilogue.bias, self._channels), self._channels, len(rows),
+            *cut, *self._tables(planner, rows), out, places[1].strides[-1],
+            planner.table(ahead), len(ahead),
+        ]  # fmt: skip
+        for operand, place in zip(operands, places[2:], strict=True):
+            arguments += [operand, place.strides[-1]]
+        planner.step(
+            self._spec,
+            arguments,
+            cut.blocks * cut.groups,
+            [x, *operands],
+            [out],
+            scratch=max(row.pixels for row in rows) * self._lanes * 4,
+            work=float(out.size) * taps * 2,
+        )
+
+    def _steps(self, x: Layout) -> list[int]:
+        """Return where each row of the kernel, or part of one, begins, in bytes."""
+        windows = self._windows
+        *outer, last = windows.kernel
+        parts = (*map(range, outer), range(0, last, self._together))
+        pairs = list(zip(windows.dilations, x.strides[2:], strict=True))
+        return [
+            4 * sum(i * gap * s for i, (gap, s) in zip(index, pairs, strict=True))
+            for index in product(*parts)
+        ]
+
+    def _ahead(self, x: Layout) -> list[int]:
+        """Return where rows begin that the next row of the result reads first, in bytes."""
+        windows = self._windows
+        if len(windows.kernel) < 2:
+            return []
+        first, row = windows.reach[-2], x.strides[-2]
+        return [4 * (first + i) * row for i in range(windows.strides[-2])]
+
+    def _tables(
+        self, planner: Planner, rows: Sequence[PixelRow]
+    ) -> tuple[Layout, Layout]:
+        """Return the tables of tiles and of rows."""
+        entries: list[int] = []
+        ranges = {}
+        for pixels in {row.pixels for row in rows}:
+            first = len(entries) // len(depthwise.TILE_FIELDS)
+            left = pixels
+            for size, tile in zip(self._sizes, self._tiles, strict=True):
+                if left >= size:
+                    entries += (planner.library.address(tile), size, left // size)
+                    left %= size
+            ranges[pixels] = (first, len(entries) // len(depthwise.TILE_FIELDS))
+        numbers = [
+            number
+            for row in rows
+            for number in (row.pixels, *ranges[row.pixels], *row.offsets)
+        ]
+        return planner.table(entries), planner.table(numbers)
+
+
+def _panels(filters: np.ndarray[Any, Any], lanes: int) -> np.ndarray[Any, Any]:
+    """Return the weights of each panel of channels, ``[panels, taps, lanes]``.
+
+    The last panel ends with the last channel, see `codegen.depthwise`.
+    """
+    taps = filters.reshape(len(filters), -1).T.astype(np.float32)
+    starts = [
+        min(start, len(filters) - lanes) for start in range(0, len(filters), lanes)
+    ]
+    return np.stack([taps[:, start : start + lanes] for start in starts])
