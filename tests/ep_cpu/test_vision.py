@@ -12,6 +12,8 @@ from peers import by_onnxruntime, by_reference
 from runtime.errors import EngineError
 
 SEEDS = st.integers(0, 999)
+UNEVEN = np.array([[1], [30], [3], [8]])
+"""Powers of scores by class, so that there are classes of many and of few boxes."""
 
 
 def numbers(seed: int) -> np.random.Generator:
@@ -27,13 +29,13 @@ def floats(*values: float) -> np.ndarray:
     st.integers(1, 300),
     st.sampled_from([0, 1]),
     st.sampled_from([0, 1, 5, 1000]),
-    st.sampled_from([None, 0.0, 0.5]),
+    st.sampled_from([None, 0.0, 0.5, 0.8]),
 )
 def test_suppression_agrees_with_onnxruntime(seed, count, center, limit, least):
     random = numbers(seed)
     inputs = [
         (random.random((2, count, 4)) * 3).astype(np.float32),
-        random.random((2, 3, count)).round(1).astype(np.float32),
+        (random.random((2, 4, count)) ** UNEVEN).round(1).astype(np.float32),
         np.array([limit]),
         floats(0.4),
         None if least is None else floats(least),

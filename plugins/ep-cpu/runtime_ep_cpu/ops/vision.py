@@ -16,6 +16,9 @@ from runtime_ep_cpu.ops._grid_sample import grid_sample as sample
 table = KernelTable()
 
 BLOCK = 128
+"""Candidates of a class whose overlaps are found at once, where there are many."""
+FEW = 48
+"""Candidates of a class, at most, that is gone through beside others."""
 
 
 @table("NonMaxSuppression", since=10)
@@ -49,11 +52,8 @@ def non_max_suppression(
         hosted = _on_host(scores)
         for batch, image in enumerate(_on_host(boxes)):
             corners = _corners(image, center_point_box)
-            for group, ranks in enumerate(hosted[batch]):
-                kept = _suppressed(corners, ranks, limit, overlap, least)
-                rows = np.full((len(kept), 3), (batch, group, 0))
-                rows[:, 2] = kept
-                picked.append(rows)
+            kept = _of_classes(corners, hosted[batch], limit, overlap, least)
+            picked.append(np.insert(kept, 0, batch, axis=1))
     return xp.asarray(np.concatenate(picked))
 
 
@@ -81,23 +81,71 @@ def _corners(boxes: np.ndarray, center: int) -> np.ndarray:
         first, second = first - second / 2, first + second / 2
     else:
         first, second = np.minimum(first, second), np.maximum(first, second)
-    area = np.prod(second - first, axis=1, keepdims=True)
-    return np.ascontiguousarray(np.concatenate([first, second, area], axis=1).T)
+    height, width = (second - first).T
+    return np.stack([*first.T, *second.T, height * width])
 
 
-def _suppressed(
+def _of_classes(
     corners: np.ndarray,
     scores: np.ndarray,
     limit: int,
     overlap: float,
     least: float | None,
+) -> np.ndarray:
+    """Return [kept, 2] of (class, box), class by class, best scores first.
+
+    Classes of few candidates, as nearly all are, are gone through side by side.
+    """
+    flat = scores.reshape(-1)
+    chosen = np.arange(flat.size) if least is None else np.flatnonzero(flat > least)
+    classes, boxes = np.divmod(chosen, scores.shape[1])
+    order = np.lexsort((-flat[chosen], classes))
+    boxes = boxes[order]
+    counts = np.bincount(classes, minlength=len(scores))
+    starts = np.cumsum(counts) - counts
+    few = np.flatnonzero((counts > 0) & (counts <= FEW))
+    found = [np.zeros((0, 2), np.int64)]
+    if few.size:
+        found.append(_side_by_side(corners, boxes, few, starts, counts, limit, overlap))
+    for group in np.flatnonzero(counts > FEW):
+        own = boxes[starts[group] : starts[group] + counts[group]]
+        kept = _suppressed(corners, own, limit, overlap)
+        found.append(np.stack([np.full(len(kept), group), kept], axis=1))
+    whole = np.concatenate(found)
+    return whole[np.argsort(whole[:, 0], kind="stable")]
+
+
+def _side_by_side(
+    corners: np.ndarray,
+    boxes: np.ndarray,
+    groups: np.ndarray,
+    starts: np.ndarray,
+    counts: np.ndarray,
+    limit: int,
+    overlap: float,
+) -> np.ndarray:
+    """Keep the best boxes of some groups, rank after rank; [kept, 2] of (group, box).
+
+    A group's boxes are ``counts`` of ``boxes`` from its place in ``starts``, in order.
+    """
+    ranks = np.arange(counts[groups].max())
+    alive = ranks < counts[groups, None]
+    own = boxes[np.where(alive, starts[groups, None] + ranks, 0)]
+    near = corners[:, own]
+    dead = _overlapping(near, near, overlap)
+    for rank in ranks[:-1]:
+        alive[:, rank + 1 :] &= ~(dead[:, rank, rank + 1 :] & alive[:, rank, None])
+    alive &= np.cumsum(alive, axis=1) <= limit
+    return np.stack([groups[np.nonzero(alive)[0]], own[alive]], axis=1)
+
+
+def _suppressed(
+    corners: np.ndarray, order: np.ndarray, limit: int, overlap: float
 ) -> list[int]:
-    """Keep the best boxes one after another, block by block of candidates.
+    """Keep the best boxes one after another, block by block of candidates in order.
 
     Which boxes of a block overlap is computed at once, as one bit mask per box.
     """
-    chosen = np.arange(len(scores)) if least is None else np.flatnonzero(scores > least)
-    order = chosen[np.argsort(-scores[chosen], kind="stable")]
     kept: list[int] = []
     for first in range(0, len(order), BLOCK):
         block = order[first : first + BLOCK]
@@ -119,8 +167,8 @@ def _suppressed(
 
 def _overlapping(ones: np.ndarray, others: np.ndarray, overlap: float) -> np.ndarray:
     """Whether intersections over unions [ones, others] are above a threshold."""
-    ones = ones[:, :, None]
-    others = others[:, None]
+    ones = ones[..., None]
+    others = others[..., None, :]
     height = np.minimum(ones[2], others[2]) - np.maximum(ones[0], others[0])
     width = np.minimum(ones[3], others[3]) - np.maximum(ones[1], others[1])
     common = np.maximum(height, 0) * np.maximum(width, 0)
