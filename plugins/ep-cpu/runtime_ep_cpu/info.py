@@ -14,6 +14,12 @@ OPTIONS = {
         "auto",
         "The processor to generate code for: the best one here, or a lesser one.",
     ),
+    "winograd": Option(
+        ("auto", "f2", "off"),
+        "auto",
+        "How convolutions of 3 by 3 filters may save multiplications: by whatever form is "
+        "fastest, by the one that rounds least, or not at all.",
+    ),
 }
 """Options of the CPU provider."""
 

@@ -11,14 +11,16 @@ SMALLEST = {"float32": 2e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 """Differences allowed, as a part of the largest magnitude of a result."""
 
 
-def opened(model, target="auto", native="required", threads=0, **entries):
-    """Return a session; ``native`` and ``target`` are the provider's options."""
+def opened(
+    model, target="auto", native="required", threads=0, winograd="auto", **entries
+):
+    """Return a session; ``native``, ``target`` and ``winograd`` are the provider's."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     for key, value in entries.items():
         setattr(options, key, value)
     data = model if isinstance(model, bytes) else model.SerializeToString()
-    choice = {"native": native, "target": target}
+    choice = {"native": native, "target": target, "winograd": winograd}
     return ort.InferenceSession(data, options, providers=[(CPU, choice)])
 
 

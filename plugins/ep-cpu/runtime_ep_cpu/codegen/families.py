@@ -17,6 +17,8 @@ from runtime_ep_cpu.codegen import (
     resampling,
     rotary,
     softmax,
+    winograd,
+    winograd_transforms,
 )
 
 __all__ = [
@@ -36,4 +38,6 @@ __all__ = [
     "resampling",
     "rotary",
     "softmax",
+    "winograd",
+    "winograd_transforms",
 ]

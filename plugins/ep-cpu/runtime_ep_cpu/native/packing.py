@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from runtime.abilities import Context
@@ -32,6 +32,47 @@ PIECE = 1 << 23
 """Bytes that are packed in one native call, about."""
 
 
+class Packing(Protocol):
+    """A constant that is to be packed, and how."""
+
+    @property
+    def value(self) -> Value:
+        """The constant."""
+
+    @property
+    def const(self) -> Tensor:
+        """What is packed."""
+
+    @property
+    def spec(self) -> Spec:
+        """The kernel that packs it."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What two requests for the same panels have in common."""
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers of float32 its panels have."""
+
+    def plan(self, planner: Planner, source: Layout, buffer: Buffer) -> Layout:
+        """Add its packing into a buffer to a plan; return where the panels will lie."""
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether the panels give the constant back, so that it need not be kept."""
+
+    def restored(self, panels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the constant from its panels; raises ``ValueError`` where they lose it."""
+
+
+def constant_of(value: Value) -> Tensor:
+    """Return a value's constant; raises ``ValueError`` where there is none."""
+    if not isinstance(value.const, Tensor):
+        raise ValueError(f"{value!r} is not constant")
+    return value.const
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A constant ``[K, N]``, or ``[N, K]`` where ``turned``, to be packed."""
@@ -45,10 +86,7 @@ class Request:
     @property
     def const(self) -> Tensor:
         """What is packed."""
-        const = self.value.const
-        if not isinstance(const, Tensor):
-            raise ValueError(f"{self.value!r} is not constant")
-        return const
+        return constant_of(self.value)
 
     @property
     def layout(self) -> Layout:
@@ -65,19 +103,55 @@ class Request:
         )
 
     @property
-    def key(self) -> tuple[int, int, int, bool]:
+    def key(self) -> tuple[Any, ...]:
         """What two requests for the same panels have in common."""
         return (id(self.const), self.vectors, self.width, self.turned)
+
+    @property
+    def _sizes(self) -> tuple[int, int, int]:
+        """K, N and the number of panels."""
+        shape = self.const.shape
+        k, n = shape[::-1] if self.turned else shape
+        return k, n, -(-n // self.width)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers of float32 its panels have."""
+        k, _, panels = self._sizes
+        return panels * self.width * k
+
+    def plan(self, planner: Planner, source: Layout, buffer: Buffer) -> Layout:
+        """Add its packing into a buffer to a plan; return where the panels will lie."""
+        k, n, panels = self._sizes
+        made = Layout(buffer, "float", (panels, k, self.width), (0, self.width, 1))
+        strides = (1, k) if self.turned else (n, 1)
+        table = planner.table((0, 0))
+        fields: list[Argument] = [source, *strides, made, k, n, panels, table]
+        planner.step(self.spec, fields, panels, [source], [made], work=float(k) * n)
+        return made
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether the panels give the constant back: all of it but NaNs' payloads."""
+        return True
+
+    def restored(self, panels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the constant from its panels."""
+        k, n, count = self._sizes
+        rows = panels.reshape(count, k, self.width).transpose((1, 0, 2))
+        matrix = rows.reshape(k, count * self.width)[:, :n]
+        dtype = numpy_dtype(self.const.dtype)
+        return np.array(matrix.T if self.turned else matrix, dtype, order="C")
 
 
 class Panels:
     """Packed matrices of one session, by request."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[int, int, int, bool], Layout] = {}
+        self._found: dict[tuple[Any, ...], Layout] = {}
         self._sources: list[Tensor] = []
 
-    def layout(self, request: Request) -> Layout:
+    def layout(self, request: Packing) -> Layout:
         """Return where a matrix's panels lie."""
         return self._found[request.key]
 
@@ -88,7 +162,7 @@ class Panels:
 
     def pack(
         self,
-        requests: Sequence[Request],
+        requests: Sequence[Packing],
         library: Library,
         pool: Pool,
         threads: int,
@@ -99,7 +173,10 @@ class Panels:
             return
         single = _read_by_one(requests)
         pieces = [
-            [_Item(request, id(request.const) in single) for request in piece]
+            [
+                _Item(request, request.is_lossless and id(request.const) in single)
+                for request in piece
+            ]
             for piece in _pieces(list(wanted.values()))
         ]
         memory = huge(sum(item.bytes for piece in pieces for item in piece))
@@ -121,7 +198,7 @@ class Panels:
                     _release(item.request, self.layout(item.request))
 
 
-def _read_by_one(requests: Sequence[Request]) -> set[int]:
+def _read_by_one(requests: Sequence[Packing]) -> set[int]:
     """Return the ids of constants that are read once packed, in one way, and only so."""
     keys: dict[int, set[Any]] = {}
     values: dict[int, set[Value]] = {}
@@ -137,9 +214,9 @@ def _read_by_one(requests: Sequence[Request]) -> set[int]:
     }
 
 
-def _pieces(requests: Sequence[Request]) -> Iterator[list[Request]]:
+def _pieces(requests: Sequence[Packing]) -> Iterator[list[Packing]]:
     """Divide matrices, in order, into pieces of about `PIECE` bytes."""
-    piece: list[Request] = []
+    piece: list[Packing] = []
     size = 0
     for request in requests:
         piece.append(request)
@@ -152,23 +229,15 @@ def _pieces(requests: Sequence[Request]) -> Iterator[list[Request]]:
 
 
 class _Item(NamedTuple):
-    """A matrix to be packed; ``single``: let go as soon as it is."""
+    """What is to be packed; ``single``: let go as soon as it is."""
 
-    request: Request
+    request: Packing
     single: bool
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """K, N and the number of panels."""
-        shape = self.request.const.shape
-        k, n = shape[::-1] if self.request.turned else shape
-        return k, n, -(-n // self.request.width)
 
     @property
     def bytes(self) -> int:
         """Size of its panels, a multiple of a cache line."""
-        k, _, panels = self.sizes
-        return _in_lines(panels * self.request.width * k * 4)
+        return _in_lines(4 * self.request.numbers)
 
     @property
     def passing(self) -> int:
@@ -188,33 +257,21 @@ def _planned(
     memory: np.ndarray[Any, Any],
     planner: Planner,
 ) -> Layout:
-    """Add the packing of one matrix to a plan; return where its panels will lie."""
-    request = item.request
-    const = request.const
+    """Add the packing of one constant to a plan; return where its panels will lie."""
+    const = item.request.const
     source = of_array(const.glance(room) if item.single else const.numpy())
-    k, n, panels = item.sizes
     buffer = Buffer(Home.FIXED, memory.nbytes, memory.ctypes.data, holder=memory)
-    made = Layout(buffer, "float", (panels, k, request.width), (0, request.width, 1))
-    strides = (1, k) if request.turned else (n, 1)
-    table = planner.table((0, 0))
-    fields: list[Argument] = [source, *strides, made, k, n, panels, table]
-    planner.step(request.spec, fields, panels, [source], [made], work=float(k) * n)
-    return made
+    return item.request.plan(planner, source, buffer)
 
 
-def _release(request: Request, panels: Layout) -> None:
-    """Let go of a packed constant; the panels give it back, but for NaNs' payloads."""
-    const, turned = request.const, request.turned
-    shape, dtype = const.shape, numpy_dtype(const.dtype)
+def _release(request: Packing, panels: Layout) -> None:
+    """Let go of a packed constant; its panels give it back."""
     memory: np.ndarray[Any, Any] = panels.buffer.holder
-    count, k, width = panels.shape
+    size = 4 * request.numbers
 
     def restored() -> np.ndarray[Any, Any]:
-        packed = memory[: 4 * count * k * width].view(np.float32)
-        rows = packed.reshape(count, k, width).transpose((1, 0, 2))
-        matrix = rows.reshape(k, count * width)[:, : shape[0 if turned else 1]]
-        made = np.array(matrix.T if turned else matrix, dtype, order="C")
+        made = request.restored(memory[:size].view(np.float32))
         made.flags.writeable = False
         return made
 
-    const.release(restored)
+    request.const.release(restored)

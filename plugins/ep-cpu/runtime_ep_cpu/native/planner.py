@@ -27,7 +27,7 @@ from runtime_ep_cpu.native.layout import (
 if TYPE_CHECKING:
     from runtime_ep_cpu.native.group import Group
     from runtime_ep_cpu.native.images import Border, Margins, Place
-    from runtime_ep_cpu.native.packing import Request
+    from runtime_ep_cpu.native.packing import Packing
 
 
 Argument = int | Layout | None
@@ -92,7 +92,7 @@ class Knowledge(Protocol):
 class Panels(Protocol):
     """Where the panels of constant matrices lie."""
 
-    def layout(self, request: Request) -> Layout:
+    def layout(self, request: Packing) -> Layout:
         """Return where."""
 
 
@@ -157,7 +157,7 @@ class Planner:
         """Return the contents of a small integer tensor, flat; ``None`` if absent."""
         return None if value is None else self.contents(value).reshape(-1).tolist()
 
-    def panels(self, request: Request | None) -> Layout | None:
+    def panels(self, request: Packing | None) -> Layout | None:
         """Return the panels of a constant matrix, packed when the session was made."""
         if request is None or self._knowledge is None:
             return None

@@ -94,7 +94,9 @@ class Stage:
         self._required = settings.options.get("native") == "required"
         outputs = set(extent.outputs)
         self.groups = groups(extent.nodes, outputs.__contains__)
-        self._steps = [step_of(group, engine.library.target) for group in self.groups]
+        target = engine.library.target
+        winograd = settings.options.get("winograd", "auto")
+        self._steps = [step_of(group, target, winograd) for group in self.groups]
         self._known = {
             value: (node, table.bind(node, settings) if _is_bound(node) else None)
             for node in extent.known

@@ -23,25 +23,31 @@ from runtime_ep_cpu.native.steps.resize import ResizeStep
 from runtime_ep_cpu.native.steps.rotary import RotaryStep
 from runtime_ep_cpu.native.steps.rows import NormStep, SoftmaxStep
 from runtime_ep_cpu.native.steps.view import ViewStep
+from runtime_ep_cpu.native.steps.winograd import WinogradStep, size_for
 
 
-def step_of(group: Group, target: Target) -> Step:
-    """Return the step that plans a group."""
+def step_of(group: Group, target: Target, winograd: str = "auto") -> Step:
+    """Return the step that plans a group; ``winograd`` is what the option says."""
+    if group.kind == "convolution":
+        return _convolution(group, target, winograd)
     if group.kind in _TUNED:
         return _TUNED[group.kind](group, target)
     return _STEPS[group.kind](group)
 
 
-def _convolution(group: Group, target: Target) -> Step:
+def _convolution(group: Group, target: Target, winograd: str) -> Step:
     """Return the step that convolves fastest."""
-    if group.anchor is not None and is_depthwise(group.anchor, target):
-        return DepthwiseStep(group, target)
+    if group.anchor is not None:
+        if is_depthwise(group.anchor, target):
+            return DepthwiseStep(group, target)
+        size = size_for(group.anchor, target, winograd)
+        if size is not None:
+            return WinogradStep(group, target, size)
     return ConvolutionStep(group, target)
 
 
 _TUNED: dict[str, Callable[[Group, Target], Step]] = {
     "product": ProductStep,
-    "convolution": _convolution,
     "attention": AttentionStep,
 }
 

@@ -1,0 +1,264 @@
+"""Conv of 3 by 3 filters by Winograd's forms, where that is faster than directly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from runtime.graph import Node, Tensor, Value
+
+from runtime_ep_cpu.codegen.library import Spec
+from runtime_ep_cpu.codegen.microkernel import tiles
+from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.codegen.winograd import Blocking, blocking
+from runtime_ep_cpu.codegen.winograd_forms import FILTER, FORMS, Form
+from runtime_ep_cpu.native.express import element_of
+from runtime_ep_cpu.native.group import Group
+from runtime_ep_cpu.native.images import image
+from runtime_ep_cpu.native.layout import Buffer, Layout, Unplannable
+from runtime_ep_cpu.native.packing import constant_of
+from runtime_ep_cpu.native.planner import Argument, Planner
+from runtime_ep_cpu.native.steps.convolution import (
+    anchor_of,
+    operands_over,
+    reading_specs,
+)
+from runtime_ep_cpu.native.steps.epilogue import Addend, epilogue_of
+from runtime_ep_cpu.native.steps.matrix import width_for
+from runtime_ep_cpu.native.steps.pixels import readable
+from runtime_ep_cpu.native.steps.windows import Windows
+
+SIZES: Final = {"off": (), "f2": (2,), "auto": tuple(FORMS)}
+"""Sizes of tiles that may be chosen, by what the option `winograd` says."""
+
+_TRANSFORM = 8
+"""What transforming a number costs, in multiplications."""
+_STREAM = 11
+"""What reading a weight costs that no cache holds, in multiplications."""
+_PREFERENCE = 1.1
+"""How much faster a larger tile must be, which rounds more and needs more memory."""
+_LARGEST = 64 << 20
+"""Bytes of a convolution's transformed filters, at most."""
+_USUAL_SIZE = 28
+"""What height and width are taken for where a model leaves them open."""
+
+
+def size_for(node: Node, target: Target, option: str) -> int | None:
+    """Return the size of tiles with which a Conv is fastest, or ``None``: directly.
+
+    Estimated are multiplications, the numbers that are transformed, and the weights that
+    are read from memory: a larger tile multiplies less and reads more. Of ResNet-50's
+    layers with a stride of 1 those of 56 and 28 pixels get tiles of 4, those of 14 pixels
+    tiles of 2. Decided by the sizes the model declares, before a run.
+    """
+    filters = node.inputs[1]
+    if filters is None or filters.const is None or not _is_fitting(node, target):
+        return None
+    count, channels = filters.const.shape[:2]
+    batch, height, width = _pixels(node)
+    columns = target.lanes * width_for(target, count)
+    padded = -(-count // columns) * columns
+    weights = channels * padded
+
+    def cost(size: int) -> float:
+        form = FORMS[size]
+        number = batch * -(-height // size) * -(-width // size)
+        transforms = number * (channels + padded) * _TRANSFORM
+        each = number * weights + transforms + weights * _STREAM
+        return form.places * each * (_PREFERENCE if size > min(FORMS) else 1.0)
+
+    direct = FILTER**2 * weights * (batch * height * width + _STREAM)
+    costs = {
+        size: cost(size)
+        for size in SIZES[option]
+        if 4 * FORMS[size].places * weights <= _LARGEST
+    }
+    best = min(costs, key=costs.__getitem__, default=None)
+    return None if best is None or costs[best] >= direct else best
+
+
+def _is_fitting(node: Node, target: Target) -> bool:
+    """Whether a Conv is of a kind that forms compute."""
+    filters = node.inputs[1]
+    if filters is None or filters.const is None:
+        return False
+    _, channels, *kernel = filters.const.shape
+    usual = (1,) * len(kernel)
+    values = (node.inputs[0], filters, node.outputs[0])
+    return (
+        kernel == [FILTER, FILTER]
+        and channels >= target.lanes
+        and node.attribute("group", 1) == 1
+        and tuple(node.attribute("strides") or usual) == usual
+        and tuple(node.attribute("dilations") or usual) == usual
+        and all(v is not None and element_of(v) == "float" for v in values)
+    )
+
+
+def _pixels(node: Node) -> tuple[int, int, int]:
+    """Return batch, height and width of a result, as far as the model tells."""
+    shape: Sequence[Any] = node.outputs[0].shape or (None,) * 4
+    batch, _, *sizes = (dim if isinstance(dim, int) else None for dim in shape)
+    height, width = (size or _USUAL_SIZE for size in sizes)
+    return batch or 1, height, width
+
+
+@dataclass(frozen=True, slots=True)
+class TransformRequest:
+    """Constant filters that are to be transformed, see `packing.Packing`."""
+
+    value: Value
+    size: int
+    vectors: int
+    width: int
+
+    @property
+    def const(self) -> Tensor:
+        """What is transformed."""
+        return constant_of(self.value)
+
+    @property
+    def spec(self) -> Spec:
+        """The kernel that transforms it."""
+        return Spec.of("winograd_filters", size=self.size, vectors=self.vectors)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What two requests for the same panels have in common."""
+        return (id(self.const), self.vectors, self.width, "winograd", self.size)
+
+    @property
+    def _panels(self) -> int:
+        return -(-self.const.shape[0] // self.width)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers of float32 its panels have."""
+        places = FORMS[self.size].places
+        return self._panels * places * self.const.shape[1] * self.width
+
+    def plan(self, planner: Planner, source: Layout, buffer: Buffer) -> Layout:
+        """Add the transform into a buffer to a plan; return where the panels will lie."""
+        filters, channels = self.const.shape[:2]
+        made = Layout(buffer, "float", (self.numbers,), (1,))
+        step, each = source.strides[:2]
+        fields: list[Argument] = [source, step, each, made, filters, channels]
+        planner.step(
+            self.spec, fields, self._panels, [source], [made], work=float(self.numbers)
+        )
+        return made
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether the panels give the filters back: they are rounded."""
+        return False
+
+    def restored(self, panels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Raise ``ValueError``."""
+        raise ValueError(f"{self.value!r} is rounded where it is transformed")
+
+
+class WinogradStep:
+    """``epilogue(Conv(X, W) + bias)`` in tiles of some size."""
+
+    def __init__(self, group: Group, target: Target, size: int) -> None:
+        node = anchor_of(group)
+        self._x: Value = node.inputs[0]  # type: ignore[assignment]
+        filters: Value = node.inputs[1]  # type: ignore[assignment]
+        self._count, self._channels, *kernel = constant_of(filters).shape
+        self._windows = Windows(node, kernel)
+        self._form = FORMS[size]
+        vectors = width_for(target, self._count)
+        self._width = target.lanes * vectors
+        self._epilogue = epilogue_of(
+            node.outputs[0], group.after, self._count, Addend(node.input(2)), 1
+        )
+        self._spec = Spec.of(
+            "winograd",
+            size=size,
+            vectors=vectors,
+            epilogue=self._epilogue.expression,
+            wide=self._epilogue.wide,
+        )
+        self._transform = Spec.of("winograd_input", size=size)
+        self._tiles = tiles(target, vectors)
+        self.packed = TransformRequest(filters, size, vectors, self._width)
+        self.specs: Sequence[Spec] = (
+            self._spec, self._transform, *self._tiles, self.packed.spec,
+            *reading_specs(self._x, self._epilogue),
+        )  # fmt: skip
+
+    def plan(self, planner: Planner) -> None:
+        """Plan the convolution for the shapes at hand."""
+        x = planner.layout(self._x)
+        if len(x.shape) != 4 or x.shape[1] != self._channels:
+            raise Unplannable(f"{x.shape} does not fit the filters")
+        batch, _, *sizes = x.shape
+        margins = self._windows.margins(sizes)
+        if margins is None:
+            raise Unplannable("a padding is negative")
+        shape = (batch, self._count, *self._windows.counts(sizes, margins))
+        operands = operands_over(planner, self._epilogue, shape)
+        x = readable(planner, x, ((0, 0), (0, 0)))
+        result = self._epilogue.result
+        out = image(planner, result, shape, self._epilogue.element, [x, *operands])
+        (top, _), (left, _) = margins
+        self._convolve(planner, x, (top, left), out, operands)
+
+    def _convolve(
+        self,
+        planner: Planner,
+        x: Layout,
+        padding: tuple[int, int],
+        out: Layout,
+        operands: Sequence[Layout],
+    ) -> None:
+        form, width = self._form, self._width
+        batch, _, high, broad = out.shape
+        lines, columns = -(-high // form.size), -(-broad // form.size)
+        count = batch * lines * columns
+        cut = blocking(form, count, self._channels, self._count, width)
+        panels = planner.panels(self.packed)
+        if panels is None:
+            raise Unplannable("filters are not packed")
+        zeros = planner.bias(None, max(self._channels, width))
+        v = _shared(planner, form, cut)
+        arguments: list[Argument] = [
+            x, *_strides(x), *x.shape[2:], *padding, zeros, lines, columns, count,
+            self._channels, cut.block, v, cut.v_row, cut.v_plane,
+        ]  # fmt: skip
+        if v is not None:
+            work = 2.0 * form.places * count * self._channels
+            planner.step(self._transform, arguments, count, [x], [v], work=work)
+        bias = planner.bias(self._epilogue.bias, -(-self._count // width) * width)
+        arguments += [
+            planner.library.address(self._transform), cut.blocks, cut.panels, cut.groups,
+            panels, self._count, bias, planner.tile_table(self._tiles), cut.s_plane,
+            out, *_strides(out), high, broad,
+        ]  # fmt: skip
+        for operand in operands:
+            arguments += [operand, *_strides(operand)]
+        planner.step(
+            self._spec,
+            arguments,
+            cut.blocks * cut.groups,
+            [x if v is None else v, panels, *operands],
+            [out],
+            4 * cut.scratch,
+            float(count) * form.places * self._channels * self._count,
+        )
+
+
+def _shared(planner: Planner, form: Form, cut: Blocking) -> Layout | None:
+    """Return room for transformed inputs where all chunks share them."""
+    if not cut.shared:
+        return None
+    return planner.allocate(None, (cut.blocks * form.places * cut.v_plane,), "float")
+
+
+def _strides(layout: Layout) -> tuple[int, int, int]:
+    """Return how far pixels, rows and images are apart."""
+    images, _, rows, pixels = layout.strides
+    return pixels, rows, images
