@@ -146,6 +146,29 @@ def test_statistics_are_applied_with_the_activation_where_channels_were_joined()
     assert kernels(session)[-3:] == ["elementwise", "convolution", "pool"]
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_lrn(seed):
+    d = Draw(seed)
+    shape = (d.size(2), d.one(1, 2, 5, 40), *(d.size(6) for _ in range(d.size(3))))
+    x = either(d, shape, "float32")
+    attributes = {"alpha": d.one(1e-4, 0.3), "bias": d.one(1.0, 2.0)}
+    beta = d.one(0.75, 0.75, 0.5, 0.9)
+    n = d.add("LRN", [x], "n", size=d.size(8), beta=beta, **attributes)
+    d.add("Relu", [n], "y")
+    session = checked(d.model(["y"]), d.feed, tolerance=4e-6)
+    assert {role for _, role in roles(session)} == {"native"}
+
+
+def test_a_response_to_channels_beside_stays_an_image():
+    d = Draw(7)
+    c = convolved(d, (1, 40, 9, 9))
+    n = d.add("LRN", [c], "n", size=5)
+    p = d.add("MaxPool", [n], "p", kernel_shape=[3, 3], strides=[2, 2])
+    d.add("GlobalMaxPool", [p], "y")
+    session = checked(d.model(["y"]), d.feed, tolerance=4e-6)
+    assert kernels(session)[-3:] == ["elementwise", "pool", "pool"]
+
+
 def test_channels_bounds_and_slopes_are_part_of_a_convolution():
     d = Draw(3)
     c = convolved(d, (2, 40, 6, 6))

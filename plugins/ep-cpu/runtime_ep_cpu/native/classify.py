@@ -23,6 +23,7 @@ from runtime_ep_cpu.native.steps import (
     pad,
     pooling,
     resize,
+    response,
     rotary,
 )
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
@@ -114,6 +115,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "Resize": resize.is_supported,
     "Pad": pad.is_supported,
     "BatchNormalization": affine.is_supported,
+    "LRN": response.is_supported,
     "Attention": attention.is_supported,
     "RotaryEmbedding": rotary.is_supported,
     **dict.fromkeys(OPERATIONS, _reduces),

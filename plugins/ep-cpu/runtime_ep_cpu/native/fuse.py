@@ -37,7 +37,7 @@ _KINDS = {
     "Transpose": "view", "Identity": "view", "Slice": "view", "Expand": "view",
     "Split": "view",
     "Conv": "convolution", "Resize": "resize", "Pad": "pad",
-    "BatchNormalization": "affine",
+    "BatchNormalization": "affine", "LRN": "response",
     **dict.fromkeys(OPERATIONS, "reduce"),
     **dict.fromkeys(POOLING, "pool"),
     **dict.fromkeys(BLOCKS, "blocks"),

@@ -50,7 +50,8 @@ ROOMY = 8
 _SAME_MEMORY = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"))
 _READ_ROWS = frozenset(
     ("product", "norm", "softmax", "elementwise", "attention", "view", "convolution",
-     "pool", "resize", "pad", "blocks", "affine", "concat")
+     "pool", "resize", "pad", "blocks", "affine", "response", "concat",
+     "group_norm")
 )  # fmt: skip
 _MAKE_ROWS = frozenset(
     ("product", "norm", "elementwise", "convolution", "pool", "resize")

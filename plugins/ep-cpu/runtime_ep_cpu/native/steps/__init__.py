@@ -20,6 +20,7 @@ from runtime_ep_cpu.native.steps.pooling import PoolStep
 from runtime_ep_cpu.native.steps.product import ProductStep
 from runtime_ep_cpu.native.steps.reduction import ReductionStep
 from runtime_ep_cpu.native.steps.resize import ResizeStep
+from runtime_ep_cpu.native.steps.response import ResponseStep
 from runtime_ep_cpu.native.steps.rotary import RotaryStep
 from runtime_ep_cpu.native.steps.rows import NormStep, SoftmaxStep
 from runtime_ep_cpu.native.steps.view import ViewStep
@@ -65,5 +66,7 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "pad": PadStep,
     "blocks": BlocksStep,
     "affine": AffineStep,
+    "group_norm": GroupNormStep,
+    "response": ResponseStep,
     "rotary": RotaryStep,
 }

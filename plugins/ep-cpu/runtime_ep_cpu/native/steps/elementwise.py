@@ -42,9 +42,13 @@ class ElementwiseStep:
         copying = (spec for size in sorted(moved) for spec in copies.specs(size))
         self.specs: Sequence[Spec] = (self._spec, *copying)
 
+    def _given(self, planner: Planner) -> list[Layout]:
+        """Return where the operands lie."""
+        return [planner.layout(value) for value in self._operands]
+
     def plan(self, planner: Planner) -> None:
         """Plan the expression over the operands' common shape."""
-        operands = [planner.layout(value) for value in self._operands]
+        operands = self._given(planner)
         shape = common_shape(*(operand.shape for operand in operands))
         if like_image(planner, shape, operands):
             results = [
