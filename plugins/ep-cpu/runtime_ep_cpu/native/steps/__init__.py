@@ -66,7 +66,6 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "pad": PadStep,
     "blocks": BlocksStep,
     "affine": AffineStep,
-    "group_norm": GroupNormStep,
     "response": ResponseStep,
     "rotary": RotaryStep,
 }
