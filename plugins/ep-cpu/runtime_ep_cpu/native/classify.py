@@ -20,6 +20,7 @@ from runtime_ep_cpu.native.steps import (
     attention,
     blocks,
     convolution,
+    group_norm,
     pad,
     pooling,
     resize,
@@ -121,6 +122,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     **dict.fromkeys(OPERATIONS, _reduces),
     **dict.fromkeys(pooling.OPERATORS, pooling.is_supported),
     **dict.fromkeys(blocks.OPERATORS, blocks.is_supported),
+    **dict.fromkeys(group_norm.OPERATORS, group_norm.is_supported),
 }  # fmt: skip
 """Further operators of the standard that have a step, with what a step demands."""
 

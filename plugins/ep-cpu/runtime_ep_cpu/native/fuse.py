@@ -15,13 +15,14 @@ from runtime.graph import Node, Value
 from runtime_ep_cpu.native.express import is_elementwise, operands_of
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.steps.blocks import OPERATORS as BLOCKS
+from runtime_ep_cpu.native.steps.group_norm import OPERATORS as GROUP_NORMS
 from runtime_ep_cpu.native.steps.pooling import OPERATORS as POOLING
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
 MOST_OPERANDS = 8
 """Values that one expression may read: each needs a register for its address."""
 
-_FINISHING = frozenset(("product", "convolution", "affine"))
+_FINISHING = frozenset(("product", "convolution", "affine", "group_norm"))
 """Kinds of groups whose result may be worked on before it is written."""
 
 _BEGINNING = frozenset(("norm", "softmax"))
@@ -41,6 +42,7 @@ _KINDS = {
     **dict.fromkeys(OPERATIONS, "reduce"),
     **dict.fromkeys(POOLING, "pool"),
     **dict.fromkeys(BLOCKS, "blocks"),
+    **dict.fromkeys(GROUP_NORMS, "group_norm"),
 }  # fmt: skip
 """Which step plans an operator that is no element-wise one."""
 

@@ -54,7 +54,7 @@ _READ_ROWS = frozenset(
      "group_norm")
 )  # fmt: skip
 _MAKE_ROWS = frozenset(
-    ("product", "norm", "elementwise", "convolution", "pool", "resize")
+    ("product", "norm", "elementwise", "convolution", "pool", "resize", "group_norm")
 )
 
 

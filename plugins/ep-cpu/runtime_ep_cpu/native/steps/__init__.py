@@ -15,6 +15,7 @@ from runtime_ep_cpu.native.steps.convolution import ConvolutionStep
 from runtime_ep_cpu.native.steps.depthwise import DepthwiseStep, is_depthwise
 from runtime_ep_cpu.native.steps.elementwise import ElementwiseStep
 from runtime_ep_cpu.native.steps.gather import GatherStep
+from runtime_ep_cpu.native.steps.group_norm import GroupNormStep
 from runtime_ep_cpu.native.steps.pad import PadStep
 from runtime_ep_cpu.native.steps.pooling import PoolStep
 from runtime_ep_cpu.native.steps.product import ProductStep
@@ -66,6 +67,7 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "pad": PadStep,
     "blocks": BlocksStep,
     "affine": AffineStep,
+    "group_norm": GroupNormStep,
     "response": ResponseStep,
     "rotary": RotaryStep,
 }
