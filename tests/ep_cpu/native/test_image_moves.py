@@ -192,6 +192,43 @@ def test_flattened_pixels_and_parts_of_channels_are_views():
     assert len(TURNS.intersection(kernels(session)[1:])) <= 1
 
 
+def test_channels_that_are_split_and_joined_again_are_never_copied():
+    d = Draw(8)
+    c = convolved(d, (1, 48, 8, 8))
+    d.add("Split", [c, d.constant("sizes", np.array([16, 32]))], "a", "b", axis=1)
+    d.add("Conv", ["b", d.constant("v", d.array((16, 32, 3, 3)))], "q", pads=[1] * 4)
+    d.add("Conv", ["q", d.constant("u", d.array((8, 16, 3, 3)))], "r", pads=[1] * 4)
+    j = d.add("Concat", ["a", "b", "q", "r"], "j", axis=1)
+    d.add("Conv", [j, d.constant("t", d.array((16, 72, 1, 1)))], "s")
+    d.add("GlobalAveragePool", ["s"], "y")
+    session = checked(d.model(["y"]), d.feed, tolerance=1e-5)
+    copying = {"copy_rows", "copy_transposed", "copy_strided"}
+    assert not copying.intersection(kernels(session)[1:])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_channels_are_split_and_joined_in_any_order(seed):
+    d = Draw(seed)
+    sizes = [d.size(20) for _ in range(d.size(3, 2))]
+    rank = d.one(1, 2, 3)
+    shape = (d.size(2), sum(sizes), *(d.size(6, 3) for _ in range(rank)))
+    c = either(d, shape, "float32")
+    names = [f"a{i}" for i in range(len(sizes))]
+    d.add("Split", [c, d.constant("sizes", np.array(sizes))], *names, axis=1)
+    filters = d.array((d.size(20), sizes[1], *[3] * rank))
+    pads = [1] * (2 * rank)
+    q = d.add("Conv", [names[1], d.constant("v", filters)], "q", pads=pads)
+    parts = d.one([*names, q], [q, *names], [*names[::-1], q], [names[0], q, *names])
+    j = d.add("Concat", parts, "j", axis=1)
+    whole = sum(
+        {**dict(zip(names, sizes, strict=True)), q: len(filters)}[n] for n in parts
+    )
+    last = d.constant("t", d.array((9, whole, *[d.one(1, 3)] * rank)))
+    outputs = ["y", *([q] if d.one(True, False) else [])]
+    d.add("Conv", [j, last], "y", auto_pad="SAME_UPPER")
+    checked(d.model(outputs), d.feed, tolerance=1e-5)
+
+
 @pytest.mark.parametrize("target", ["generic", "avx2"])
 def test_lesser_targets(target):
     d = Draw(5)

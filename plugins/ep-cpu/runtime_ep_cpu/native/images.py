@@ -51,9 +51,14 @@ class Bordering(Protocol):
 
 
 def borders(
-    steps: Iterable[object], places: Mapping[Value, Place]
+    steps: Iterable[object],
+    places: Mapping[Value, Place],
+    sources: Mapping[Value, Value],
 ) -> dict[Value, Margins]:
-    """Return the margins that satisfy every reader of a value and of its parts."""
+    """Return the margins that satisfy every reader of a value and of its parts.
+
+    ``sources`` tells of which values others are some channels.
+    """
     found: dict[Value, Margins] = {}
 
     def widen(value: Value, margins: Margins) -> None:
@@ -65,24 +70,45 @@ def borders(
         wanted = getattr(step, "border", None)
         if wanted is not None:
             widen(*wanted)
+    for value, source in reversed(list(sources.items())):
+        if value in found:
+            widen(source, found[value])
     for value, place in places.items():
         if value in found:
             widen(place.whole, found[value])
     return found
 
 
+def sources(groups: Iterable[Group]) -> dict[Value, Value]:
+    """Return what Split has taken channels out of, for each of its results, in order."""
+    found: dict[Value, Value] = {}
+    for group in groups:
+        node = group.anchor
+        if node is None or node.op_type != "Split":
+            continue
+        source = node.inputs[0]
+        axis = node.attribute("axis", 0)
+        if source is not None and axis in (1, 1 - len(source.shape or ())):
+            found |= dict.fromkeys(node.outputs, source)
+    return found
+
+
 def places(groups: Iterable[Group]) -> dict[Value, Place]:
     """Return which images are made where Concat wants them.
 
-    A value that is joined twice is copied the second time.
+    A value that is joined twice is copied the second time. One that was split, and whose
+    parts are joined beside each other again, is made there as a whole.
     """
+    groups = list(groups)
     found: dict[Value, Place] = {}
+    parted = sources(groups)
     makers = {value: group for group in groups for value in group.results}
     for group in groups:
         node = group.anchor
         if node is None or node.op_type != "Concat" or node.attribute("axis", 1) != 1:
             continue
         parts = [value for value in node.inputs if value is not None]
+        parts = _rejoined(parts, parted)
         sizes = [_channels(value) for value in parts]
         if 0 in sizes:
             continue
@@ -93,6 +119,19 @@ def places(groups: Iterable[Group]) -> dict[Value, Place]:
             if made and value not in found and parts.count(value) == 1:
                 found[value] = Place(node.outputs[0], sum(sizes), first)
             first += size
+    return found
+
+
+def _rejoined(parts: Sequence[Value], parted: Mapping[Value, Value]) -> list[Value]:
+    """Return parts with what was split in the place of all of its own, in order."""
+    found: list[Value] = []
+    place = 0
+    while place < len(parts):
+        source = parted.get(parts[place])
+        own = [value for value in parted if source and parted[value] is source]
+        whole = bool(own) and list(parts[place : place + len(own)]) == own
+        found.append(source if whole and source is not None else parts[place])
+        place += len(own) if whole else 1
     return found
 
 
