@@ -26,6 +26,7 @@ from runtime_ep_cpu.native.steps import (
     resize,
     response,
     rotary,
+    transposed,
 )
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 
@@ -113,6 +114,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "LogSoftmax": _softens,
     "Gather": _looks_up,
     "Conv": convolution.is_supported,
+    "ConvTranspose": transposed.is_supported,
     "Resize": resize.is_supported,
     "Pad": pad.is_supported,
     "BatchNormalization": affine.is_supported,

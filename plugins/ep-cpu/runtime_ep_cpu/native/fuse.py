@@ -22,7 +22,7 @@ from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 MOST_OPERANDS = 8
 """Values that one expression may read: each needs a register for its address."""
 
-_FINISHING = frozenset(("product", "convolution", "affine", "group_norm"))
+_FINISHING = frozenset(("product", "convolution", "affine", "group_norm", "transposed"))
 """Kinds of groups whose result may be worked on before it is written."""
 
 _BEGINNING = frozenset(("norm", "softmax"))
@@ -37,7 +37,8 @@ _KINDS = {
     "Reshape": "view", "Flatten": "view", "Squeeze": "view", "Unsqueeze": "view",
     "Transpose": "view", "Identity": "view", "Slice": "view", "Expand": "view",
     "Split": "view",
-    "Conv": "convolution", "Resize": "resize", "Pad": "pad",
+    "Conv": "convolution", "ConvTranspose": "transposed",
+    "Resize": "resize", "Pad": "pad",
     "BatchNormalization": "affine", "LRN": "response",
     **dict.fromkeys(OPERATIONS, "reduce"),
     **dict.fromkeys(POOLING, "pool"),

@@ -22,7 +22,7 @@ from runtime_ep_cpu.codegen.library import Library, Store
 from runtime_ep_cpu.info import info
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
-from runtime_ep_cpu.native.images import borders, places, sources
+from runtime_ep_cpu.native.images import borders, places
 from runtime_ep_cpu.native.layout import (
     SIZES,
     Buffer,
@@ -51,11 +51,12 @@ _SAME_MEMORY = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identit
 _READ_ROWS = frozenset(
     ("product", "norm", "softmax", "elementwise", "attention", "view", "convolution",
      "pool", "resize", "pad", "blocks", "affine", "response", "concat",
-     "group_norm")
+     "group_norm", "transposed")
 )  # fmt: skip
 _MAKE_ROWS = frozenset(
-    ("product", "norm", "elementwise", "convolution", "pool", "resize", "group_norm")
-)
+    ("product", "norm", "elementwise", "convolution", "pool", "resize", "group_norm",
+     "transposed")
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Stage:
         }
         self.pitched = frozenset(self._pitched())
         self.places = places(self.groups)
-        self.margins = borders(self._steps, self.places, sources(self.groups))
+        self.margins = borders(self._steps, self.places)
         self.panels = engine.panels
         self._roots = [self._root(value, outputs) for value in extent.outputs]
         self._rows: dict[int, Layout] = {}
@@ -123,7 +124,10 @@ class Stage:
     @property
     def requests(self) -> list[Request]:
         """Constant matrices that are to be packed."""
-        found = (getattr(step, "packed", None) for step in self._steps)
+        found: list[Request | None] = []
+        for step in self._steps:
+            packed = getattr(step, "packed", None)
+            found += packed if isinstance(packed, list) else [packed]
         return [request for request in found if request is not None]
 
     def run(

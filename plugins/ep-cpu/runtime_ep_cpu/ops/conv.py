@@ -102,7 +102,7 @@ def conv_transpose(
     check_channels(x, w, group, kernel_shape, transposed=True)
     _check_one_padding(auto_pad, pads)
     sizes = x.shape[2:]
-    windows, out = _over_output(
+    windows, out = over_output(
         sizes,
         w.shape[2:],
         strides,
@@ -120,7 +120,7 @@ def conv_transpose(
     return _with_bias(y, b)
 
 
-def _over_output(
+def over_output(
     sizes, kernel, strides, dilations, pads, auto_pad, output_shape, output_padding
 ) -> tuple[Windows, tuple[int, ...]]:
     """Return the windows a transposed convolution adds to, and its output's sizes."""

@@ -24,6 +24,7 @@ from runtime_ep_cpu.native.steps.resize import ResizeStep
 from runtime_ep_cpu.native.steps.response import ResponseStep
 from runtime_ep_cpu.native.steps.rotary import RotaryStep
 from runtime_ep_cpu.native.steps.rows import NormStep, SoftmaxStep
+from runtime_ep_cpu.native.steps.transposed import TransposedStep
 from runtime_ep_cpu.native.steps.view import ViewStep
 from runtime_ep_cpu.native.steps.winograd import WinogradStep, size_for
 
@@ -50,6 +51,7 @@ def _convolution(group: Group, target: Target, winograd: str) -> Step:
 
 _TUNED: dict[str, Callable[[Group, Target], Step]] = {
     "product": ProductStep,
+    "transposed": TransposedStep,
     "attention": AttentionStep,
 }
 
