@@ -78,23 +78,29 @@ def blocking(
     all_panels = -(-columns // width)
     panel = runs * k * width
     run_block = runs if panel <= _PANEL else max(1, _PANEL // (k * width))
+    whole = rows * pixels * panel * all_panels
+    chunk = min(_CHUNK, max(_SMALLEST, whole // _SHARES))
     least = min(rows, -(-_PIXELS // pixels))
-    block = max(least, min(rows, _CHUNK // max(1, pixels * panel)))
+    block = max(least, min(rows, chunk // max(1, pixels * panel)))
     blocks = -(-rows // block)
     block = -(-rows // blocks)
     blocks = -(-rows // block)
     work = block * pixels * panel
-    panels = max(1, min(all_panels, _CHUNK // max(work, 1)))
+    panels = max(1, min(all_panels, chunk // max(work, 1)))
     groups = -(-all_panels // panels)
     return Blocking(run_block, block, blocks, panels, groups)
 
 
 _PANEL = 128 * 1024
 """Numbers of a panel's weights that are gone through at a time: 512 KiB of float32."""
-_PIXELS = 96
+_PIXELS = 48
 """For how many pixels at least weights are read, where there are as many."""
 _CHUNK = 4_000_000
 """Multiplications worth one claim: some 50 microseconds."""
+_SHARES = 16
+"""Into how many chunks at least a convolution is divided, where they are not too small."""
+_SMALLEST = 100_000
+"""Multiplications below which a claim costs more than it may save."""
 
 
 @family("convolution")
