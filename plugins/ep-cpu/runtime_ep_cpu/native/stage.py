@@ -22,7 +22,7 @@ from runtime_ep_cpu.codegen.library import Library, Store
 from runtime_ep_cpu.info import info
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
-from runtime_ep_cpu.native.images import borders, places
+from runtime_ep_cpu.native.images import borders, places, sources
 from runtime_ep_cpu.native.layout import (
     SIZES,
     Buffer,
@@ -106,7 +106,7 @@ class Stage:
         }
         self.pitched = frozenset(self._pitched())
         self.places = places(self.groups)
-        self.margins = borders(self._steps, self.places)
+        self.margins = borders(self._steps, self.places, sources(self.groups))
         self.panels = engine.panels
         self._roots = [self._root(value, outputs) for value in extent.outputs]
         self._rows: dict[int, Layout] = {}
