@@ -190,6 +190,10 @@ class Library:
         with ThreadPoolExecutor(min(threads, len(modules))) as workers:
             return list(workers.map(made, modules))
 
+    def has(self, spec: Spec) -> bool:
+        """Whether a kernel is loaded."""
+        return spec in self._addresses
+
     def address(self, spec: Spec) -> int:
         """Return where a loaded kernel lies."""
         return self._addresses[spec]

@@ -23,7 +23,7 @@ from runtime_ep_cpu.native.planner import Planner
 Margins = tuple[tuple[int, int], ...]
 """For each axis behind the channels, the zeros before and after."""
 
-Widening = Callable[[Planner, Layout, Layout], None]
+Filling = Callable[[Planner, Layout, Layout], None]
 """Plans a copy from one layout to another, of float32."""
 
 
@@ -258,23 +258,20 @@ _ZEROS = {size: np.zeros((), f"i{size}") for size in (1, 2, 4, 8)}
 
 
 def bordered(
-    planner: Planner, layout: Layout, margins: Margins, widen: Widening | None = None
+    planner: Planner, layout: Layout, margins: Margins, fill: Filling | None = None
 ) -> Layout:
     """Return a value as an image with margins, copied where it does not lie in such.
 
-    With ``widen``, which copies other types to float32, it is of that type.
+    With ``fill``, which copies any type to float32, it is of that type.
     """
-    element = layout.element if widen is None else "float"
+    element = layout.element if fill is None else "float"
     key = (layout._replace(element=element), margins)
     found = planner.bordered.get(key)
     if found is None:
         inside = _within(planner, layout, margins)
         if inside is None or element != layout.element:
             inside = image(planner, None, layout.shape, element, [layout], margins)
-            if widen is None or element == layout.element:
-                planner.copy(layout, inside)
-            else:
-                widen(planner, layout, inside)
+            (Planner.copy if fill is None else fill)(planner, layout, inside)
         shape = list(inside.shape)
         offset = inside.offset
         for axis, (before, after) in enumerate(margins, 2):

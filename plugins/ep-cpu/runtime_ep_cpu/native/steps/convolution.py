@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from runtime.graph import Node, Value
 
-from runtime_ep_cpu.codegen import copies
+from runtime_ep_cpu.codegen import copies, interleave
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.express import FLOATS, element_of
@@ -93,6 +93,9 @@ def reading_specs(x: Value, epilogue: Epilogue) -> tuple[Spec, ...]:
     elements = [element_of(value) or "float" for value in (x, *epilogue.operands)]
     sizes = {4, *(SIZES[element] for element in elements)}
     copying = [spec for size in sorted(sizes) for spec in copies.specs(size)]
+    channels = (x.shape or (0, 0))[1]
+    if isinstance(channels, int) and 2 <= channels <= interleave.MOST:
+        copying.append(interleave.spec(channels))
     return (*copying, *widening_specs(elements[0]))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import NamedTuple
 
+from runtime_ep_cpu.codegen import interleave
 from runtime_ep_cpu.native.images import Margins, bordered
 from runtime_ep_cpu.native.layout import Layout
 from runtime_ep_cpu.native.planner import Planner
@@ -28,7 +29,34 @@ class PixelRow(NamedTuple):
 
 def readable(planner: Planner, x: Layout, margins: Margins) -> Layout:
     """Return an image of float32 with zeros around it, copied where it is none."""
-    return bordered(planner, x, margins, widen)
+    return bordered(planner, x, margins, _fill)
+
+
+def _fill(planner: Planner, x: Layout, image: Layout) -> None:
+    """Copy an image to where one of float32 lies."""
+    channels = image.shape[1]
+    in_planes = x.strides[-1] == 1 and image.strides[-1] == channels > 1
+    if x.element != "float":
+        widen(planner, x, image)
+    elif in_planes and planner.library.has(interleave.spec(channels)):
+        _interleave(planner, x, image)
+    else:
+        planner.copy(x, image)
+
+
+def _interleave(planner: Planner, x: Layout, image: Layout) -> None:
+    into, planes = (without_channels(layout) for layout in (image, x))
+    made = interleave.plan(
+        x.shape[1], into.shape, into.strides, planes.strides, x.strides[1]
+    )
+    planner.step(
+        interleave.spec(x.shape[1]),
+        [image, x, *made.numbers],
+        made.chunks,
+        [x],
+        [image],
+        work=float(x.size),
+    )
 
 
 def per_pixel(planner: Planner, operand: Layout) -> Layout:
