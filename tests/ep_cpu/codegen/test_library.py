@@ -1,5 +1,9 @@
 """Kernels by specification: named by their parameters, compiled once, cached, reloaded."""
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 pytest.importorskip("llvmlite")
@@ -89,6 +93,82 @@ def test_a_failure_loads_nothing_and_the_next_try_succeeds(monkeypatch):
             kernels.load([TILE])
     kernels.load([TILE])
     assert kernels.address(TILE)
+
+
+@pytest.fixture
+def slowly(monkeypatch):
+    """Make the generator of packing wait: two events, it has begun and it may go on."""
+    begun, free = threading.Event(), threading.Event()
+    written([PACK], host())
+    real = libraries.FAMILIES["pack"]
+
+    def write(*arguments, **parameters):
+        begun.set()
+        assert free.wait(30)
+        real(*arguments, **parameters)
+
+    monkeypatch.setitem(libraries.FAMILIES, "pack", write)
+    yield begun, free
+    free.set()
+
+
+def test_what_a_thread_makes_others_wait_for_and_make_the_rest_meanwhile(slowly):
+    begun, free = slowly
+    kernels = Library(host())
+    with ThreadPoolExecutor(2) as many:
+        first = many.submit(kernels.load, [PACK])
+        assert begun.wait(30)
+        kernels.load([TILE])
+        second = many.submit(kernels.load, [TILE, PACK])
+        assert not first.done()
+        assert not second.done()
+        free.set()
+        second.result()
+    assert kernels.compiled == 2
+    assert kernels.address(PACK)
+
+
+def test_what_a_thread_fails_at_the_one_that_waits_makes(monkeypatch):
+    kernels = Library(host())
+    written([PACK], host())
+    real = libraries.FAMILIES["pack"]
+    begun, free = threading.Event(), threading.Event()
+
+    def write(*arguments, **parameters):
+        if not begun.is_set():
+            begun.set()
+            assert free.wait(30)
+            raise RuntimeError("not this time")
+        real(*arguments, **parameters)
+
+    monkeypatch.setitem(libraries.FAMILIES, "pack", write)
+    with ThreadPoolExecutor(2) as many:
+        first = many.submit(kernels.load, [PACK])
+        assert begun.wait(30)
+        second = many.submit(kernels.load, [PACK])
+        free.set()
+        with pytest.raises(RuntimeError, match="not this time"):
+            first.result()
+        second.result()
+    assert kernels.address(PACK)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_child_does_not_wait_for_what_its_parents_threads_make(slowly):
+    begun, free = slowly
+    kernels = Library(host())
+    with ThreadPoolExecutor(1) as one:
+        made = one.submit(kernels.load, [PACK])
+        assert begun.wait(30)
+        child = os.fork()
+        if not child:
+            free.set()
+            kernels.load([PACK])
+            os._exit(0 if kernels.address(PACK) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        free.set()
+        made.result()
 
 
 @pytest.mark.parametrize("target", ["avx512", "avx2", "generic"])

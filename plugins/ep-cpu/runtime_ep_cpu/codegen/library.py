@@ -8,12 +8,15 @@ arguments, so one kernel serves every shape. Kernels depend on no weights and no
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from runtime_ep_cpu.codegen.builder import Module
 from runtime_ep_cpu.codegen.target import Target
@@ -113,8 +116,18 @@ def written(specs: Iterable[Spec], target: Target) -> str:
     return module.text()
 
 
+class _Entry(NamedTuple):
+    """Modules that are kept together in a store: what they are called, their texts."""
+
+    names: Sequence[str]
+    modules: Sequence[Callable[[], str]]
+
+
 class Library:
-    """The kernels of one target that this process has loaded. Thread-safe."""
+    """The kernels of one target that this process has loaded. Thread-safe.
+
+    What one thread is making ready another one does not, but waits for.
+    """
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -122,7 +135,13 @@ class Library:
         """How many kernels were compiled here and not found in a cache."""
         self._addresses: dict[Spec, int] = {}
         self._codes: list[Any] = []
-        self._lock = threading.Lock()
+        self._forget()
+        _libraries.add(self)
+
+    def _forget(self) -> None:
+        """Take nothing for being made; also in a child process, where nobody makes it."""
+        self._underway: set[Spec] = set()
+        self._changed = threading.Condition()
 
     def load(
         self, specs: Iterable[Spec], store: Store | None = None, threads: int = 1
@@ -132,24 +151,54 @@ class Library:
         Those that most models need are kept apart from the others, so that a model that
         is new here finds them in the cache. So many ``threads`` compile.
         """
-        with self._lock:
-            missing = {spec for spec in specs if spec not in self._addresses}
-            usual = {spec for spec in missing if spec.family in USUAL}
-            for group in (usual, missing - usual):
-                if group:
-                    ordered = sorted(group, key=lambda spec: spec.symbol)
-                    self._load(ordered, store, threads)
+        wanted = set(specs)
+        while own := self._claimed(wanted):
+            try:
+                self._load(own, store, threads)
+            finally:
+                with self._changed:
+                    self._underway -= own
+                    self._changed.notify_all()
 
-    def _load(self, specs: list[Spec], store: Store | None, threads: int) -> None:
-        names = [spec.symbol for spec in specs]
-        modules = [
+    def _claimed(self, wanted: set[Spec]) -> set[Spec]:
+        """Return kernels for the caller to make, none when all are ready.
+
+        Where others make what is missing it waits: what they fail at is the caller's.
+        """
+        with self._changed:
+            while missing := wanted - self._addresses.keys():
+                if own := missing - self._underway:
+                    self._underway |= own
+                    return own
+                self._changed.wait()
+        return set()
+
+    def _load(self, specs: set[Spec], store: Store | None, threads: int) -> None:
+        usual = {spec for spec in specs if spec.family in USUAL}
+        groups = [
+            sorted(group, key=lambda spec: spec.symbol)
+            for group in (specs - usual, usual)
+            if group
+        ]
+        entries = [
+            _Entry([spec.symbol for spec in group], self._modules(group))
+            for group in groups
+        ]
+        codes = self._codes_of(entries, store, threads)
+        found = {
+            spec: code.address(spec.symbol)
+            for group, code in zip(groups, codes, strict=True)
+            for spec in group
+        }
+        with self._changed:
+            self._codes += codes
+            self._addresses |= found
+
+    def _modules(self, specs: Sequence[Spec]) -> list[Callable[[], str]]:
+        return [
             partial(written, specs[i::MODULES], self.target)
             for i in range(min(MODULES, len(specs)))
         ]
-        code = self.code(names, modules, store, threads)
-        self._codes.append(code)
-        for spec in specs:
-            self._addresses[spec] = code.address(spec.symbol)
 
     def code(
         self,
@@ -162,17 +211,31 @@ class Library:
 
         ``names`` are what they are known by; their texts are asked for only if need be.
         """
+        (code,) = self._codes_of([_Entry(names, modules)], store, threads)
+        return code
+
+    def _codes_of(
+        self, entries: Sequence[_Entry], store: Store | None, threads: int
+    ) -> list[Code]:
+        """Return the code of each entry; what no store has is compiled all at once."""
         from runtime_ep_cpu.codegen.machine import Code, joined, parted
 
-        key = self._key(names)
-        data = store.get(key) if store is not None else None
-        if data is not None:
-            return Code(self.target, *parted(data))
-        objects = self._compiled(modules, threads)
-        self.compiled += len(names)
-        if store is not None:
-            store.put(key, joined(objects))
-        return Code(self.target, *objects)
+        keys = [self._key(entry.names) for entry in entries]
+        kept = [None if store is None else store.get(key) for key in keys]
+        missing = [e for e, data in zip(entries, kept, strict=True) if data is None]
+        made = iter(self._compiled([m for e in missing for m in e.modules], threads))
+        codes = []
+        for entry, key, data in zip(entries, keys, kept, strict=True):
+            if data is not None:
+                codes.append(Code(self.target, *parted(data)))
+                continue
+            objects = list(islice(made, len(entry.modules)))
+            if store is not None:
+                store.put(key, joined(objects))
+            codes.append(Code(self.target, *objects))
+        with self._changed:
+            self.compiled += sum(len(entry.names) for entry in missing)
+        return codes
 
     def _compiled(
         self, modules: Sequence[Callable[[], str]], threads: int
@@ -204,7 +267,20 @@ class Library:
         return digest.hexdigest()
 
 
+_libraries: weakref.WeakSet[Library] = weakref.WeakSet()
+
+
 @cache
 def library(target: Target) -> Library:
     """Return the process's library for a target."""
     return Library(target)
+
+
+def _after_fork() -> None:
+    """Leave to the parent what its threads are making."""
+    for made in _libraries:
+        made._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
