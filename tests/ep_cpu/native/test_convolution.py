@@ -324,3 +324,25 @@ def test_windows_that_lie_in_the_padding_in_part_or_as_a_whole(rank):
     d.add("Conv", ["x", w, d.constant("b", d.array((6,)))], "y", pads=pads)
     d.add("Conv", ["x", w], "z", pads=pads, dilations=[2] * rank, strides=[2] * rank)
     checked(d.model(["y", "z"]), d.feed, tolerance=TOLERANCE)
+
+
+def test_channels_of_an_image_are_normalized_where_they_lie(monkeypatch):
+    d = Draw(1)
+    d.feed["x"] = d.array((1, 64, 6, 6))
+    w = [(d.array((64, 64, k, k)) / (8 * k)).astype("f") for k in (1, 2)]
+    x = d.add("Conv", ["x", d.constant("v", w[0])], "a")
+    x = d.add("Transpose", [x], "b", perm=[0, 2, 3, 1])
+    rows = [d.constant(name, d.array((64,))) for name in ("scale", "bias")]
+    x = d.add("LayerNormalization", [x, *rows], "c")
+    x = d.add("Transpose", [x], "d", perm=[0, 3, 1, 2])
+    d.add("Conv", [x, d.constant("w", w[1])], "e", strides=[2, 2])
+    model, planned, plan = d.model(["e"]), [], Planner.step
+
+    def step(self, spec, *arguments, **more):
+        planned.append(spec.family)
+        plan(self, spec, *arguments, **more)
+
+    monkeypatch.setattr(Planner, "step", step)
+    checked(model, d.feed, tolerance=NETS)
+    first = planned.index("convolution")
+    assert planned[first : first + 3] == ["convolution", "layer_norm", "convolution"]
