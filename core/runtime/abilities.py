@@ -1,4 +1,4 @@
-"""What executables and transfers may be able to do beyond the minimum, as protocols."""
+"""What providers, executables and transfers may be able to do beyond the minimum."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from runtime.settings import Settings
 
 
 @dataclass(slots=True)
@@ -51,6 +54,19 @@ class CancelFlag(threading.Event):
             yield
         finally:
             del self._calls[key]
+
+
+@runtime_checkable
+class Warmable(Protocol):
+    """A provider that can begin ahead what its sessions need whatever the model is."""
+
+    def warm_up(self, settings: Settings) -> None:
+        """Begin it, on a thread of its own, and return at once.
+
+        Called when a session names the provider, before its model is read. The thread
+        ends soon, and lets the process fork. What goes wrong is raised when it is needed.
+        """
+        ...
 
 
 @runtime_checkable

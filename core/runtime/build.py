@@ -49,12 +49,14 @@ def build(
     """
     report = Report(strict=settings.fallback == "error")
     trace = Trace()
+    providers = Providers.open(requests, settings, report, elsewhere)
+    if not dry:
+        providers.warm_up()
     began = time.perf_counter()
     with trace.span("model_loading"):
         model = loaded(source, settings)
     report.placement.seconds["load"] = time.perf_counter() - began
     with trace.span("session_initialization"):
-        providers = Providers.open(requests, settings, report, elsewhere)
         requested = tuple(request.name for request in requests)
         report.placement.requested = requested
         runnable = Runnable(model, providers, settings, report, trace)

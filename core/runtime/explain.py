@@ -48,6 +48,7 @@ _FAILED = {
     "request": "is not in use",
     "import": "is installed but failed to load",
     "probe": "is installed but not usable",
+    "warm_up": "failed in warm_up",
     "get_capability": "failed in get_capability",
     "compile": "did not compile a partition",
     "data_transfer": "failed in data_transfer",

@@ -12,6 +12,7 @@ from typing import Any
 import pluggy
 
 from runtime import hooktrace
+from runtime.abilities import Warmable
 from runtime.errors import OptionError, ProviderNotFound, TransferUnavailable, near
 from runtime.explain import Event, Report, logger
 from runtime.locks import ProcessLock
@@ -379,6 +380,20 @@ class Providers:
         """Register a plugin of hook wrappers, e.g. one that traces every call."""
         self._manager.register(plugin)
         self._hooks.clear()
+
+    def warm_up(self) -> None:
+        """Let providers begin what is the same for every model; failures are told."""
+        for name in self.names:
+            provider = self._installed[name].object
+            if not isinstance(provider, Warmable):
+                continue
+            try:
+                limit = self._settings.hang_warning
+                begin = watched(provider.warm_up, name, "warm_up", limit)
+                begin(self.settings(name))
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                self.report.tell(Event(name, "warm_up", reason))
 
     def transfer(self, source: Device, target: Device) -> Callable[[Any], Any]:
         """Return a copy function, by way of the host where no provider knows a direct one.

@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import runtime as ort
 from doubles import Choosy, describe
+from models import dense
 from runtime.errors import OptionError, ProviderNotFound, ProviderUnavailable
 from runtime.explain import Report, forget_warnings
 from runtime.plugin import (
@@ -295,6 +297,37 @@ def test_asking_for_what_the_environment_leaves_out_says_so(tmp_path, monkeypatc
             opened(name, strict=True)
     with pytest.raises(ProviderNotFound, match="no execution provider 'on'"):
         opened("on")
+
+
+class Warming(Choosy):
+    """Counts how often it is told to begin, and fails at it where it shall."""
+
+    def __init__(self, problem=None):
+        super().__init__("WarmExecutionProvider", set())
+        self.problem, self.settings = problem, []
+
+    def warm_up(self, settings):
+        self.settings.append(settings)
+        if self.problem is not None:
+            raise self.problem
+
+
+def test_a_provider_may_begin_before_the_model_is_read(registered):
+    provider = Warming()
+    registered(provider)
+    names = ["WarmExecutionProvider", "CPUExecutionProvider"]
+    with pytest.raises(Exception, match="does_not_exist"):
+        ort.InferenceSession("does_not_exist.onnx", providers=names)
+    assert len(provider.settings) == 1
+    ort.InferenceSession(dense(), providers=names, dry_run=True)
+    assert len(provider.settings) == 1
+
+
+def test_a_provider_that_fails_to_begin_is_told_of_and_used(registered):
+    registered(Warming(RuntimeError("too cold")))
+    session = ort.InferenceSession(dense(), providers=["WarmExecutionProvider"])
+    assert "too cold" in str(session.explain())
+    assert session.get_providers()[0] == "WarmExecutionProvider"
 
 
 def test_listing_and_probing_load_no_provider():

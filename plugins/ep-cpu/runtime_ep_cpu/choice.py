@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from runtime.cache import CompileCache
 from runtime.explain import Event, warn_once
 from runtime.kernels import KernelTable
 from runtime.plugin import Partition, Unsupported
@@ -13,6 +14,7 @@ from runtime.settings import Settings
 from runtime_ep_cpu.threads import granted
 
 if TYPE_CHECKING:
+    from runtime_ep_cpu.codegen.target import Target
     from runtime_ep_cpu.native.program import Program
 
 
@@ -46,6 +48,29 @@ def outlook() -> str:
     return f"for {host().name}, by LLVM {llvm()}"
 
 
+def warm_up(settings: Settings) -> None:
+    """Begin to make what most models need, where native code is wanted and possible."""
+    if _is_wanted(settings) and not obstacle():
+        from runtime_ep_cpu.native import ahead
+
+        ahead.begin(*_engine(settings), CompileCache.of(settings))
+
+
+def _is_wanted(settings: Settings) -> bool:
+    return settings.options.get("native", "auto") != "off" and not (
+        settings.runs_once or settings.maximum_bytes
+    )
+
+
+def _engine(settings: Settings) -> tuple[Target, int]:
+    """Return the target code is generated for, and how many threads run it."""
+    from runtime_ep_cpu.codegen import target as targets
+
+    name = settings.options.get("target", "auto")
+    target = targets.host() if name == "auto" else targets.named(name)
+    return target, settings.intra_op_threads or granted()
+
+
 def native_program(
     partition: Partition, settings: Settings, table: KernelTable
 ) -> Program | None:
@@ -54,9 +79,9 @@ def native_program(
     Where generating fails a warning gives the reason and NumPy answers; where native code is
     required it is raised.
     """
-    wanted = settings.options.get("native", "auto")
-    if wanted == "off" or settings.runs_once:
+    if not _is_wanted(settings):
         return None
+    wanted = settings.options.get("native", "auto")
     if reason := obstacle():
         if wanted == "required":
             raise Unsupported(f"native code is required, but {reason}")
@@ -64,13 +89,11 @@ def native_program(
         reason = f"no native code: {reason}"
         warn_once(Event(partition.provider, "compile", reason, remedy))
         return None
-    from runtime_ep_cpu.codegen import target as targets
+    from runtime_ep_cpu.native import ahead
     from runtime_ep_cpu.native.dump import dump
     from runtime_ep_cpu.native.program import Program
 
-    name = settings.options.get("target", "auto")
-    target = targets.host() if name == "auto" else targets.named(name)
-    threads = settings.intra_op_threads or granted()
+    target, threads = _engine(settings)
     try:
         made = Program(partition, settings, table, target, threads)
     except Exception as error:
@@ -80,6 +103,8 @@ def native_program(
         labels = tuple(node.label for node in partition.nodes)
         warn_once(Event(partition.provider, "compile", reason, _NUMPY, labels))
         return None
+    finally:
+        ahead.finish()
     if not made.stages:
         return None
     dump(made, target)

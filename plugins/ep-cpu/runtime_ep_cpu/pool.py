@@ -135,6 +135,11 @@ def shared(threads: int, target: Target, store: Store | None = None) -> Pool:
         return pool
 
 
+def is_shared(threads: int, target: Target) -> bool:
+    """Whether the process has a pool of so many threads."""
+    return (threads, target) in _shared
+
+
 def _after_fork() -> None:
     """Leave the parent's pools behind: their workers do not exist in a child."""
     global _guard

@@ -15,6 +15,7 @@ from runtime.plugin import (
 )
 from runtime.settings import Settings
 
+from runtime_ep_cpu import choice
 from runtime_ep_cpu.choice import native_program, outlook
 from runtime_ep_cpu.limits import Limited
 from runtime_ep_cpu.ops import random, table
@@ -59,6 +60,10 @@ class CpuProvider:
     @hookimpl
     def data_transfer(self, source: Device, target: Device) -> None:
         """Nothing: values of this provider are on the host already."""
+
+    def warm_up(self, settings: Settings) -> None:
+        """Begin to make the native code that most models need."""
+        choice.warm_up(settings)
 
     def details(self) -> dict[str, str]:
         """Tell `runtime doctor` of native code: what it is generated for, or why not."""

@@ -149,9 +149,15 @@ class Library:
         """Make kernels ready to be called; raises ``RuntimeError`` with LLVM's words.
 
         Those that most models need are kept apart from the others, so that a model that
-        is new here finds them in the cache. So many ``threads`` compile.
+        is new here finds them in the cache; of a batch of `usual` kernels all are made.
+        So many ``threads`` compile.
         """
+        from runtime_ep_cpu.codegen import usual
+
         wanted = set(specs)
+        for batch in usual.batches(self.target):
+            if not wanted.isdisjoint(batch):
+                wanted |= batch
         while own := self._claimed(wanted):
             try:
                 self._load(own, store, threads)
@@ -174,11 +180,9 @@ class Library:
         return set()
 
     def _load(self, specs: set[Spec], store: Store | None, threads: int) -> None:
-        usual = {spec for spec in specs if spec.family in USUAL}
         groups = [
             sorted(group, key=lambda spec: spec.symbol)
-            for group in (specs - usual, usual)
-            if group
+            for group in self._grouped(specs)
         ]
         entries = [
             _Entry([spec.symbol for spec in group], self._modules(group))
@@ -193,6 +197,15 @@ class Library:
         with self._changed:
             self._codes += codes
             self._addresses |= found
+
+    def _grouped(self, specs: set[Spec]) -> list[set[Spec]]:
+        """Return kernels by the entry of a store they belong to, the heaviest first."""
+        from runtime_ep_cpu.codegen import usual
+
+        batches = [batch & specs for batch in usual.batches(self.target)]
+        left = specs.difference(*batches)
+        often = {spec for spec in left if spec.family in USUAL}
+        return [group for group in (left - often, often, *batches) if group]
 
     def _modules(self, specs: Sequence[Spec]) -> list[Callable[[], str]]:
         return [

@@ -41,6 +41,15 @@ def shapes(target: Target) -> dict[int, int]:
     return _ROWS[target.name]
 
 
+SPEED = {1: 0.6, 2: 0.93, 3: 1.0, 4: 0.97}
+"""How fast tiles of a width in vectors are, relative to the best."""
+
+
+def usual_width(target: Target) -> int:
+    """Return the width, in vectors, of the fastest tiles."""
+    return max(shapes(target), key=SPEED.__getitem__)
+
+
 def tiles(target: Target, vectors: int, runs: bool = False) -> list[Spec]:
     """Return the tiles of one width, for 1 row, 2 rows, … up to the most."""
     family = "runs" if runs else "tile"

@@ -7,7 +7,7 @@ from math import prod
 
 from runtime_ep_cpu.codegen import copies, gemm
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.codegen.microkernel import shapes, tiles
+from runtime_ep_cpu.codegen.microkernel import SPEED, shapes, tiles, usual_width
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.layout import SIZES, Layout, contiguous_strides
 from runtime_ep_cpu.native.packing import Request
@@ -15,20 +15,17 @@ from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.native.steps.elementwise import widened, widening_specs
 from runtime_ep_cpu.native.steps.epilogue import Epilogue
 
-_SPEED = {1: 0.6, 2: 0.93, 3: 1.0, 4: 0.97}
-"""How fast panels of a width in vectors are, relative to the best."""
-
 
 def width_for(target: Target, columns: int | None) -> int:
     """Return the width of panels, in vectors, that takes least time for so many columns."""
     widths = shapes(target)
-    usual = max(widths, key=lambda v: _SPEED[v])
+    usual = usual_width(target)
     if columns is None:
         return usual
 
     def cost(vectors: int) -> float:
         width = target.lanes * vectors
-        return -(-columns // width) * width / _SPEED[vectors]
+        return -(-columns // width) * width / SPEED[vectors]
 
     return min(widths, key=lambda v: (cost(v), v != usual))
 
