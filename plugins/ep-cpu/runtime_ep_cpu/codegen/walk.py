@@ -9,6 +9,10 @@ A *frame* is a block of 8-byte slots that one run owns; see `FRAME`. Every threa
             step.function(step.arguments, chunk within the step, scratch of the thread)
         wait until as many chunks of the level are done as it has
 
+The first half of a level's chunks is claimed by threads of even number, the second by
+the others, and what is left by whoever is done: so rows of an image that follow each
+other stay in the cache of one processor from level to level.
+
 Which thread runs a chunk never changes its result, so neither does their number. Nobody
 waits for a thread, only for chunks: one that the system holds up delays a run no longer
 than by the chunk it is in. It may still look at a frame when the run is over. So claims
@@ -40,7 +44,8 @@ not null, to one slot more than there are levels, for the cycle counter. Where
 ``cancelled`` is set chunks are claimed, but nothing is done for them."""
 
 COUNTER_SLOTS: Final = 2
-"""Of a level: the next chunk, above it the number of the run; and the chunks done."""
+"""Of a level: the chunks taken of either half, 16 bits each, or of all, where they are
+65536 or more; above them the number of the run; and the chunks done."""
 
 FRAME_SLOTS: Final = 32
 LEVEL_SLOTS: Final = 3
@@ -163,6 +168,8 @@ entry:
   %stamps = load ptr, ptr %p8, align 8
   %timed0 = icmp ne ptr %stamps, null
   %first = icmp eq i64 %thread, 0
+  %parity = and i64 %thread, 1
+  %odd = icmp ne i64 %parity, 0
   %timed = and i1 %timed0, %first
   br i1 %timed, label %stamp_first, label %begin
 stamp_first:
@@ -184,6 +191,13 @@ level_begin:
   %counter_row = mul i64 %level, {counter_slots}
   %counter = getelementptr i64, ptr %counters, i64 %counter_row
   %done_place = getelementptr i64, ptr %counter, i64 1
+  %halved = icmp slt i64 %chunks, 65536
+  %odd_chunks = add i64 %chunks, 1
+  %half = lshr i64 %odd_chunks, 1
+  %near = select i1 %halved, i64 %half, i64 %chunks
+  %far = sub i64 %chunks, %near
+  %near_mask = select i1 %halved, i64 65535, i64 4294967295
+  %far_mask = select i1 %halved, i64 65535, i64 0
   br i1 %alone, label %serial, label %claim
 serial:
   %one = phi i64 [0, %level_begin], [%one_next, %serial_next]
@@ -206,11 +220,21 @@ claim:
   %mine = icmp eq i64 %ticket_tag, %tag
   br i1 %mine, label %look, label %leave
 look:
-  %chunk = and i64 %ticket, 4294967295
-  %left = icmp slt i64 %chunk, %chunks
+  %near_taken = and i64 %ticket, %near_mask
+  %shifted = lshr i64 %ticket, 16
+  %far_taken = and i64 %shifted, %far_mask
+  %near_left = icmp slt i64 %near_taken, %near
+  %far_left = icmp slt i64 %far_taken, %far
+  %favoured = select i1 %odd, i1 %far_left, i1 false
+  %near_over = xor i1 %near_left, true
+  %take_far = or i1 %favoured, %near_over
+  %far_chunk = add i64 %near, %far_taken
+  %chunk = select i1 %take_far, i64 %far_chunk, i64 %near_taken
+  %unit = select i1 %take_far, i64 65536, i64 1
+  %left = or i1 %near_left, %far_left
   br i1 %left, label %try, label %claimed_all
 try:
-  %following = add i64 %ticket, 1
+  %following = add i64 %ticket, %unit
   %pair = cmpxchg ptr %counter, i64 %ticket, i64 %following acq_rel monotonic
   %got = extractvalue { i64, i1 } %pair, 1
   br i1 %got, label %check, label %claim
