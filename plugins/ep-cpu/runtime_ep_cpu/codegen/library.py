@@ -202,7 +202,7 @@ class Library:
         """Return kernels by the entry of a store they belong to, the heaviest first."""
         from runtime_ep_cpu.codegen import usual
 
-        batches = [batch & specs for batch in usual.batches(self.target)]
+        batches = [specs & batch for batch in usual.batches(self.target)]
         left = specs.difference(*batches)
         often = {spec for spec in left if spec.family in USUAL}
         return [group for group in (left - often, often, *batches) if group]

@@ -63,7 +63,7 @@ def begin(target: Target, threads: int, store: Store | None) -> None:
     missing = [b for b in usual.batches(target) if not all(map(kernels.has, b))]
     if not missing and pool.is_shared(threads, target):
         return
-    tasks = [
+    tasks: list[Callable[[], object]] = [
         partial(pool.shared, threads, target, store),
         *(partial(kernels.load, batch, store) for batch in missing),
     ]
