@@ -9,7 +9,7 @@ runs that lie in the padding as a whole are left out, by the row's *kind*, which
 *pieces*: runs that follow each other. One chunk is some panels of filters by one block
 of rows::
 
-    part, group, block = chunk             # part: of the channels; blocks vary fastest
+    part, group, block = chunk             # part: of the channels
     for run_block in blocks of runs:
         for panel in group:
             for row in block:
@@ -36,8 +36,9 @@ from runtime_ep_cpu.codegen.target import Target
 
 FIELDS: Final = (
     "x", "x_pixel", "w", "c", "c_pixel", "bias", "rows", "columns", "k", "runs",
-    "run_blocks", "steps", "shifts", "kinds", "pieces", "block", "blocks", "panels",
-    "groups", "x_part", "w_part", "tiles", "offsets", "out", "out_pixel",
+    "run_blocks", "steps", "shifts", "kinds", "pieces", "block", "blocks", "block_step",
+    "panels", "groups", "group_step", "x_part", "w_part", "tiles", "offsets", "out",
+    "out_pixel",
 )  # fmt: skip
 """Arguments of a convolution.
 
@@ -47,8 +48,9 @@ and ``shifts`` say for each run where X is to be, in bytes from where the window
 for its step to lead there. ``kinds`` has for each kind of rows and each of ``run_blocks``
 the first of its ``pieces`` and their number; a piece is its first run, the number of
 them, and whether sums begin with it. A chunk is ``block`` rows, of which there are
-``blocks``, by ``panels`` panels, of which there are ``groups``. From one part of the
-channels to the next, X moves by ``x_part``, the weights by ``w_part``. ``tiles`` points
+``blocks``, by ``panels`` panels, of which there are ``groups``; their steps say how many
+chunks the next of each is away. From one part of the channels to the next, X moves by
+``x_part``, the weights by ``w_part``. ``tiles`` points
 to the addresses of the tiles of 1, 2, … pixels. ``offsets`` points, for each row, to
 `ROW_FIELDS` and the offset of each operand. ``c`` is where sums are kept. Then come
 address and pixel stride of each operand: `epilogue.OPERAND_FIELDS`.
@@ -64,8 +66,10 @@ class Blocking(NamedTuple):
     run_block: int
     block: int
     blocks: int
+    block_step: int
     panels: int
     groups: int
+    group_step: int
 
 
 def blocking(
@@ -73,6 +77,8 @@ def blocking(
 ) -> Blocking:
     """Divide a convolution: chunks worth claiming, weights that stay in the second cache.
 
+    Where the image is larger than the filters, chunks that follow each other are of the
+    same rows, which a thread has in its cache; else they are of the same filters.
     ``width`` is that of a panel. A pure function of the sizes.
     """
     all_panels = -(-columns // width)
@@ -88,7 +94,9 @@ def blocking(
     work = block * pixels * panel
     panels = max(1, min(all_panels, chunk // max(work, 1)))
     groups = -(-all_panels // panels)
-    return Blocking(run_block, block, blocks, panels, groups)
+    by_rows = rows * pixels > runs * k
+    steps = (groups, 1) if by_rows else (1, blocks)
+    return Blocking(run_block, block, blocks, steps[0], panels, groups, steps[1])
 
 
 _PANEL = 128 * 1024
@@ -156,9 +164,9 @@ class _Convolution:
     def whole(self) -> None:
         """Write everything."""
         f, field = self.f, self.field
-        block = self.chunk % field["blocks"]
-        rest = self.chunk // field["blocks"]
-        group, part = rest % field["groups"], rest // field["groups"]
+        block = self.chunk // field["block_step"] % field["blocks"]
+        group = self.chunk // field["group_step"] % field["groups"]
+        part = self.chunk // (field["blocks"] * field["groups"])
         top = block * field["block"]
         bottom = f.minimum(top + field["block"], field["rows"])
         first = group * field["panels"]

@@ -120,7 +120,7 @@ class Filters:
             len(rows), parts.filters, k, len(starts), -(-len(starts) // cut.run_block),
             planner.table(steps), planner.table(shifts), planner.table(blocks),
             planner.table(pieces),
-            cut.block, cut.blocks, cut.panels, cut.groups, parts.channels,
+            *cut[1:], parts.channels,
             -(-parts.filters // self._width) * self._width * k * len(starts),
             planner.tile_table(self._tiles),
             planner.table(chain.from_iterable(numbers)),
