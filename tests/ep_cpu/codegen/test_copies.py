@@ -132,6 +132,19 @@ def test_short_contiguous_rows_become_wider_elements():
     np.testing.assert_array_equal(to, source.transpose(1, 0, 2))
 
 
+def test_pairs_of_bytes_are_copied_without_kernels_of_their_own():
+    assert not [s for s in copies.specs(1) if dict(s.parameters).get("size") == 2]
+    for shape, order in (
+        ((9, 4, 2), (1, 0, 2)),
+        ((64, 2), (1, 0)),
+        ((3, 70, 2), (2, 1, 0)),
+    ):
+        view = data(shape, 1).transpose(order)
+        to = guarded(np.zeros(view.shape, np.uint8))
+        copy(to, view)
+        np.testing.assert_array_equal(to, view)
+
+
 def test_random_views_are_copied():
     random = np.random.default_rng(5)
     for seed in range(150):

@@ -37,7 +37,12 @@ TRANSPOSED_FIELDS: Final = (
 the axis along which the source is contiguous, of ``height`` elements; ``to_down`` is
 the destination's stride along it."""
 
-SIZES: Final = (1, 2, 4, 8)
+WIDER: Final = {1: (1, 4, 8), 2: (2, 4, 8), 4: (4, 8), 8: (8,)}
+"""As elements of which sizes those of a size may be copied, where some lie together.
+
+Pairs of bytes are none: they are rare, and each size costs several kernels.
+"""
+SIZES: Final = tuple(WIDER)
 _CHUNK = 64 * 1024
 """Bytes of a chunk."""
 _SHORT = 16
@@ -57,11 +62,13 @@ def specs(size: int, turned: bool = False) -> tuple[Spec, ...]:
 
     ``turned`` adds those for strides below 0.
     """
-    wider = [s for s in SIZES if s >= size]
     kinds = ["copy_repeated", "copy_transposed", "copy_strided"]
     if turned:
         kinds.append("copy_reversed")
-    return (_spec("copy_rows"), *(_spec(kind, s) for s in wider for kind in kinds))
+    return (
+        _spec("copy_rows"),
+        *(_spec(kind, s) for s in WIDER[size] for kind in kinds),
+    )
 
 
 @cache
@@ -88,7 +95,7 @@ def plan(
     sizes, (to, source) = nest.merged(shape, (to, source))
     while sizes and to[-1] == source[-1] == 1 and len(sizes) > 1:
         inner = sizes[-1]
-        if size * inner not in SIZES or any(
+        if size * inner not in WIDER[size] or any(
             stride % inner for stride in (*to[:-1], *source[:-1])
         ):
             break
