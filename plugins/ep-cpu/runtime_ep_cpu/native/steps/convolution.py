@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from runtime.graph import Node, Value
 
 from runtime_ep_cpu.codegen import copies, interleave
@@ -33,52 +35,100 @@ def is_supported(node: Node) -> bool:
     return 3 <= len(filters.const.shape) <= 5 and 0 not in filters.const.shape
 
 
-class ConvolutionStep:
-    """``epilogue(Conv(X, W) + bias)``; filters are packed when the session is made."""
+class SlidingStep:
+    """``epilogue(Conv(X, W) + bias)`` where filters slide over the image in place.
 
-    def __init__(self, group: Group, target: Target) -> None:
-        self._node = node = anchor_of(group)
-        self._x: Value = node.inputs[0]  # type: ignore[assignment]
-        filters: Value = node.inputs[1]  # type: ignore[assignment]
-        array = filters.constant()
-        if array is None:
-            raise ValueError("filters are constant")
-        groups = node.attribute("group", 1)
-        self._windows = Windows(node, array.shape[2:])
-        self._channels = array.shape[1] * groups
-        self._count = len(array)
-        self._epilogue = epilogue_of(
-            node.outputs[0], group.after, self._count, Addend(node.input(2)), 1
+    ``source`` is X, of so many ``channels``; there are ``count`` filters, of so many
+    ``weights`` altogether.
+    """
+
+    specs: Sequence[Spec] = ()
+
+    def __init__(self, group: Group) -> None:
+        node = anchor_of(group)
+        self.group = group
+        self.source: Value = node.inputs[0]  # type: ignore[assignment]
+        filters = filters_of(node)
+        self.windows = Windows(node, filters.shape[2:])
+        self.channels = filters.shape[1] * node.attribute("group", 1)
+        self.count = len(filters)
+        self.weights = filters.size
+        self.epilogue = epilogue_of(
+            node.outputs[0], group.after, self.count, Addend(node.input(2)), 1
         )
-        self._filters = Filters(filters.name, array, groups, self._epilogue, target)
-        self.packed = self._filters.packed
-        self.specs: Sequence[Spec] = (
-            *self._filters.specs, *reading_specs(self._x, self._epilogue)
-        )  # fmt: skip
 
     @property
     def border(self) -> tuple[Value, Margins] | None:
         """The zeros it reads around its input, where they don't depend on its size."""
-        return border_of(self._x, self._windows)
+        return border_of(self.source, self.windows)
+
+    def extent(self, shape: Sequence[int]) -> tuple[tuple[int, ...], Margins]:
+        """Return the result's shape for an input's, and the zeros read around that."""
+        batch, channels, *sizes = shape
+        if channels != self.channels or len(sizes) != len(self.windows.kernel):
+            raise Unplannable(f"{tuple(shape)} does not fit the filters")
+        margins = self.windows.margins(sizes)
+        if margins is None:
+            raise Unplannable("a padding is negative")
+        return (batch, self.count, *self.windows.counts(sizes, margins)), margins
 
     def plan(self, planner: Planner) -> None:
         """Plan the convolution for the shapes at hand."""
-        x = planner.layout(self._x)
-        batch, channels, *sizes = x.shape
-        if channels != self._channels or len(sizes) != len(self._windows.kernel):
-            raise Unplannable(f"{x.shape} does not fit the filters")
-        margins = self._windows.margins(sizes)
-        if margins is None:
-            raise Unplannable("a padding is negative")
-        counts = self._windows.counts(sizes, margins)
-        shape = (batch, self._count, *counts)
-        operands = operands_over(planner, self._epilogue, shape)
+        x = planner.layout(self.source)
+        shape, margins = self.extent(x.shape)
+        operands = operands_over(planner, self.epilogue, shape)
         x = readable(planner, x, margins)
-        result = self._epilogue.result
-        out = image(planner, result, shape, self._epilogue.element, [x, *operands])
-        seen = seen_by(x, self._windows.strides, counts)
-        live = self._windows.live(x.shape[2:], margins, self._windows.strides)
-        self._filters.convolve(planner, x, seen, self._windows, out, operands, live)
+        result, element = self.epilogue.result, self.epilogue.element
+        out = image(planner, result, shape, element, [x, *operands])
+        self.convolve(planner, x, out, operands, margins)
+
+    def convolve(
+        self,
+        planner: Planner,
+        x: Layout,
+        out: Layout,
+        operands: Sequence[Layout],
+        margins: Margins,
+    ) -> None:
+        """Add the convolution of an image with its padding, of which ``margins`` are."""
+        raise NotImplementedError
+
+
+class ConvolutionStep(SlidingStep):
+    """A convolution of filters that are packed when the session is made."""
+
+    def __init__(self, group: Group, target: Target) -> None:
+        super().__init__(group)
+        node = anchor_of(group)
+        name, groups = node.inputs[1].name, node.attribute("group", 1)  # type: ignore[union-attr]
+        self._filters = Filters(name, filters_of(node), groups, self.epilogue, target)
+        self.packed = self._filters.packed
+        self.specs = (
+            *self._filters.specs, *reading_specs(self.source, self.epilogue)
+        )  # fmt: skip
+
+    def convolve(
+        self,
+        planner: Planner,
+        x: Layout,
+        out: Layout,
+        operands: Sequence[Layout],
+        margins: Margins,
+    ) -> None:
+        """Add the convolution of an image with its padding, of which ``margins`` are."""
+        windows = self.windows
+        seen = seen_by(x, windows.strides, out.shape[2:])
+        live = windows.live(x.shape[2:], margins, windows.strides)
+        self._filters.convolve(planner, x, seen, windows, out, operands, live)
+
+
+def filters_of(node: Node) -> np.ndarray[Any, Any]:
+    """Return the constant filters of a node that convolves."""
+    filters = node.inputs[1]
+    array = None if filters is None else filters.constant()
+    if array is None:
+        raise ValueError("filters are constant")
+    return array
 
 
 def anchor_of(group: Group) -> Node:

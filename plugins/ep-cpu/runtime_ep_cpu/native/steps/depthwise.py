@@ -8,31 +8,28 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from runtime.graph import Node, Value
+from runtime.graph import Node
 
 from runtime_ep_cpu.codegen import depthwise
 from runtime_ep_cpu.codegen.depthwise_tile import along, sizes, tiles
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.group import Group
-from runtime_ep_cpu.native.images import Margins, image
-from runtime_ep_cpu.native.layout import Layout, Unplannable, of_array
+from runtime_ep_cpu.native.images import Margins
+from runtime_ep_cpu.native.layout import Layout, of_array
 from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.native.steps.convolution import (
+    SlidingStep,
     anchor_of,
-    border_of,
-    operands_over,
+    filters_of,
     reading_specs,
 )
-from runtime_ep_cpu.native.steps.epilogue import Addend, epilogue_of
 from runtime_ep_cpu.native.steps.pixels import (
     PixelRow,
-    readable,
     rows_of,
     seen_by,
     without_channels,
 )
-from runtime_ep_cpu.native.steps.windows import Windows
 
 
 def is_depthwise(node: Node, target: Target) -> bool:
@@ -45,82 +42,51 @@ def is_depthwise(node: Node, target: Target) -> bool:
     return bool(channels == 1 and count == groups and count >= target.lanes)
 
 
-class DepthwiseStep:
-    """``epilogue(Conv(X, W) + bias)`` with one filter per channel."""
+class DepthwiseStep(SlidingStep):
+    """A convolution with one filter per channel."""
 
     def __init__(self, group: Group, target: Target) -> None:
-        node = anchor_of(group)
-        self._x: Value = node.inputs[0]  # type: ignore[assignment]
-        filters: Value = node.inputs[1]  # type: ignore[assignment]
-        array = filters.constant()
-        if array is None:
-            raise ValueError("filters are constant")
-        self._channels = len(array)
+        super().__init__(group)
+        windows = self.windows
         self._lanes = target.lanes
-        self._windows = windows = Windows(node, array.shape[2:])
         self._together = along(windows.kernel[-1])
-        self._weights = of_array(_panels(array, target.lanes))
-        self._epilogue = epilogue_of(
-            node.outputs[0], group.after, self._channels, Addend(node.input(2)), 1
-        )
+        self._weights = of_array(_panels(filters_of(anchor_of(group)), target.lanes))
         self._sizes = sizes(target)
         self._tiles = tiles(
             target, self._together, windows.strides[-1], windows.dilations[-1]
         )
         self._spec = Spec.of(
-            "depthwise", epilogue=self._epilogue.expression, wide=self._epilogue.wide
+            "depthwise", epilogue=self.epilogue.expression, wide=self.epilogue.wide
         )
-        self.specs: Sequence[Spec] = (
-            self._spec, *self._tiles, *reading_specs(self._x, self._epilogue)
+        self.specs = (
+            self._spec, *self._tiles, *reading_specs(self.source, self.epilogue)
         )  # fmt: skip
 
-    @property
-    def border(self) -> tuple[Value, Margins] | None:
-        """The zeros it reads around its input, where they don't depend on its size."""
-        return border_of(self._x, self._windows)
-
-    def plan(self, planner: Planner) -> None:
-        """Plan the convolution for the shapes at hand."""
-        x = planner.layout(self._x)
-        batch, channels, *lengths = x.shape
-        if channels != self._channels or len(lengths) != len(self._windows.kernel):
-            raise Unplannable(f"{x.shape} does not fit the filters")
-        margins = self._windows.margins(lengths)
-        if margins is None:
-            raise Unplannable("a padding is negative")
-        counts = self._windows.counts(lengths, margins)
-        shape = (batch, channels, *counts)
-        operands = operands_over(planner, self._epilogue, shape)
-        x = readable(planner, x, margins)
-        result = self._epilogue.result
-        out = image(planner, result, shape, self._epilogue.element, [x, *operands])
-        self._convolve(
-            planner, x, seen_by(x, self._windows.strides, counts), out, operands
-        )
-
-    def _convolve(
+    def convolve(
         self,
         planner: Planner,
         x: Layout,
-        seen: Layout,
         out: Layout,
         operands: Sequence[Layout],
+        margins: Margins,
     ) -> None:
+        """Add the convolution of an image with its padding, of which ``margins`` are."""
+        seen = seen_by(x, self.windows.strides, out.shape[2:])
         places = [seen, *map(without_channels, (out, *operands))]
         rows = rows_of(places)
-        taps = prod(self._windows.kernel)
+        taps = prod(self.windows.kernel)
         steps, ahead = self._steps(x), self._ahead(x)
         cut = depthwise.blocking(
             len(rows),
             max(row.pixels for row in rows),
-            -(-self._channels // self._lanes),
+            -(-self.channels // self._lanes),
             taps,
             self._lanes,
         )
         arguments: list[Argument] = [
             x, x.strides[-1] * 4,
             seen.strides[-1] * 4, planner.table(steps), len(steps), self._weights, taps,
-            planner.bias(self._epilogue.bias, self._channels), self._channels, len(rows),
+            planner.bias(self.epilogue.bias, self.channels), self.channels, len(rows),
             *cut, *self._tables(planner, rows), out, places[1].strides[-1],
             planner.table(ahead), len(ahead),
         ]  # fmt: skip
@@ -138,7 +104,7 @@ class DepthwiseStep:
 
     def _steps(self, x: Layout) -> list[int]:
         """Return where each row of the kernel, or part of one, begins, in bytes."""
-        windows = self._windows
+        windows = self.windows
         *outer, last = windows.kernel
         parts = (*map(range, outer), range(0, last, self._together))
         pairs = list(zip(windows.dilations, x.strides[2:], strict=True))
@@ -149,7 +115,7 @@ class DepthwiseStep:
 
     def _ahead(self, x: Layout) -> list[int]:
         """Return where rows begin that the next row of the result reads first, in bytes."""
-        windows = self._windows
+        windows = self.windows
         if len(windows.kernel) < 2:
             return []
         first, row = windows.reach[-2], x.strides[-2]
