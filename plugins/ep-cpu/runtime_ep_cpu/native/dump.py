@@ -91,7 +91,7 @@ def _names(nodes: list[Node] | tuple[Node, ...]) -> str:
 
 
 def _specs(program: Program) -> list[Spec]:
-    found = {s for stage in program.stages for step in stage.steps for s in step.specs}
+    found = {spec for stage in program.stages for spec in stage.specs}
     return sorted(found, key=lambda spec: spec.symbol)
 
 

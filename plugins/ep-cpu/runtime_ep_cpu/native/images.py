@@ -210,7 +210,7 @@ def image(
     if value is not None:
         planner.give(value, inside)
     if any(map(any, margins)):
-        _clear(planner, made, margins, reads)
+        clear(planner, made, margins, reads)
     return inside
 
 
@@ -234,7 +234,7 @@ def _part(
     return inside
 
 
-def _clear(
+def clear(
     planner: Planner, whole: Layout, margins: Margins, reads: Sequence[Layout]
 ) -> None:
     """Write zeros around an image: slabs on either side of each axis in turn."""

@@ -47,15 +47,16 @@ class Home(IntEnum):
     OUTPUT = 3
     TABLE = 4
     FRAME = 5
+    SCRATCH = 6
 
 
 @dataclass(slots=True, eq=False)
 class Buffer:
     """Memory of a plan.
 
-    ``address`` is the place in the arena, once planned, or of fixed memory, which
-    ``holder`` keeps alive; ``index`` is which input or output. ``first`` and ``last``
-    are the levels between which an arena's buffer is in use.
+    ``address`` is the place in the arena, once planned, or in a thread's scratch, or of
+    fixed memory, which ``holder`` keeps alive; ``index`` is which input or output.
+    ``first`` and ``last`` are the levels between which an arena's buffer is in use.
     """
 
     home: Home

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from runtime.graph import Value
@@ -36,9 +37,22 @@ MOST_COPIES = 64
 """Steps that one copy may become."""
 
 
+class Share(NamedTuple):
+    """What of a step is a group's: its part of the work, what it reads and writes."""
+
+    group: Group | None
+    work: float
+    reads: Sequence[Layout]
+    writes: Sequence[Layout]
+
+
 @dataclass(slots=True)
 class PlannedStep:
-    """A kernel's call: its arguments, of which some are addresses in buffers."""
+    """A kernel's call: its arguments, of which some are addresses in buffers.
+
+    ``scratch`` is how many bytes it needs for itself; ``shares`` tell what
+    it does for which group, where it works for several.
+    """
 
     address: int
     words: list[int]
@@ -49,6 +63,8 @@ class PlannedStep:
     group: Group | None
     reads: Sequence[Layout]
     writes: Sequence[Layout]
+    scratch: int = 0
+    shares: Sequence[Share] = ()
 
 
 class Step(Protocol):
@@ -116,6 +132,7 @@ class Planner:
         self.target = library.target
         self.layouts: dict[Value, Layout] = {}
         self.steps: list[PlannedStep] = []
+        self._apart: list[PlannedStep] | None = None
         self.buffers: list[Buffer] = []
         self.scratch = 0
         self.tables: list[int] = []
@@ -303,23 +320,44 @@ class Planner:
         writes: Sequence[Layout],
         scratch: int = 0,
         work: float = 0.0,
+        shares: Sequence[Share] = (),
     ) -> None:
         """Add a kernel's call; layouts among the arguments become addresses.
 
         What has no elements is left to NumPy, but for what is only copied.
         """
+        if any(not layout.size for layout in reads):
+            raise Unplannable("a value has no elements")
         words = [a.bytes if isinstance(a, Layout) else a or 0 for a in arguments]
         places = [
             (slot, argument.buffer)
             for slot, argument in enumerate(arguments)
             if isinstance(argument, Layout)
         ]
-        level = 0
+        made = PlannedStep(
+            self.library.address(spec),
+            words,
+            places,
+            chunks,
+            0,
+            work,
+            self.group,
+            reads,
+            writes,
+            scratch,
+            shares,
+        )
+        if self._apart is not None:
+            self._apart.append(made)
+            return
+        made.level = self._level(reads, writes)
+        self.scratch = max(self.scratch, scratch)
+        self.steps.append(made)
+
+    def _level(self, reads: Sequence[Layout], writes: Sequence[Layout]) -> int:
+        """Return when a step can run, and note what is in use then."""
         ready = self._ready
-        for layout in reads:
-            if not layout.size:
-                raise Unplannable("a value has no elements")
-            level = max(level, ready.get(layout.buffer, 0))
+        level = max((ready.get(layout.buffer, 0) for layout in reads), default=0)
         for layout in reads:
             layout.buffer.last = max(layout.buffer.last, level)
         for layout in writes:
@@ -327,20 +365,16 @@ class Planner:
             buffer.first = min(buffer.first, level)
             buffer.last = max(buffer.last, level)
             ready[buffer] = max(ready.get(buffer, 0), level + 1)
-        self.scratch = max(self.scratch, scratch)
-        self.steps.append(
-            PlannedStep(
-                self.library.address(spec),
-                words,
-                places,
-                chunks,
-                level,
-                work,
-                self.group,
-                reads,
-                writes,
-            )
-        )
+        return level
+
+    @contextmanager
+    def apart(self) -> Iterator[list[PlannedStep]]:
+        """Give a list that steps come into, instead of the plan, while it is open."""
+        kept, self._apart = self._apart, []
+        try:
+            yield self._apart
+        finally:
+            self._apart = kept
 
 
 def _shortest(shape: Sequence[int]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from runtime_ep_cpu.native.layout import NAMES, Layout
-from runtime_ep_cpu.native.planner import PlannedStep
+from runtime_ep_cpu.native.planner import PlannedStep, Share
 
 _TYPES = {element: name for name, element in NAMES.items()}
 
@@ -20,7 +20,7 @@ def record(
     began: int,
     ended: int,
 ) -> None:
-    """Add one event per step between two times in nanoseconds.
+    """Add one event per step and group between two times in nanoseconds.
 
     ``stamps`` are readings of the cycle counter before the first level and after each.
     Steps of one level run side by side; its time is shared out by their work.
@@ -32,20 +32,24 @@ def record(
         length = int((cycles[number + 1] - cycles[number]) * scale)
         whole = sum(step.work + 1.0 for step in steps)
         for step in steps:
-            own = int(length * (step.work + 1.0) / whole)
-            _event(trace, step, start, start + own)
-            start += own
+            own = length * (step.work + 1.0) / whole
+            shares = step.shares or [Share(step.group, 1.0, step.reads, step.writes)]
+            parts = sum(share.work for share in shares)
+            for share in shares:
+                end = start + int(own * share.work / parts)
+                _event(trace, share, start, end)
+                start = end
 
 
-def _event(trace: Any, step: PlannedStep, start: int, end: int) -> None:
-    group = step.group
+def _event(trace: Any, share: Share, start: int, end: int) -> None:
+    group = share.group
     if group is None:
         trace.add("output_copy", "Node", start, end, {"op_name": "Copy"})
         return
     nodes = group.nodes
     node = group.anchor or nodes[-1]
-    reads = [_stand_in(layout) for layout in step.reads]
-    writes = [_stand_in(layout) for layout in step.writes]
+    reads = [_stand_in(layout) for layout in share.reads]
+    writes = [_stand_in(layout) for layout in share.writes]
     trace.kernel(node, "CPUExecutionProvider", start, reads, writes, end, nodes)
 
 

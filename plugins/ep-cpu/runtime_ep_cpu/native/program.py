@@ -130,7 +130,7 @@ class Program:
     def _prepare(self) -> None:
         """Load every kernel that a plan may need, and pack constant matrices."""
         engine = self._engine
-        specs = [s for stage in self.stages for step in stage.steps for s in step.specs]
+        specs = [spec for stage in self.stages for spec in stage.specs]
         engine.library.load(specs, engine.store, engine.threads)
         requests = [r for stage in self.stages for r in stage.requests]
         engine.panels.pack(requests, engine.library, engine.pool, engine.threads)

@@ -18,8 +18,9 @@ from runtime.kernels import KernelTable
 from runtime.settings import Settings
 from runtime.valuetypes import numpy_dtype
 
-from runtime_ep_cpu.codegen.library import Library, Store
+from runtime_ep_cpu.codegen.library import Library, Spec, Store
 from runtime_ep_cpu.info import info
+from runtime_ep_cpu.native.chains import chained
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.images import borders, places, sources
@@ -106,6 +107,8 @@ class Stage:
         }
         self.pitched = frozenset(self._pitched())
         self.places = places(self.groups)
+        apart = outputs | self.places.keys()
+        self._planned = chained(self.groups, self._steps, apart)
         self.margins = borders(self._steps, self.places, sources(self.groups))
         self.panels = engine.panels
         self._roots = [self._root(value, outputs) for value in extent.outputs]
@@ -120,6 +123,12 @@ class Stage:
     def steps(self) -> Sequence[Step]:
         """The groups' steps, in order."""
         return self._steps
+
+    @property
+    def specs(self) -> set[Spec]:
+        """The kernels that plans may need."""
+        steps = (*self._steps, *(step for _, step in self._planned))
+        return {spec for step in steps for spec in step.specs}
 
     @property
     def requests(self) -> list[Request]:
@@ -220,7 +229,7 @@ class Stage:
         targets = [Buffer(Home.OUTPUT, index=i) for i in range(len(self._roots))]
         for root, buffer in zip(self._roots, targets, strict=True):
             planner.wanted.setdefault(root, buffer)
-        for group, step in zip(self.groups, self._steps, strict=True):
+        for group, step in self._planned:
             planner.group = group
             step.plan(planner)
         outputs = [
