@@ -66,7 +66,6 @@ class Warmable(Protocol):
         Called when a session names the provider, before its model is read. The thread
         ends soon, and lets the process fork. What goes wrong is raised when it is needed.
         """
-        ...
 
 
 @runtime_checkable

@@ -384,13 +384,11 @@ class Providers:
     def warm_up(self) -> None:
         """Let providers begin what is the same for every model; failures are told."""
         for name in self.names:
-            provider = self._installed[name].object
+            provider, limit = self._installed[name].object, self._settings.hang_warning
             if not isinstance(provider, Warmable):
                 continue
             try:
-                limit = self._settings.hang_warning
-                begin = watched(provider.warm_up, name, "warm_up", limit)
-                begin(self.settings(name))
+                watched(provider.warm_up, name, "warm_up", limit)(self.settings(name))
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
                 self.report.tell(Event(name, "warm_up", reason))
