@@ -228,6 +228,16 @@ def test_the_last_may_be_made_among_the_channels_of_another(cutting):
     assert [len(labels) for labels in cut(session)] == [3, 3]
 
 
+def test_an_operand_may_be_a_row_of_the_input(cutting):
+    net = Net(2, 8, 20, 20)
+    x = net.conv("x", "w", 16)
+    ends = [net.constant(f"at{i}", [n]) for i, n in enumerate((0, 1, 2))]
+    row = net.add("Slice", [x, *ends], "row")
+    y = net.add("Add", [net.block(x, "a", 32, 16), row], "y")
+    session = unchanged(cutting, net.declared(y), net.feed, 40_000, threads=[2])
+    assert cut(session) == [["Conv+Relu", "Conv+Relu", "Conv+Add"]]
+
+
 def test_other_shapes_have_other_strips(cutting):
     cutting(cache=40_000)
     net = Net(1, 16, 20, 20)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from runtime_ep_cpu.native import sequence
 from runtime_ep_cpu.native.images import Margins, clear, image
@@ -52,6 +52,65 @@ class Band(NamedTuple):
     def height(self) -> int:
         """How many padded rows it reads."""
         return self.padded[1] - self.padded[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Strip:
+    """Where one strip reads and writes: input, result, and each convolution's operands."""
+
+    bands: Sequence[Band]
+    x: Layout
+    out: Layout
+    operands: Sequence[Sequence[Layout]]
+
+    @classmethod
+    def of(
+        cls,
+        bands: Sequence[Band],
+        index: int,
+        x: Layout,
+        out: Layout,
+        operands: Sequence[Sequence[Layout]],
+    ) -> _Strip:
+        """Return the strip of one image of a batch."""
+        own = [
+            [_rows(operand, index, band.rows) for operand in each]
+            for each, band in zip(operands, bands, strict=True)
+        ]
+        here = _rows(x, index, bands[0].padded)
+        return cls(bands, here, _rows(out, index, bands[-1].rows), own)
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What strips have in common whose calls differ in addresses only."""
+        return tuple(
+            (band.rows[1] - band.rows[0], band.height, band.margins)
+            for band in self.bands
+        )
+
+    def moved(
+        self, like: _Strip, calls: Sequence[PlannedStep]
+    ) -> list[PlannedStep] | None:
+        """Return the calls of another strip of this kind, with this one's addresses.
+
+        ``None`` where parts of one buffer lie differently.
+        """
+        shifts: dict[Buffer, int] = {}
+        for mine, other in zip(self._layouts, like._layouts, strict=True):
+            shift = mine.bytes - other.bytes
+            if shifts.setdefault(mine.buffer, shift) != shift:
+                return None
+        found = []
+        for call in calls:
+            words = call.words.copy()
+            for slot, buffer in call.places:
+                words[slot] += shifts.get(buffer, 0)
+            found.append(replace(call, words=words))
+        return found
+
+    @property
+    def _layouts(self) -> list[Layout]:
+        return [self.x, self.out, *(each for own in self.operands for each in own)]
 
 
 class Strips:
@@ -105,17 +164,17 @@ class Strips:
         out = image(planner, last.step.epilogue.result, last.shape, "float", given)
         buffers = self._buffers(planner)
         chunks = []
+        made: dict[Any, tuple[_Strip, Sequence[PlannedStep]]] = {}
         for index in range(last.shape[0]):
             for bands in self._bands:
-                own = [
-                    [_rows(operand, index, band.rows) for operand in each]
-                    for each, band in zip(operands, bands, strict=True)
-                ]
-                there = _rows(out, index, bands[-1].rows)
-                here = _rows(x, index, bands[0].padded)
-                with planner.apart() as calls:
-                    self._strip(planner, bands, here, there, own, buffers)
-                chunks.append(calls)
+                strip = _Strip.of(bands, index, x, out, operands)
+                like = made.get(strip.kind)
+                moved = None if like is None else strip.moved(*like)
+                if moved is None:
+                    with planner.apart() as moved:
+                        self._strip(planner, strip, buffers)
+                    made[strip.kind] = strip, moved
+                chunks.append(moved)
         planner.group = last.step.group
         shares = self._shares(chunks, x, operands)
         sequence.add(planner, chunks, buffers[-1].address, shares)
@@ -125,37 +184,30 @@ class Strips:
         found = []
         place = 0
         for number, link in enumerate(self._links[1:], 1):
-            size = max(
-                4
-                * _between(planner, link, bands[number], Buffer(Home.SCRATCH)).strides[
-                    0
-                ]
-                for bands in self._bands
-            )
+            own = (bands[number] for bands in self._bands)
+            size = 4 * max(_between(planner, link, band).strides[0] for band in own)
             found.append(Buffer(Home.SCRATCH, size, place))
             place += sequence.aligned(size)
         return [*found, Buffer(Home.SCRATCH, 0, place)]
 
     def _strip(
-        self,
-        planner: Planner,
-        bands: Sequence[Band],
-        x: Layout,
-        out: Layout,
-        operands: Sequence[Sequence[Layout]],
-        buffers: Sequence[Buffer],
+        self, planner: Planner, strip: _Strip, buffers: Sequence[Buffer]
     ) -> None:
         """Plan the calls of one strip, from its part of the input to that of the result."""
-        for number, (link, band) in enumerate(zip(self._links, bands, strict=True)):
+        x = strip.x
+        for number, (link, band) in enumerate(
+            zip(self._links, strip.bands, strict=True)
+        ):
             planner.group = link.step.group
-            following, there = x, out
-            if number + 1 < len(bands):
-                after, read = self._links[number + 1], bands[number + 1]
+            following = there = strip.out
+            if number + 1 < len(self._links):
+                after, read = self._links[number + 1], strip.bands[number + 1]
                 following = _between(planner, after, read, buffers[number])
                 there = _inside(following, read.margins)
                 if any(map(any, read.margins)):
                     clear(planner, following, read.margins, [])
-            link.step.convolve(planner, x, there, operands[number], band.margins)
+            operands = strip.operands[number]
+            link.step.convolve(planner, x, there, operands, band.margins)
             x = following
 
     def _shares(
@@ -169,9 +221,7 @@ class Strips:
         for link, own in zip(self._links, operands, strict=True):
             group = link.step.group
             calls = (call for chunk in chunks for call in chunk if call.group is group)
-            made = Layout(
-                Buffer(Home.SCRATCH), "float", link.shape, (0,) * len(link.shape)
-            )
+            made = Layout(_NOWHERE, "float", link.shape, (0,) * len(link.shape))
             work = sum(call.work for call in calls)
             found.append(Share(group, work, [x, *own], [made]))
             x = made
@@ -200,7 +250,13 @@ def _size(link: Link, band: Band) -> int:
     return 4 * pixels * link.source[1]
 
 
-def _between(planner: Planner, link: Link, band: Band, buffer: Buffer) -> Layout:
+_NOWHERE = Buffer(Home.SCRATCH)
+"""Memory of what is never there as a whole."""
+
+
+def _between(
+    planner: Planner, link: Link, band: Band, buffer: Buffer = _NOWHERE
+) -> Layout:
     """Return how what a convolution reads in a strip lies in scratch, with its padding."""
     channels = link.source[1]
     sizes = zip(link.source[3:], link.margins[1:], strict=True)
