@@ -19,6 +19,8 @@ _MOST = 3
 _NEAR, _FAR = 1.3, 6.5
 """What writing and reading a byte costs beyond the second cache and beyond the third, in
 multiplications."""
+_WORTH = 1 / 16
+"""Which part of the multiplications must be saved: fewer chunks are shared less evenly."""
 _LAST_CACHE = 8 << 20
 """Bytes of an image that stay in the third cache, which others use too."""
 
@@ -72,7 +74,13 @@ def _saved(links: Sequence[Link]) -> float:
     if not costs:
         return 0.0
     strips = Strips.of(links) if all(costs) else None
-    return -1.0 if strips is None else sum(costs) - strips.repeated
+    if strips is None:
+        return -1.0
+    work = sum(
+        prod(link.shape) // link.step.count * link.step.weights for link in links
+    )
+    saved = sum(costs) - strips.repeated
+    return saved if saved > _WORTH * work else -1.0
 
 
 def _cost(size: int) -> float:

@@ -24,7 +24,7 @@ from runtime_ep_cpu.native.steps.pixels import readable
 
 CACHE = 768 * 1024
 """Bytes for weights and the images between: most of a second cache of 1 MiB."""
-_LEAST = 8
+_LEAST = 16
 """Into how many strips a convolution is divided at least, so that threads can share it."""
 
 
