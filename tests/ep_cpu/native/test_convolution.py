@@ -346,3 +346,25 @@ def test_channels_of_an_image_are_normalized_where_they_lie(monkeypatch):
     checked(model, d.feed, tolerance=NETS)
     first = planned.index("convolution")
     assert planned[first : first + 3] == ["convolution", "layer_norm", "convolution"]
+
+
+@pytest.mark.parametrize("target", ["auto", "avx2", "generic"])
+@pytest.mark.parametrize("filters", [15, 17, 20, 24, 31, 49, 52, 65, 78, 80, 98, 112])
+def test_any_number_of_filters_fills_wide_and_narrow_panels(filters, target):
+    d = Draw(filters)
+    d.feed["x"] = d.array((1, 5, 9, 8))
+    inputs = ["x", d.constant("w", d.array((filters, 5, 3, 3)) / 7)]
+    inputs.append(d.constant("b", d.array((filters,))))
+    d.add("Relu", [d.add("Conv", inputs, "p", strides=[1, 2])], "y")
+    checked(d.model(["y"]), d.feed, target=target, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("each", [1, 3, 4, 7, 10, 16, 33])
+@pytest.mark.parametrize("groups", [2, 4, 6])
+def test_groups_of_any_number_of_filters_are_joined_or_apart(each, groups):
+    d = Draw(each * groups)
+    d.feed["x"] = d.array((2, 3 * groups, 7, 6))
+    w = d.constant("w", d.array((each * groups, 3, 3, 3)) / 5)
+    inputs = ["x", w, d.constant("b", d.array((each * groups,)))]
+    d.add("Conv", inputs, "y", group=groups, pads=[1, 1, 1, 1])
+    checked(d.model(["y"]), d.feed, tolerance=TOLERANCE)

@@ -37,8 +37,8 @@ from runtime_ep_cpu.codegen.target import Target
 FIELDS: Final = (
     "x", "x_pixel", "w", "c", "c_pixel", "bias", "rows", "columns", "k", "runs",
     "run_blocks", "steps", "shifts", "kinds", "pieces", "block", "blocks", "block_step",
-    "panels", "groups", "group_step", "x_part", "w_part", "tiles", "offsets", "out",
-    "out_pixel",
+    "panels", "groups", "group_step", "x_part", "w_part", "tiles", "narrow", "w_narrow",
+    "narrow_width", "narrow_tiles", "offsets", "out", "out_pixel",
 )  # fmt: skip
 """Arguments of a convolution.
 
@@ -50,8 +50,10 @@ the first of its ``pieces`` and their number; a piece is its first run, the numb
 them, and whether sums begin with it. A chunk is ``block`` rows, of which there are
 ``blocks``, by ``panels`` panels, of which there are ``groups``; their steps say how many
 chunks the next of each is away. From one part of the channels to the next, X moves by
-``x_part``, the weights by ``w_part``. ``tiles`` points
-to the addresses of the tiles of 1, 2, … pixels. ``offsets`` points, for each row, to
+``x_part``, the weights by ``w_part``. ``tiles`` points to the addresses of the tiles of
+1, 2, … pixels. From panel number ``narrow`` on, panels are of ``narrow_width`` columns,
+and theirs are ``w_narrow`` and ``narrow_tiles``: the last, where it would be empty for a
+register or more. ``offsets`` points, for each row, to
 `ROW_FIELDS` and the offset of each operand. ``c`` is where sums are kept. Then come
 address and pixel stride of each operand: `epilogue.OPERAND_FIELDS`.
 """
@@ -129,6 +131,15 @@ def convolution(
     _Convolution(module, target, name, vectors, epilogue, wide).whole()
 
 
+class _Panel(NamedTuple):
+    """A panel of filters: its first column, its weights and tiles, how wide it is."""
+
+    column: Val
+    weights: Val
+    width: Val
+    tiles: Val
+
+
 class _Convolution:
     """The state of one convolution being written."""
 
@@ -154,7 +165,7 @@ class _Convolution:
         )
         pointers = (
             "x", "w", "c", "bias", "steps", "shifts", "kinds", "pieces", "tiles",
-            "offsets", "out",
+            "w_narrow", "narrow_tiles", "offsets", "out",
         )  # fmt: skip
         self.field = {
             word: self.f.field(self.arguments, i, "ptr" if word in pointers else "i64")
@@ -179,23 +190,34 @@ class _Convolution:
             f.loop(0, field["run_blocks"], runs=True) as blocks,
             f.loop(first, last, runs=True) as panels,
         ):
-            column = panels.index * self.width
-            here = w.at(column * field["runs"] * field["k"], "float")
+            panel = self._panel(w, panels.index)
             with f.loop(top, bottom, runs=True) as rows:
-                self._row(x, here, blocks.index, rows.index, column, shift)
+                self._row(x, panel, blocks.index, rows.index, shift)
         f.ret()
 
-    def _row(
-        self, x: Val, w: Val, block: Val, row: Val, column: Val, shift: Val
-    ) -> None:
+    def _panel(self, w: Val, index: Val) -> _Panel:
+        """Return where a panel's weights lie, and what multiplies by them."""
         f, field = self.f, self.field
+        column = index * self.width
+        usual = w.at(column * field["runs"] * field["k"], "float")
+        narrow = index >= field["narrow"]
+        width = f.value(self.width, "i64")
+        return _Panel(
+            column,
+            f.select(narrow, field["w_narrow"], usual),
+            f.select(narrow, field["narrow_width"], width),
+            f.select(narrow, field["narrow_tiles"], field["tiles"]),
+        )
+
+    def _row(self, x: Val, panel: _Panel, block: Val, row: Val, shift: Val) -> None:
+        f, field, column = self.f, self.field, panel.column
         slots = len(ROW_FIELDS) + self.operands
         offsets = field["offsets"].at(row * slots, "i64")
         kind, length, *shifts = [f.field(offsets, i) for i in range(slots)]
         pieces = field["kinds"].at((kind * field["run_blocks"] + block) * 2, "i64")
         x = x.at(shifts[0], "float")
         c = field["c"].at(shifts[1] + shift + column, "float")
-        ahead = self._ahead(w, row)
+        ahead = self._ahead(panel, row)
         columns = f.minimum(field["columns"] - column, self.width)
         is_last = (block + 1).equals(field["run_blocks"])
         count = (length + (self.most - 1)) // self.most
@@ -205,34 +227,36 @@ class _Convolution:
             pixels = least + f.convert(tiles.index < extra, "i64", unsigned=True)
             place = c.at(pixel * field["c_pixel"], "float")
             here = x.at(pixel * field["x_pixel"], "i8")
-            self._tile(pieces, here, w, place, pixels, shift + column, columns, ahead)
+            where = (shift + column, columns)
+            self._tile(pieces, here, panel, place, pixels, where, ahead)
             if self.finisher is not None:
                 with f.when(is_last):
                     self._finish(place, shifts, pixel, pixels, shift + column, columns)
             tiles.next(pixel + pixels)
 
-    def _ahead(self, w: Val, row: Val) -> Val:
+    def _ahead(self, panel: _Panel, row: Val) -> Val:
         """Return what of the next panel a row shall fetch: each row another part."""
         f, field = self.f, self.field
-        after = w.at(field["runs"] * field["k"] * self.width, "float")
+        whole = field["runs"] * field["k"] * panel.width
+        after = panel.weights.at(whole, "float")
         lines = field["runs"] * (field["k"] // UNROLL) * 16
-        most = field["runs"] * field["k"] * self.width - lines
+        most = whole - lines
         return after.at(f.minimum(row % field["block"] * lines, most), "float")
 
     def _tile(
         self,
         pieces: Val,
         x: Val,
-        w: Val,
+        panel: _Panel,
         place: Val,
         pixels: Val,
-        column: Val,
-        columns: Val,
+        where: tuple[Val, Val],
         ahead: Val,
     ) -> None:
-        """Add the pieces of one tile to its sums."""
+        """Add the pieces of one tile to its sums; ``where`` is its column, and how many."""
         f, field = self.f, self.field
-        tile = f.field(field["tiles"].at(pixels - 1, "i64"), 0, "ptr")
+        tile = f.field(panel.tiles.at(pixels - 1, "i64"), 0, "ptr")
+        column, columns = where
         first, count = (f.field(pieces, i) for i in range(2))
         pieces = field["pieces"].at(first * len(PIECE_FIELDS), "i64")
         with f.loop(0, count) as loop:
@@ -241,7 +265,7 @@ class _Convolution:
             here = x.at(f.field(field["shifts"].at(run, "i64"), 0), "i8")
             f.call_pointer(
                 tile, "void", here, field["x_pixel"],
-                w.at(run * field["k"] * self.width, "float"),
+                panel.weights.at(run * field["k"] * panel.width, "float"),
                 place, field["c_pixel"], field["k"], begins,
                 field["bias"].at(column, "float"), columns, ahead,
                 field["steps"].at(run, "i64"), runs,

@@ -35,12 +35,12 @@ class _Parts(NamedTuple):
 
 
 def _parts(groups: int, channels: int, filters: int, lanes: int) -> _Parts:
-    """Join groups until their filters fill a register; what is not theirs is zeros."""
+    """Join as many groups as a register holds filters of; what is not theirs is zeros."""
     each = filters // groups
-    joined = next(
+    joined = max(
         j
         for j in range(1, groups + 1)
-        if not groups % j and (each * j >= lanes or j == groups)
+        if not groups % j and (j == 1 or each * j <= lanes)
     )
     return _Parts(groups // joined, channels * joined, each * joined, joined)
 
@@ -64,7 +64,7 @@ class Filters:
             raise ValueError(f"{count} filters are not of {groups} groups")
         self._count = count
         self._parts = _parts(groups, channels, count, target.lanes)
-        vectors = width_for(target, self._parts.filters)
+        vectors = width_for(target, self._parts.filters, self._parts.number == 1)
         self._width = target.lanes * vectors
         self._epilogue = epilogue
         self._spec = Spec.of(
@@ -75,9 +75,22 @@ class Filters:
         )
         self._tiles = tiles(target, vectors, runs=True)
         matrix = _matrix(array, groups, self._parts, self._width)
-        weights = Value(name, None, Tensor.of(matrix))
-        self.packed = Request(weights, vectors, True, "float", self._width)
-        self.specs: Sequence[Spec] = (self._spec, *self._tiles, self.packed.spec)
+        self._usual, rest = _divided(self._parts, vectors, target.lanes)
+        self._narrow_width = target.lanes * rest
+        self._narrow_tiles = tiles(target, rest, runs=True) if rest else []
+        cut = self._usual * self._width if rest else len(matrix)
+        self.packed = [
+            Request(Value(name, None, Tensor.of(part)), size, True, "float", width)
+            for part, size, width in (
+                (matrix[:cut], vectors, self._width),
+                (matrix[cut:], rest, self._narrow_width),
+            )
+            if len(part)
+        ]
+        self.specs: Sequence[Spec] = (
+            self._spec, *self._tiles, *self._narrow_tiles,
+            *(request.spec for request in self.packed),
+        )  # fmt: skip
 
     def convolve(
         self,
@@ -111,9 +124,7 @@ class Filters:
         blocks, pieces = kinds.pieces(len(starts), cut.run_block)
         steps = [4 * (b - a - k) for a, b in pairwise((-k, *starts))]
         shifts = [4 * start - step for start, step in zip(starts, steps, strict=True)]
-        panels = planner.panels(self.packed)
-        if panels is None:
-            raise Unplannable("filters are not packed")
+        panels, narrow = self._panels(planner)
         bias = planner.bias(self._epilogue.bias, self._count + self._width)
         arguments: list[Argument] = [
             x, seen.strides[-1] * 4, panels, sums, places[1].strides[-1], bias,
@@ -122,7 +133,8 @@ class Filters:
             planner.table(pieces),
             *cut[1:], parts.channels,
             -(-parts.filters // self._width) * self._width * k * len(starts),
-            planner.tile_table(self._tiles),
+            planner.tile_table(self._tiles), self._usual, narrow, self._narrow_width,
+            planner.tile_table(self._narrow_tiles or self._tiles),
             planner.table(chain.from_iterable(numbers)),
             out, places[2].strides[-1],
         ]  # fmt: skip
@@ -132,10 +144,29 @@ class Filters:
             self._spec,
             arguments,
             parts.number * cut.groups * cut.blocks,
-            [x, panels, *operands],
+            [x, panels, narrow, *operands],
             [out] if sums is out else [sums, out],
             work=float(out.size) * k * len(starts),
         )
+
+    def _panels(self, planner: Planner) -> tuple[Layout, Layout]:
+        """Return where the panels lie, and the narrow one, if there is one."""
+        found = [planner.panels(request) for request in self.packed]
+        if found[0] is None or found[-1] is None:
+            raise Unplannable("filters are not packed")
+        return found[0], found[-1]
+
+
+def _divided(parts: _Parts, vectors: int, lanes: int) -> tuple[int, int]:
+    """Return how many panels are of the usual width, and the last one's registers.
+
+    There are none of them where the last panel is as wide as the others.
+    """
+    count, rest = divmod(parts.filters, lanes * vectors)
+    narrow = -(-rest // lanes)
+    if parts.number > 1 or not count or not 0 < narrow < vectors:
+        return -(-parts.filters // (lanes * vectors)), 0
+    return count, narrow
 
 
 def _matrix(

@@ -16,16 +16,21 @@ from runtime_ep_cpu.native.steps.elementwise import widened, widening_specs
 from runtime_ep_cpu.native.steps.epilogue import Epilogue
 
 
-def width_for(target: Target, columns: int | None) -> int:
-    """Return the width of panels, in vectors, that takes least time for so many columns."""
+def width_for(target: Target, columns: int | None, narrows: bool = False) -> int:
+    """Return the width of panels, in vectors, that takes least time for so many columns.
+
+    With ``narrows``, the last of several panels has no more vectors than it needs.
+    """
     widths = shapes(target)
     usual = usual_width(target)
     if columns is None:
         return usual
 
     def cost(vectors: int) -> float:
-        width = target.lanes * vectors
-        return -(-columns // width) * width / SPEED[vectors]
+        count, rest = divmod(-(-columns // target.lanes), vectors)
+        last = rest if narrows and count else vectors * bool(rest)
+        tail = last / SPEED[last] if last else 0.0
+        return count * vectors / SPEED[vectors] + tail
 
     return min(widths, key=lambda v: (cost(v), v != usual))
 

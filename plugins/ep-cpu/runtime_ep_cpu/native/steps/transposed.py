@@ -134,7 +134,9 @@ class TransposedStep:
             )
             for phases in product(*(range(axis.stride) for axis in self._axes))
         }
-        self.packed: list[Request] = [f.packed for f in self._filters.values()]
+        self.packed: list[Request] = [
+            request for f in self._filters.values() for request in f.packed
+        ]
         self.specs: Sequence[Spec] = (
             *chain.from_iterable(f.specs for f in self._filters.values()),
             *reading_specs(self._x, self._epilogue),
