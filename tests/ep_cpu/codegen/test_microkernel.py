@@ -146,13 +146,13 @@ def test_no_tile_spills_a_vector_in_its_loops(vectors, runs):
             loop for loop in hot_loops(text) if any("vfmadd" in line for line in loop)
         ]
         sums = sorted(sum("vfmadd" in line for line in loop) for loop in loops)
-        one = rows * vectors
+        one = rows * (2 if vectors == 1 and target.halves else vectors)
         assert sums == [one, UNROLL * one, *([(UNROLL + 1) * one] if runs else [])]
         for loop in loops:
             assert not re.search(r"mov\w\s+%rsp, %rbp", text)
-            spilled = [line for line in loop if "zmm" in line and "(%rsp" in line]
+            spilled = [line for line in loop if "mm" in line and "(%rsp" in line]
             assert not spilled
-            assert not [line for line in loop if re.search(r"vmova\w+\s+%zmm", line)]
+            assert not [line for line in loop if re.search(r"vmova\w+\s+%[yz]mm", line)]
 
 
 @pytest.mark.skipif(host().name != "avx512", reason="reads AVX-512 code")
@@ -162,6 +162,6 @@ def test_a_tile_uses_the_stack_for_no_vector_at_all():
         spec = Spec.of("tile", rows=most, vectors=vectors)
         text = assembly(written([spec], target), target)
         spilled = [
-            line for line in text.splitlines() if "zmm" in line and "(%rsp" in line
+            line for line in text.splitlines() if "mm" in line and "(%rsp" in line
         ]
         assert not spilled, spilled

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
+from runtime_ep_cpu.codegen.builder import Function, Module, Val, kind, vector
 from runtime_ep_cpu.codegen.library import Spec, family
 from runtime_ep_cpu.codegen.memory import mask_of
 from runtime_ep_cpu.codegen.target import Target
@@ -99,6 +99,8 @@ def _tile(function: Function, target: Target, rows: int, vectors: int) -> None:
     a, a_row, b, c, c_row, k, first, bias, columns, ahead = function.parameters[:10]
     apart = function.parameters[10:]
     lanes = target.lanes
+    if vectors == 1 and target.halves:  # or else it would wait for loads, one a cycle
+        lanes, vectors = lanes // 2, 2
     type = vector("float", lanes)
     masks = [
         mask_of(function, target, columns - lanes * v, lanes) for v in range(vectors)
@@ -203,8 +205,9 @@ def _in_assembly(
     a, a_row, b, k, ahead = operands
     bases = [(f"a{row}", a.at(a_row * row, "i8")) for row in range(0, rows, 3)]
     pointers = [*bases, ("b", b), ("ahead", ahead)]
-    whole = _round(rows, vectors, UNROLL)
-    one = _round(rows, vectors, 1)
+    lanes = kind(starts[0].type).lanes
+    whole = _round(rows, vectors, lanes, UNROLL)
+    one = _round(rows, vectors, lanes, 1)
     numbers = [("row", a_row)]
     if apart:
         pointers.append(("steps", apart[0]))
@@ -226,28 +229,33 @@ def _in_assembly(
     return assembly(function, lines, starts, [*pointers, *numbers])
 
 
-def _round(rows: int, vectors: int, unroll: int) -> list[str]:
+def _round(rows: int, vectors: int, lanes: int, unroll: int) -> list[str]:
     """Return the instructions for some rows of the panel, and the step to the next."""
     count = rows * vectors
+    register = _REGISTERS[lanes]
     panel = list(range(count, count + vectors))
     spare = list(range(count + vectors, 32))
     lines = []
     turn = 0
     for step in range(unroll):
         for v in range(vectors):
-            offset = 64 * (step * vectors + v)
-            lines.append(f"vmovups {offset}({{b}}), %zmm{panel[v]}")
+            offset = 4 * lanes * (step * vectors + v)
+            lines.append(f"vmovups {offset}({{b}}), {register}{panel[v]}")
         for row in range(rows):
             base = f"{{a{row // 3 * 3}}}"
             place = (f"({base})", f"({base},{{row}})", f"({base},{{row}},2)")[row % 3]
             factor = spare[turn % len(spare)]
             turn += 1
-            lines.append(f"vbroadcastss {4 * step}{place}, %zmm{factor}")
+            lines.append(f"vbroadcastss {4 * step}{place}, {register}{factor}")
             for v in range(vectors):
                 total = row * vectors + v
-                lines.append(f"vfmadd231ps %zmm{panel[v]}, %zmm{factor}, %zmm{total}")
+                used = (register + str(i) for i in (panel[v], factor, total))
+                lines.append(f"vfmadd231ps {', '.join(used)}")
     lines += [f"addq $${4 * unroll}, {{a{row}}}" for row in range(0, rows, 3)]
-    return [*lines, f"addq $${64 * unroll * vectors}, {{b}}"]
+    return [*lines, f"addq $${4 * lanes * unroll * vectors}, {{b}}"]
+
+
+_REGISTERS = {16: "%zmm", 8: "%ymm"}
 
 
 def assembly(
@@ -258,11 +266,13 @@ def assembly(
 ) -> list[Val]:
     """Write AVX-512 assembly around accumulators pinned to zmm0, zmm1, …; return them.
 
-    ``operands`` are registers that the lines name in braces and may change. All other
-    vector registers are taken for overwritten.
+    Accumulators of 8 numbers are ymm0, ymm1, …. ``operands`` are registers that the
+    lines name in braces and may change. All other vector registers are taken for
+    overwritten.
     """
     count = len(accumulators)
-    outputs = [f"={{zmm{index}}}" for index in range(count)]
+    pinned = _REGISTERS[kind(accumulators[0].type).lanes].removeprefix("%")
+    outputs = [f"={{{pinned}{index}}}" for index in range(count)]
     outputs += ["=&r"] * len(operands)
     inputs = [str(index) for index in range(count + len(operands))]
     names = {name: f"${count + i}" for i, (name, _) in enumerate(operands)}

@@ -33,6 +33,14 @@ class Target:
         return self.bits // 32
 
     @property
+    def halves(self) -> bool:
+        """Whether the units for 512 bits are of 256, twice as many operations a cycle.
+
+        So is Zen 4 (AMD, Software Optimization Guide for the Zen4 Microarchitecture).
+        """
+        return self.bits == 512 and self.cpu == "znver4"
+
+    @property
     def is_x86(self) -> bool:
         """Whether x86's own instructions may be written."""
         return self.triple.partition("-")[0] in ("x86_64", "amd64")
