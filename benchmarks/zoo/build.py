@@ -67,10 +67,11 @@ class Builder(Nodes):
         pad: int | None = None,
         bias: bool = True,
         level: float = 0.0,
+        dilation: int = 1,
     ) -> str:
         """Convolve; padding keeps the size unless given, ``level`` shifts the bias."""
         fan = inputs // groups * kernel**rank
-        pad = kernel // 2 if pad is None else pad
+        pad = kernel // 2 * dilation if pad is None else pad
         with self.scope(name):
             shape = (outputs, inputs // groups, *[kernel] * rank)
             parameters = [self.weight("weight", *shape, std=gain / math.sqrt(fan))]
@@ -80,7 +81,7 @@ class Builder(Nodes):
                 "Conv",
                 x,
                 *parameters,
-                dilations=[1] * rank,
+                dilations=[dilation] * rank,
                 group=groups,
                 kernel_shape=[kernel] * rank,
                 pads=[pad] * 2 * rank,

@@ -93,22 +93,19 @@ def _plain(
     dilation: int = 1,
     gain: float = 1.0,
 ) -> str:
-    fan = inputs // groups * kernel**c.rank
-    shape = (outputs, inputs // groups, *(kernel,) * c.rank)
-    with b.scope(name):
-        parameters = [b.weight("weight", *shape, std=gain / fan**0.5)]
-        if not c.batch_norm:
-            parameters.append(b.weight("bias", outputs, std=0.1))
-        y = b.op(
-            "Conv",
-            x,
-            *parameters,
-            dilations=[dilation] * c.rank,
-            group=groups,
-            kernel_shape=[kernel] * c.rank,
-            pads=[(kernel - 1) * dilation // 2] * 2 * c.rank,
-            strides=[stride] * c.rank,
-        )
+    y = b.conv(
+        name,
+        x,
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        groups,
+        gain,
+        c.rank,
+        bias=not c.batch_norm,
+        dilation=dilation,
+    )
     return b.batch_norm(f"{name}_bn", y, outputs) if c.batch_norm else y
 
 
