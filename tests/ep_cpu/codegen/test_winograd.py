@@ -13,7 +13,7 @@ from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec, library
 from runtime_ep_cpu.codegen.microkernel import shapes, tiles
 from runtime_ep_cpu.codegen.target import host, named
-from runtime_ep_cpu.codegen.winograd import Blocking, blocking
+from runtime_ep_cpu.codegen.winograd import PLANE, Blocking, Slices, blocking
 from runtime_ep_cpu.codegen.winograd_forms import FORMS
 
 TARGETS = ["avx512", "avx2", "generic"]
@@ -33,8 +33,9 @@ def floats(*shape):
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-def filters_of(count, channels):
-    return floats(count, channels, 3, 3) / np.float32(3 * channels**0.5)
+def filters_of(count, channels, *taps):
+    whole = floats(count, channels, *taps, 3, 3)
+    return whole / np.float32(whole[0].size ** 0.5)
 
 
 def call(target, spec, values, chunks, scratch=0, threads=1):
@@ -45,36 +46,62 @@ def call(target, spec, values, chunks, scratch=0, threads=1):
 
 
 def transformed(target, w, size, vectors):
-    """Return U of filters [filters, channels, 3, 3]."""
-    filters, channels = w.shape[:2]
+    """Return U of filters [filters, channels, taps, 3, 3]."""
+    filters, channels, taps = w.shape[:3]
     width = target.lanes * vectors
     panels = -(-filters // width)
-    u = guarded(np.full((panels, FORMS[size].places, channels, width), np.nan, "f"))
+    shape = (panels, FORMS[size].places, taps, channels, width)
+    u = guarded(np.full(shape, np.nan, "f"))
     spec = Spec.of("winograd_filters", size=size, vectors=vectors)
-    call(target, spec, [w, 9 * channels, 9, u, filters, channels], panels)
+    values = [w, 9 * taps * channels, 9 * taps, u, filters, channels, taps]
+    call(target, spec, values, panels)
     return u
 
 
 def strides(image):
-    """Return how far pixels, rows and images of [N, H, W, C] are apart, in elements."""
-    return [image.strides[axis] // image.itemsize for axis in (2, 1, 0)]
+    """Return how far pixels, rows, slices and images of [N, D, H, W, C] are apart."""
+    return [image.strides[axis] // image.itemsize for axis in (3, 2, 1, 0)]
+
+
+def sliced(x):
+    """Return [N, H, W, C] as images of one slice."""
+    return x if x.ndim == 5 else x[:, None]
+
+
+def pieces_of(slices, taps, before):
+    """Return a piece for each slice of a result, with `before` slices of padding."""
+    found = []
+    for made in range(slices + 2 * before - taps + 1):
+        first = max(0, before - made)
+        last = min(taps, slices + before - made)
+        found += (made, 1, made + first - before, first, last - first)
+    return found
 
 
 def convolve(
     target, x, w, size, vectors, bias=None, pads=(1, 1, 1, 1), out=None,
-    expression=None, operands=(), wide=(), cut=None, threads=1,
+    expression=None, operands=(), wide=(), cut=None, threads=1, pieces=None,
 ):  # fmt: skip
-    """Convolve [N, H, W, C] by [M, C, 3, 3]; pads are top, left, bottom, right."""
+    """Convolve [N, H, W, C] by [M, C, 3, 3]; pads are top, left, bottom, right.
+
+    Images with slices are [N, D, H, W, C], for filters of [M, C, taps, 3, 3].
+    """
     form = FORMS[size]
-    batch, height, width, channels = x.shape
-    filters = len(w)
+    is_flat = x.ndim == 4
+    x, w = sliced(x), w if w.ndim == 5 else w[:, :, None]
+    batch, depth, height, width, channels = x.shape
+    filters, _, taps = w.shape[:3]
+    pieces = [0, 1, 0, 0, 1] if pieces is None else pieces
+    firsts, counts, used = pieces[::5], pieces[1::5], pieces[4::5]
+    products = sum(count * own for count, own in zip(counts, used, strict=True))
+    slices = Slices(depth, firsts[-1] + counts[-1], products)
     top, left, bottom, right = pads
     high, broad = height + top + bottom - 2, width + left + right - 2
     lines, columns = -(-high // size), -(-broad // size)
     count = batch * lines * columns
     panel = target.lanes * vectors
-    cut = cut or blocking(form, count, channels, filters, panel)
-    kernels, inner = library(target), tiles(target, vectors)
+    cut = cut or blocking(form, count, channels, filters, panel, slices)
+    kernels, inner = library(target), tiles(target, vectors, runs=True)
     transform = Spec.of("winograd_input", size=size)
     kernels.load([*inner, transform])
     table = block([kernels.address(spec) for spec in inner])
@@ -85,25 +112,34 @@ def convolve(
         row[:filters] = bias
     if out is None:
         element = "float" if expression is None else expression.results[0][1]
-        out = guarded(np.full((batch, high, broad, filters), 7, DTYPES[element]))
+        shape = (batch, slices.made, high, broad, filters)
+        out = guarded(np.full(shape, 7, DTYPES[element]))
+    out = sliced(out)
     v = np.full((cut.blocks, form.places, cut.v_plane), np.nan, np.float32)
+    last = count - (cut.blocks - 1) * cut.block
+    steps = [
+        4 * (tiles * cut.v_row - channels) if tap else 0
+        for tiles in (cut.block, last)
+        for tap in range(taps)
+    ]
     values = [
-        x, *strides(x), height, width, top, left, zeros, lines, columns, count,
+        x, *strides(x), height, width, top, left, zeros, lines, columns, count, depth,
         channels, cut.block, v if cut.shared else 0, cut.v_row, cut.v_plane,
     ]  # fmt: skip
     if cut.shared:
-        call(target, transform, values, count, 0, threads)
+        call(target, transform, values, count * depth, 0, threads)
     values += [
-        kernels.address(transform), cut.blocks, cut.panels, cut.groups, u, filters, row,
-        table, cut.s_plane, out, *strides(out), high, broad,
+        kernels.address(transform), cut.blocks, cut.panels, cut.groups, u, taps,
+        block(steps), block(pieces), len(firsts), filters, row, table, cut.s_plane, out,
+        *strides(out), high, broad, slices.made,
     ]  # fmt: skip
-    for x in operands:
+    for x in map(sliced, operands):
         values += [x, *strides(x)]
     spec = Spec.of(
         "winograd", size=size, vectors=vectors, epilogue=expression, wide=tuple(wide)
     )
     call(target, spec, values, cut.blocks * cut.groups, 4 * cut.scratch, threads)
-    return out
+    return out[:, 0] if is_flat else out
 
 
 def direct(x, w, bias=0.0, pads=(1, 1, 1, 1)):
@@ -132,11 +168,11 @@ def test_filters_are_rounded_once_and_padded_with_zeros(name, size):
     for vectors in shapes(target):
         width = target.lanes * vectors
         for filters, channels in ((1, 1), (width + 3, 5), (2 * width, 18)):
-            w = guarded(floats(filters, channels, 3, 3))
+            w = guarded(floats(filters, channels, 2, 3, 3))
             u = transformed(target, w, size, vectors)
-            want = np.einsum("ia,ocab,kb->ikco", g, w.astype(np.float64), g)
-            got = u.transpose(1, 2, 0, 3).reshape(form.places, channels, -1)
-            want = want.reshape(form.places, channels, filters)
+            want = np.einsum("ia,octab,kb->iktco", g, w.astype(np.float64), g)
+            got = u.transpose(1, 2, 3, 0, 4).reshape(form.places, 2, channels, -1)
+            want = want.reshape(form.places, 2, channels, filters)
             np.testing.assert_allclose(got[..., :filters], want, rtol=1.2e-7, atol=1e-8)
             assert not got[..., filters:].any()
 
@@ -164,6 +200,31 @@ def test_any_padding(size, pads):
     target = host()
     x, w = guarded(floats(2, 6, 9, 20)), filters_of(10, 20)
     close(convolve(target, x, w, size, 1, pads=pads), direct(x, w, pads=pads), size)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("taps", "before"), [(1, 0), (3, 0), (3, 1), (2, 1), (5, 3)])
+def test_filters_slide_along_slices(name, size, taps, before):
+    target = target_of(name)
+    for slices in (taps, taps + 3):
+        x, bias = guarded(floats(2, slices, 9, 7, 20)), floats(37)
+        w = filters_of(37, 20, taps)
+        pieces = pieces_of(slices, taps, before)
+        got = convolve(target, x, w, size, 1, bias, pieces=pieces)
+        whole = np.pad(x, ((0, 0), (before, before), (0, 0), (0, 0), (0, 0)))
+        for made, image in enumerate(got.swapaxes(0, 1)):
+            want = sum(direct(whole[:, made + i], w[:, :, i], 0) for i in range(taps))
+            close(image, want + bias, size)
+
+
+def test_slices_that_read_by_the_same_taps_are_a_piece():
+    target, x, w = host(), floats(2, 9, 10, 11, 24), filters_of(40, 24, 3)
+    joined = [0, 1, 0, 1, 2, 1, 7, 0, 0, 3, 8, 1, 7, 0, 2]
+    each = pieces_of(9, 3, 1)
+    want = convolve(target, x, w, 4, 1, pieces=each)
+    got = convolve(target, x, w, 4, 1, pieces=joined, threads=2)
+    np.testing.assert_array_equal(got.view(np.int32), want.view(np.int32))
 
 
 @pytest.mark.parametrize("channels", [64, 200, 512])
@@ -264,13 +325,16 @@ def test_what_is_not_finite_stays_in_the_tiles_that_read_it(size, special):
 @given(
     st.sampled_from(SIZES), st.integers(1, 4000), st.integers(16, 1500),
     st.integers(1, 1500), st.sampled_from((16, 32, 48, 64)),
+    st.sampled_from((PLANE, Slices(1, 3, 3), Slices(16, 16, 46), Slices(90, 30, 80))),
 )  # fmt: skip
-def test_blocks_cover_the_convolution_exactly(size, count, channels, filters, width):
+def test_blocks_cover_the_convolution_exactly(
+    size, count, channels, filters, width, slices
+):
     form = FORMS[size]
-    cut = blocking(form, count, channels, filters, width)
+    cut = blocking(form, count, channels, filters, width, slices)
     panels = -(-filters // width)
     assert (cut.blocks - 1) * cut.block < count <= cut.blocks * cut.block
     assert (cut.groups - 1) * cut.panels < panels <= cut.groups * cut.panels
     assert cut.v_row >= channels
-    assert cut.v_plane >= cut.block * cut.v_row
-    assert cut.s_plane >= cut.block * width
+    assert cut.v_plane >= slices.read * cut.block * cut.v_row
+    assert cut.s_plane >= slices.made * cut.block * width

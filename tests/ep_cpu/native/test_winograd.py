@@ -11,14 +11,22 @@ TOLERANCE = 6e-6
 TARGETS = ["auto", "avx2", "generic"]
 
 
-def net(*filters, shape=(1, 32, 14, 14), declared=True, residual=False, **attributes):
-    """Return a chain of Conv and Relu; if residual, with sums of what goes in and out."""
+def net(
+    *filters, shape=(1, 32, 14, 14), taps=3, declared=True, residual=False, **attributes
+):
+    """Return a chain of Conv and Relu; if residual, with sums of what goes in and out.
+
+    ``taps`` are those of a filter along the first of three axes.
+    """
     d = Draw(7)
     d.feed["x"] = d.array(shape)
     x, channels = "x", shape[1]
-    attributes = {"pads": [1, 1, 1, 1], **attributes}
+    kernel = [taps, 3, 3][5 - len(shape) :]
+    pads = [size // 2 for size in kernel]
+    attributes = {"pads": pads + pads, **attributes}
     for i, count in enumerate(filters):
-        weights = (d.array((count, channels, 3, 3)) / np.sqrt(9 * channels)).astype("f")
+        weights = d.array((count, channels, *kernel))
+        weights = (weights / np.sqrt(weights[0].size)).astype("f")
         inputs = [
             x,
             d.constant(f"w{i}", weights),
@@ -82,6 +90,57 @@ def test_any_padding(attributes):
         del node.attribute[:]
         node.attribute.extend(kept)
     session = checked(model, feed, tolerance=TOLERANCE)
+    assert all(sizes(session))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("option", ["auto", "f2"])
+@pytest.mark.parametrize(
+    ("shape", "taps"),
+    [((2, 16, 5, 9, 13), 3), ((1, 20, 1, 12, 9), 3), ((1, 32, 4, 15, 8), 1)],
+)
+def test_filters_of_three_axes_slide_along_the_first(shape, taps, option, target):
+    model, feed = net(64, 50, 50, shape=shape, taps=taps, residual=True)
+    session = checked(model, feed, target=target, winograd=option, tolerance=TOLERANCE)
+    assert groups(session) == ["Conv+Relu", "Conv+Relu", "Conv+Add+Relu"]
+    assert all(sizes(session))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"pads": [0, 1, 1, 0, 1, 1]},
+        {"pads": [2, 0, 1, 0, 1, 2]},
+        {"strides": [2, 1, 1]},
+        {"strides": [3, 1, 1], "pads": [2, 1, 1, 1, 1, 1]},
+    ],
+)
+def test_slices_may_be_padded_anyhow_and_left_out(attributes):
+    model, feed = net(48, shape=(2, 32, 7, 15, 12), **attributes)
+    session = checked(model, feed, tolerance=TOLERANCE)
+    assert all(sizes(session))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"strides": [1, 2, 2]},
+        {"dilations": [2, 1, 1]},
+        {"pads": [3, 1, 1, 3, 1, 1]},
+    ],
+)
+def test_others_of_three_axes_are_direct(attributes):
+    model, feed = net(64, shape=(1, 64, 6, 20, 20), **attributes)
+    session = checked(model, feed, tolerance=TOLERANCE)
+    assert sizes(session) == [0]
+
+
+def test_slices_that_a_model_leaves_open_may_change_from_run_to_run():
+    model, _ = net(64, 64, shape=(1, 32, 4, 8, 9), declared=False)
+    rng = np.random.default_rng(0)
+    shapes = [(1, 32, 4, 8, 9), (2, 32, 1, 30, 4), (1, 32, 40, 8, 9)]
+    feeds = [{"x": rng.standard_normal(s).astype(np.float32)} for s in shapes]
+    session = checked(model, *feeds, tolerance=TOLERANCE)
     assert all(sizes(session))
 
 

@@ -2,16 +2,21 @@
 
 One chunk is a block of tiles by some panels of filters::
 
-    group, block = chunk                            # blocks vary fastest
-    V[place, tile, channel] = transformed inputs    # unless a step before has made them
+    group, block = chunk                          # blocks vary fastest
+    V[place, slice, tile] = transformed inputs    # unless a step before has made them
     for panel in group:
-        for place in n²: S[place, tile, filter] = V[place] · U[panel, place]
-        for tile in block: out = epilogue(Aᵀ S A + bias, operands…)
+        for place in n²:
+            for piece: S[place, slices] = V[place, slices + taps] · U[panel, place, taps]
+        for slice, tile in block: out = epilogue(Aᵀ S A + bias, operands…)
 
-The products are those of `microkernel.tile`. A V of the chunk's own lies in scratch and
-never leaves the second cache; `winograd_transforms` makes it, and U. Results outside of
-the image are not written. Every result is computed in the same order, whatever the
-blocks, chunks and threads. A number that is not finite spreads over the tiles it lies in.
+Slices are those of a third axis in front of the two, or one where there is none: along it
+filters slide, and what their taps give is summed before it is interpolated, so that each
+slice is transformed once. A *piece* is slices that follow each other and read by the same
+taps: those that lie in the padding are left out. The products are those of
+`microkernel.runs`. A V of the chunk's own lies in scratch and never leaves the second
+cache; `winograd_transforms` makes it, and U. Results outside of the image are not
+written. Every result is computed in the same order, whatever the blocks, chunks and
+threads. A number that is not finite spreads over the tiles it lies in.
 """
 
 from __future__ import annotations
@@ -33,22 +38,31 @@ from runtime_ep_cpu.codegen.winograd_transforms import (
     block_of,
     fields,
     place_of,
+    tiles_of,
 )
 
 FIELDS: Final = (
     *INPUT_FIELDS,
-    "transform", "blocks", "panels", "groups", "u", "filters", "bias", "kernels", "s_plane",
-    "out", "out_pixel", "out_row", "out_image", "out_height", "out_width",
+    "transform", "blocks", "panels", "groups", "u", "taps", "steps", "pieces",
+    "piece_count", "filters", "bias", "kernels", "s_plane", "out", "out_pixel", "out_row",
+    "out_slice", "out_image", "out_height", "out_width", "out_slices",
 )  # fmt: skip
 """Arguments of a convolution: those of its input, of which ``v`` is null where chunks make
 their own.
 
 ``transform`` is the address of the kernel `winograd_input`. ``blocks`` are the blocks of
-tiles, ``panels`` the width of a group, ``groups`` their number. ``bias`` is there for whole
-panels. ``kernels`` points to the addresses of the tiles of 1, 2, … rows. ``s_plane`` is the
-stride of places of S. Then come `OPERAND_FIELDS` of each operand.
+tiles, ``panels`` the width of a group, ``groups`` their number. ``taps`` are those of a
+filter along the slices, ``pieces`` points to `PIECE_FIELDS` of each. ``steps`` are those of
+`microkernel.runs` from tap to tap, for a whole block and then for the last one. ``bias`` is
+there for whole panels. ``kernels`` points to the addresses of the tiles of 1, 2, … rows.
+``s_plane`` is the stride of places of S. Then come `OPERAND_FIELDS` of each operand.
 """
-OPERAND_FIELDS: Final = ("operand", "operand_pixel", "operand_row", "operand_image")
+OPERAND_FIELDS: Final = (
+    "operand", "operand_pixel", "operand_row", "operand_slice", "operand_image"
+)  # fmt: skip
+PIECE_FIELDS: Final = ("made", "slices", "read", "tap", "taps")
+"""Of a piece: its first slice of the result and how many it has, the slice that the first
+of its taps reads for the first of them, that tap, and the number of taps."""
 
 PLAIN = Expression(("float",), (), ((0, "float"),))
 """The epilogue that changes nothing."""
@@ -72,8 +86,26 @@ class Blocking(NamedTuple):
     scratch: int
 
 
+class Slices(NamedTuple):
+    """The axis along which filters slide: slices of input and result, and how many pairs
+    of a result's slice and a tap are multiplied."""
+
+    read: int
+    made: int
+    products: int
+
+
+PLANE = Slices(1, 1, 1)
+"""Of images of two axes."""
+
+
 def blocking(
-    form: Form, tiles: int, channels: int, filters: int, width: int
+    form: Form,
+    tiles: int,
+    channels: int,
+    filters: int,
+    width: int,
+    slices: Slices = PLANE,
 ) -> Blocking:
     """Divide a convolution: blocks that stay in the second cache, chunks worth claiming.
 
@@ -81,18 +113,19 @@ def blocking(
     tiles from competing for the same lines of a cache.
     """
     row = -(-channels // _LINE) * _LINE + _LINE
-    fit = _BLOCK // (form.places * (row + width))
-    shared = fit < min(tiles, _TILES)
-    blocks = _rounded(-(-tiles // (_SHARED if shared else fit)))
+    fit = _BLOCK // (form.places * (slices.read * row + slices.made * width))
+    shared = fit < min(tiles, -(-_TILES // slices.made))
+    blocks = _rounded(-(-tiles // (max(1, _SHARED // slices.made) if shared else fit)))
     block = -(-tiles // blocks)
     blocks = -(-tiles // block)
     all_panels = -(-filters // width)
-    work = form.places * tiles * channels * all_panels * width
+    work = form.places * tiles * slices.products * channels * all_panels * width
     most = all_panels if shared else max(1, filters // _GROUP)
     groups = max(1, min(-(-work // (_CHUNK * blocks)), most, all_panels))
     panels = -(-all_panels // groups)
     groups = -(-all_panels // panels)
-    v_plane, s_plane = block * row + _LINE, block * width + _LINE
+    v_plane = slices.read * block * row + _LINE
+    s_plane = slices.made * block * width + _LINE
     scratch = form.places * s_plane + form.size**2 * width
     if not shared:
         scratch += form.places * v_plane
@@ -169,11 +202,12 @@ class _Convolution:
         """Write everything."""
         f, field, form = self.f, self.field, self.form
         block, group = self.chunk % field["blocks"], self.chunk // field["blocks"]
-        first = block * field["block"]
-        count = f.minimum(field["tiles"] - first, field["block"])
+        first, count = tiles_of(f, field, block)
 
         def own() -> list[Val]:
-            with f.loop(first, first + count, runs=True) as loop:
+            slices = field["slices"]
+            start = first * slices
+            with f.loop(start, start + count * slices, runs=True) as loop:
                 f.call_pointer(
                     field["transform"], "void", self.arguments, loop.index, self.scratch
                 )
@@ -191,38 +225,60 @@ class _Convolution:
         with f.loop(start, stop, runs=True) as loop:
             self._multiply(v, sums, loop.index, count)
             column = loop.index * self.width
-            with f.loop(0, count, runs=True) as tiles:
-                place = sums.at(tiles.index * self.width, "float")
-                self._interpolate(place, results, column)
-                self._finish(results, first + tiles.index, column)
+            with (
+                f.loop(0, field["out_slices"], runs=True) as slices,
+                f.loop(0, count, runs=True) as tiles,
+            ):
+                row = slices.index * count + tiles.index
+                self._interpolate(sums.at(row * self.width, "float"), results, column)
+                self._finish(results, first + tiles.index, slices.index, column)
         f.ret()
 
     def _multiply(self, v: Val, sums: Val, panel: Val, count: Val) -> None:
         """Write the products of all places for one panel."""
         f, field, form = self.f, self.field, self.form
-        depth = field["channels"]
-        each = depth * self.width
+        each = field["taps"] * field["channels"] * self.width
         u = field["u"].at(panel * (each * form.places), "float")
-        parts = (count + (self.most - 1)) // self.most
-        least, extra = count // parts, count % parts
-        lines = (depth // UNROLL) * _LINE
-        row_bytes = field["v_row"] * 4
-        width, first = f.value(self.width, "i64"), f.value(1, "i64")
-        with f.loop(0, form.places, runs=True) as places:
+        rest = field["steps"].at(field["taps"], "i64")
+        steps = f.select(count.equals(field["block"]), field["steps"], rest)
+        with (
+            f.loop(0, form.places, runs=True) as places,
+            f.loop(0, field["piece_count"], runs=True) as pieces,
+        ):
             a = v.at(places.index * field["v_plane"], "float")
             b = u.at(places.index * each, "float")
             c = sums.at(places.index * field["s_plane"], "float")
-            after = b.at(each, "float")
-            with f.loop(0, parts, carried=[f.value(0, "i64")], runs=True) as loop:
-                (row,) = loop.carried
-                rows = least + f.convert(loop.index < extra, "i64", unsigned=True)
-                kernel = f.field(field["kernels"].at(rows - 1, "i64"), 0, "ptr")
-                f.call_pointer(
-                    kernel, "void", a.at(row * row_bytes, "i8"), row_bytes, b,
-                    c.at(row * self.width, "float"), width, depth, first,
-                    field["zeros"], width, after.at(loop.index * lines, "float"),
-                )  # fmt: skip
-                loop.next(row + rows)
+            piece = field["pieces"].at(pieces.index * len(PIECE_FIELDS), "i64")
+            self._piece(piece, a, b, c, count, steps, b.at(each, "float"))
+
+    def _piece(
+        self, piece: Val, a: Val, b: Val, c: Val, count: Val, steps: Val, after: Val
+    ) -> None:
+        """Write the product of one place for one piece; ``after`` is the next place's U."""
+        f, field = self.f, self.field
+        made, slices, read, tap, taps = (
+            f.field(piece, i) for i in range(len(PIECE_FIELDS))
+        )
+        depth = field["channels"]
+        a = a.at(read * count * field["v_row"], "float")
+        b = b.at(tap * depth * self.width, "float")
+        c = c.at(made * count * self.width, "float")
+        row_bytes = field["v_row"] * 4
+        rows = slices * count
+        parts = (rows + (self.most - 1)) // self.most
+        least, extra = rows // parts, rows % parts
+        lines = (depth // UNROLL) * taps * _LINE
+        width, first = f.value(self.width, "i64"), f.value(1, "i64")
+        with f.loop(0, parts, carried=[f.value(0, "i64")], runs=True) as loop:
+            (row,) = loop.carried
+            some = least + f.convert(loop.index < extra, "i64", unsigned=True)
+            kernel = f.field(field["kernels"].at(some - 1, "i64"), 0, "ptr")
+            f.call_pointer(
+                kernel, "void", a.at(row * row_bytes, "i8"), row_bytes, b,
+                c.at(row * self.width, "float"), width, depth, first, field["zeros"],
+                width, after.at(loop.index * lines, "float"), steps, taps,
+            )  # fmt: skip
+            loop.next(row + some)
 
     def _interpolate(self, sums: Val, results: Val, column: Val) -> None:
         """Write Aᵀ S A + bias of one tile for one panel, ``[m, m, width]``.
@@ -254,7 +310,7 @@ class _Convolution:
                             place = (y * form.size + x) * self.width
                             f.store(value + addend, into.at(place, "float"))
 
-    def _finish(self, results: Val, tile: Val, column: Val) -> None:
+    def _finish(self, results: Val, tile: Val, plane: Val, column: Val) -> None:
         """Apply the epilogue to one tile and write what of it lies in the image."""
         f, field, form = self.f, self.field, self.form
         image, row, across = place_of(field, tile)
@@ -265,7 +321,7 @@ class _Convolution:
         width, none = f.value(self.width, "i64"), f.value(0, "i64")
         element = stored(self.finisher.element)
         with f.loop(0, high, runs=True) as lines:
-            at = (x, y + lines.index, image)
+            at = (x, y + lines.index, plane, image)
             sums = results.at(lines.index * (form.size * self.width), "float")
             out = self._pixel(field["out"], FIELDS.index("out_pixel"), at, element)
             into = (out.at(column, element), field["out_pixel"])
@@ -287,7 +343,7 @@ class _Convolution:
         return found
 
     def _pixel(self, base: Val, slot: int, at: Sequence[Val], element: str) -> Val:
-        """Return the address of a pixel; ``at`` is its column, row and image.
+        """Return the address of a pixel; ``at`` is its column, row, slice and image.
 
         Their strides are arguments, from a slot on.
         """

@@ -3,12 +3,15 @@
 Filters are transformed once, in double precision::
 
     panel = chunk
-    for channel: U[panel, :, channel, :] = G W[filters of the panel, channel] Gᵀ
+    for tap, channel:
+        U[panel, :, tap, channel, :] = G W[filters of the panel, channel, tap] Gᵀ
 
-Inputs are transformed tile by tile, a register of channels at a time::
+where taps are those of a third axis, along which filters slide. Inputs are transformed
+tile by tile and slice by slice of that axis, a register of channels at a time::
 
-    tile = chunk
-    for channels: V[block of the tile, :, tile, channels] = Bᵀ X[pixels, channels] B
+    tile, slice = chunk
+    for channels:
+        V[block of the tile, :, slice, tile, channels] = Bᵀ X[slice, pixels, channels] B
 
 Pixels outside of the image are zeros.
 """
@@ -23,29 +26,32 @@ from runtime_ep_cpu.codegen.library import family
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.codegen.winograd_forms import FILTER, FORMS, Form
 
-FILTER_FIELDS: Final = ("w", "w_filter", "w_channel", "u", "filters", "channels")
-"""Arguments of transforming filters ``[filters, channels, 3, 3]``, of which the last two
-dims are contiguous; other strides are in elements."""
+FILTER_FIELDS: Final = (
+    "w", "w_filter", "w_channel", "u", "filters", "channels", "taps"
+)  # fmt: skip
+"""Arguments of transforming filters ``[filters, channels, taps, 3, 3]``, of which the last
+three dims are contiguous; other strides are in elements."""
 
 INPUT_FIELDS: Final = (
-    "x", "x_pixel", "x_row", "x_image", "height", "width", "top", "left", "zeros",
-    "tile_rows", "tile_columns", "tiles", "channels", "block", "v", "v_row", "v_plane",
+    "x", "x_pixel", "x_row", "x_slice", "x_image", "height", "width", "top", "left",
+    "zeros", "tile_rows", "tile_columns", "tiles", "slices", "channels", "block", "v",
+    "v_row", "v_plane",
 )  # fmt: skip
 """Arguments of transforming inputs.
 
 Strides are in elements, that of channels is 1. ``top`` and ``left`` are the padding before
 the image; ``zeros`` are as many as there are channels, or columns of a panel.
-``tile_rows`` and ``tile_columns`` are the tiles of an image, ``tiles`` those of all images,
-``block`` those of a block. V is ``[blocks, places, block, channels]``; ``v_row`` is the
-stride of tiles, ``v_plane`` that of places. There are at least as many channels as a
-register holds numbers.
+``tile_rows`` and ``tile_columns`` are the tiles of a slice, ``tiles`` those of all images,
+``block`` those of a block; each has as many ``slices`` as an image. V is ``[blocks, places,
+slices, tiles of the block, channels]``; ``v_row`` is the stride of tiles, ``v_plane`` that
+of places. There are at least as many channels as a register holds numbers.
 """
 
 PARAMETERS: Final = (("ptr", "arguments"), ("i64", "chunk"), ("ptr", "scratch"))
 
-_POINTERS = frozenset(
-    ("x", "zeros", "v", "u", "w", "transform", "bias", "kernels", "out")
-)
+_POINTERS = frozenset((
+    "x", "zeros", "v", "u", "w", "transform", "bias", "kernels", "out", "pieces", "steps",
+))  # fmt: skip
 
 
 def fields(f: Function, arguments: Val, names: Sequence[str]) -> dict[str, Val]:
@@ -60,7 +66,7 @@ def fields(f: Function, arguments: Val, names: Sequence[str]) -> dict[str, Val]:
 def winograd_filters(
     module: Module, target: Target, name: str, *, size: int, vectors: int
 ) -> None:
-    """Write the transform of filters: U ``[panels, places, channels, width]`` of float32.
+    """Write the transform of filters, into ``[panels, places, taps, channels, width]``.
 
     Panels are ``vectors`` registers wide; filters beyond the last are zeros.
     """
@@ -69,8 +75,9 @@ def winograd_filters(
     f = Function(module, name, PARAMETERS)
     arguments, panel, _ = f.parameters
     field = fields(f, arguments, FILTER_FIELDS)
-    channels = field["channels"]
-    u = field["u"].at(panel * (channels * (form.places * width)), "float")
+    channels, taps = field["channels"], field["taps"]
+    each = channels * taps * width
+    u = field["u"].at(panel * (each * form.places), "float")
     rows = [form.filter_row(place) for place in range(form.span)]
     with f.loop(0, width, lanes, runs=True) as across:
         first = panel * width + across.index
@@ -79,22 +86,26 @@ def winograd_filters(
         ]
         lines = [field["w"].at(n * field["w_filter"], "float") for n in numbers]
         inside = f.tail(field["filters"] - first, lanes)
-        with f.loop(0, channels, runs=True) as loop:
-            step = loop.index * field["w_channel"]
+        with (
+            f.loop(0, taps, runs=True) as slides,
+            f.loop(0, channels, runs=True) as loop,
+        ):
+            step = loop.index * field["w_channel"] + slides.index * FILTER**2
             places = [line.at(step, "float") for line in lines]
-            taps = [
+            values = [
                 f.convert(_gathered(f, places, tap, inside), "double")
                 for tap in range(FILTER**2)
             ]
             down = [
-                [_combined(row, taps[x::FILTER]) for x in range(FILTER)] for row in rows
+                [_combined(row, values[x::FILTER]) for x in range(FILTER)]
+                for row in rows
             ]
-            into = u.at(loop.index * width + across.index, "float")
+            row_of_u = slides.index * channels + loop.index
+            into = u.at(row_of_u * width + across.index, "float")
             for i, halfway in enumerate(down):
                 for k, row in enumerate(rows):
                     value = f.convert(_combined(row, halfway), "float")
-                    place = channels * (width * (i * form.span + k))
-                    f.store(value, into.at(place, "float"))
+                    f.store(value, into.at(each * (i * form.span + k), "float"))
     f.ret()
 
 
@@ -119,20 +130,24 @@ def _combined(factors: Sequence[float], values: Sequence[Val]) -> Val:
 
 @family("winograd_input")
 def winograd_input(module: Module, target: Target, name: str, *, size: int) -> None:
-    """Write the transform of inputs, one tile a chunk.
+    """Write the transform of inputs, one slice of a tile a chunk.
 
     Where ``v`` is null the tile's block is written to scratch. So it is a step of its
     own, or the convolution's kernel calls it.
     """
     form, lanes = FORMS[size], target.lanes
     f = Function(module, name, PARAMETERS)
-    arguments, tile, scratch = f.parameters
+    arguments, chunk, scratch = f.parameters
     field = fields(f, arguments, INPUT_FIELDS)
+    tile, plane = chunk // field["slices"], chunk % field["slices"]
     pixels = f.allocate("ptr", form.places)
-    _find(f, form, field, tile, pixels)
-    given = block_of(field, form, tile // field["block"])
+    _find(f, form, field, tile, plane, pixels)
+    number = tile // field["block"]
+    _, count = tiles_of(f, field, number)
+    given = block_of(field, form, number)
     block = f.select(field["v"].compare("eq", 0), scratch, given)
-    v = block.at((tile % field["block"]) * field["v_row"], "float")
+    row = plane * count + tile % field["block"]
+    v = block.at(row * field["v_row"], "float")
     with f.loop(0, field["channels"], lanes, runs=True) as loop:
         # The last register overlaps the one before, and writes the same again.
         channel = f.minimum(loop.index, field["channels"] - lanes)
@@ -146,6 +161,12 @@ def block_of(field: dict[str, Val], form: Form, block: Val) -> Val:
     return field["v"].at(block * (field["v_plane"] * form.places), "float")
 
 
+def tiles_of(f: Function, field: dict[str, Val], block: Val) -> tuple[Val, Val]:
+    """Return the first tile of a block, and how many it has."""
+    first = block * field["block"]
+    return first, f.minimum(field["tiles"] - first, field["block"])
+
+
 def place_of(field: dict[str, Val], tile: Val) -> tuple[Val, Val, Val]:
     """Return a tile's image, and its row and column among the tiles of it."""
     line = tile // field["tile_columns"]
@@ -157,13 +178,14 @@ def place_of(field: dict[str, Val], tile: Val) -> tuple[Val, Val, Val]:
 
 
 def _find(
-    f: Function, form: Form, field: dict[str, Val], tile: Val, pixels: Val
+    f: Function, form: Form, field: dict[str, Val], tile: Val, plane: Val, pixels: Val
 ) -> None:
-    """Write the addresses of a tile's pixels, of zeros where the image has none."""
+    """Write the addresses of a tile's pixels, of zeros where the slice has none."""
     image, row, column = place_of(field, tile)
     top = row * form.size - field["top"]
     left = column * form.size - field["left"]
-    base = field["x"].at(image * field["x_image"], "float")
+    slice_of_x = image * field["x_image"] + plane * field["x_slice"]
+    base = field["x"].at(slice_of_x, "float")
     for i in range(form.span):
         y = top + i
         line = base.at(y * field["x_row"], "float")

@@ -1,10 +1,14 @@
-"""Conv of 3 by 3 filters by Winograd's forms, where that is faster than directly."""
+"""Conv of 3 by 3 filters by Winograd's forms, where that is faster than directly.
+
+Filters of three axes, 3 by 3 along the last two, slide along the first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from math import prod
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from runtime.graph import Node, Tensor, Value
@@ -12,7 +16,7 @@ from runtime.graph import Node, Tensor, Value
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.microkernel import tiles
 from runtime_ep_cpu.codegen.target import Target
-from runtime_ep_cpu.codegen.winograd import Blocking, blocking
+from runtime_ep_cpu.codegen.winograd import Blocking, Slices, blocking
 from runtime_ep_cpu.codegen.winograd_forms import FILTER, FORMS, Form
 from runtime_ep_cpu.native.express import element_of
 from runtime_ep_cpu.native.group import Group
@@ -28,7 +32,7 @@ from runtime_ep_cpu.native.steps.convolution import (
 from runtime_ep_cpu.native.steps.epilogue import Addend, epilogue_of
 from runtime_ep_cpu.native.steps.matrix import width_for
 from runtime_ep_cpu.native.steps.pixels import readable
-from runtime_ep_cpu.native.steps.windows import Windows
+from runtime_ep_cpu.native.steps.windows import Taps, Windows
 
 SIZES: Final = {"off": (), "f2": (2,), "auto": tuple(FORMS)}
 """Sizes of tiles that may be chosen, by what the option `winograd` says."""
@@ -41,8 +45,8 @@ _PREFERENCE = 1.1
 """How much faster a larger tile must be, which rounds more and needs more memory."""
 _LARGEST = 64 << 20
 """Bytes of a convolution's transformed filters, at most."""
-_USUAL_SIZE = 28
-"""What height and width are taken for where a model leaves them open."""
+_USUAL_SIZE, _USUAL_DEPTH = 28, 8
+"""What height and width, and slices, are taken for where a model leaves them open."""
 
 
 def size_for(node: Node, target: Target, option: str) -> int | None:
@@ -56,24 +60,27 @@ def size_for(node: Node, target: Target, option: str) -> int | None:
     filters = node.inputs[1]
     if filters is None or filters.const is None or not _is_fitting(node, target):
         return None
-    count, channels = filters.const.shape[:2]
+    count, channels, *kernel = filters.const.shape
     batch, height, width = _pixels(node)
+    slides = _declared_slides(node)
     columns = target.lanes * width_for(target, count)
     padded = -(-count // columns) * columns
     weights = channels * padded
+    read = slides.live * weights * _STREAM
 
     def cost(size: int) -> float:
         form = FORMS[size]
         number = batch * -(-height // size) * -(-width // size)
-        transforms = number * (channels + padded) * _TRANSFORM
-        each = number * weights + transforms + weights * _STREAM
+        numbers = slides.read * channels + slides.made * padded
+        products = number * slides.products * weights
+        each = products + number * numbers * _TRANSFORM + read
         return form.places * each * (_PREFERENCE if size > min(FORMS) else 1.0)
 
-    direct = FILTER**2 * weights * (batch * height * width + _STREAM)
+    direct = FILTER**2 * (weights * slides.products * batch * height * width + read)
     costs = {
         size: cost(size)
         for size in SIZES[option]
-        if 4 * FORMS[size].places * weights <= _LARGEST
+        if 4 * FORMS[size].places * weights * prod(kernel[:-2]) <= _LARGEST
     }
     best = min(costs, key=costs.__getitem__, default=None)
     return None if best is None or costs[best] >= direct else best
@@ -85,14 +92,18 @@ def _is_fitting(node: Node, target: Target) -> bool:
     if filters is None or filters.const is None:
         return False
     _, channels, *kernel = filters.const.shape
-    usual = (1,) * len(kernel)
+    windows = Windows(node, kernel)
+    margins = windows.margins([FILTER] * len(kernel))
     values = (node.inputs[0], filters, node.outputs[0])
     return (
-        kernel == [FILTER, FILTER]
+        len(kernel) in (2, 3)
+        and kernel[-2:] == [FILTER, FILTER]
         and channels >= target.lanes
         and node.attribute("group", 1) == 1
-        and tuple(node.attribute("strides") or usual) == usual
-        and tuple(node.attribute("dilations") or usual) == usual
+        and windows.strides[-2:] == (1, 1)
+        and windows.dilations == (1,) * len(kernel)
+        and margins is not None
+        and (len(kernel) == 2 or max(margins[0]) < kernel[0])
         and all(v is not None and element_of(v) == "float" for v in values)
     )
 
@@ -100,9 +111,74 @@ def _is_fitting(node: Node, target: Target) -> bool:
 def _pixels(node: Node) -> tuple[int, int, int]:
     """Return batch, height and width of a result, as far as the model tells."""
     shape: Sequence[Any] = node.outputs[0].shape or (None,) * 4
-    batch, _, *sizes = (dim if isinstance(dim, int) else None for dim in shape)
-    height, width = (size or _USUAL_SIZE for size in sizes)
-    return batch or 1, height, width
+    batch, *_, height, width = (d if isinstance(d, int) else None for d in shape)
+    return batch or 1, height or _USUAL_SIZE, width or _USUAL_SIZE
+
+
+class Slides(NamedTuple):
+    """How filters slide along slices: those of input and result, and `PIECE_FIELDS`."""
+
+    read: int
+    made: int
+    pieces: Sequence[tuple[int, int, int, int, int]]
+
+    @classmethod
+    def of(cls, windows: Windows, depth: int) -> Slides:
+        """Return how the windows of three axes slide along so many slices.
+
+        Each reads one of them at least: their taps are not apart, and their padding is less
+        than their number.
+        """
+        kernel, strides = windows.kernel[:1], windows.strides[:1]
+        sizes = [depth, *(FILTER,) * (len(windows.kernel) - 1)]
+        margins = windows.margins(sizes)
+        if margins is None:
+            raise Unplannable("a padding is negative")
+        before, after = margins[0]
+        padded = depth + before + after
+        if padded < kernel[0]:
+            raise Unplannable(f"{depth} slices are fewer than a window has taps")
+        (live,) = Taps(kernel, (1,)).live([padded], margins[:1], strides)
+        pieces: list[tuple[int, int, int, int, int]] = []
+        for made, taps in enumerate(live):
+            last = pieces[-1] if pieces else None
+            if last and strides == (1,) and last[3:] == (taps.start, len(taps)):
+                pieces[-1] = (last[0], last[1] + 1, *last[2:])
+            else:
+                read = made * strides[0] + taps.start - before
+                pieces.append((made, 1, read, taps.start, len(taps)))
+        return cls(depth, len(live), pieces)
+
+    @property
+    def products(self) -> int:
+        """How many pairs of a result's slice and a tap are multiplied."""
+        return sum(slices * taps for _, slices, _, _, taps in self.pieces)
+
+    @property
+    def live(self) -> int:
+        """How many taps are used."""
+        return len({tap + i for *_, tap, taps in self.pieces for i in range(taps)})
+
+    @property
+    def slices(self) -> Slices:
+        """What blocks depend on."""
+        return Slices(self.read, self.made, self.products)
+
+
+NO_SLIDES = Slides(1, 1, [(0, 1, 0, 0, 1)])
+"""Those of images of two axes."""
+
+
+def _declared_slides(node: Node) -> Slides:
+    """Return how the filters of a node slide, as far as the model tells."""
+    kernel = constant_of(node.inputs[1]).shape[2:]  # type: ignore[arg-type]
+    if len(kernel) == 2:
+        return NO_SLIDES
+    x: Value = node.inputs[0]  # type: ignore[assignment]
+    depth = x.shape[2] if x.shape else None
+    windows = Windows(node, kernel)
+    known = depth if isinstance(depth, int) else max(_USUAL_DEPTH, *kernel)
+    return Slides.of(windows, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +212,17 @@ class TransformRequest:
     @property
     def numbers(self) -> int:
         """How many numbers of float32 its panels have."""
-        places = FORMS[self.size].places
-        return self._panels * places * self.const.shape[1] * self.width
+        _, *depth, _, _ = self.const.shape
+        return self._panels * FORMS[self.size].places * prod(depth) * self.width
 
     def plan(self, planner: Planner, source: Layout, buffer: Buffer) -> Layout:
         """Add the transform into a buffer to a plan; return where the panels will lie."""
-        filters, channels = self.const.shape[:2]
+        filters, channels, *kernel = self.const.shape
         made = Layout(buffer, "float", (self.numbers,), (1,))
         step, each = source.strides[:2]
-        fields: list[Argument] = [source, step, each, made, filters, channels]
+        fields: list[Argument] = [
+            source, step, each, made, filters, channels, prod(kernel[:-2])
+        ]  # fmt: skip
         planner.step(
             self.spec, fields, self._panels, [source], [made], work=float(self.numbers)
         )
@@ -183,7 +261,7 @@ class WinogradStep:
             wide=self._epilogue.wide,
         )
         self._transform = Spec.of("winograd_input", size=size)
-        self._tiles = tiles(target, vectors)
+        self._tiles = tiles(target, vectors, runs=True)
         self.packed = TransformRequest(filters, size, vectors, self._width)
         self.specs: Sequence[Spec] = (
             self._spec, self._transform, *self._tiles, self.packed.spec,
@@ -193,7 +271,8 @@ class WinogradStep:
     def plan(self, planner: Planner) -> None:
         """Plan the convolution for the shapes at hand."""
         x = planner.layout(self._x)
-        if len(x.shape) != 4 or x.shape[1] != self._channels:
+        kernel = self._windows.kernel
+        if len(x.shape) != len(kernel) + 2 or x.shape[1] != self._channels:
             raise Unplannable(f"{x.shape} does not fit the filters")
         batch, _, *sizes = x.shape
         margins = self._windows.margins(sizes)
@@ -201,42 +280,46 @@ class WinogradStep:
             raise Unplannable("a padding is negative")
         shape = (batch, self._count, *self._windows.counts(sizes, margins))
         operands = operands_over(planner, self._epilogue, shape)
-        x = readable(planner, x, ((0, 0), (0, 0)))
+        x = readable(planner, x, ((0, 0),) * len(kernel))
         result = self._epilogue.result
         out = image(planner, result, shape, self._epilogue.element, [x, *operands])
-        (top, _), (left, _) = margins
-        self._convolve(planner, x, (top, left), out, operands)
+        slides = NO_SLIDES if len(kernel) == 2 else Slides.of(self._windows, sizes[0])
+        padding = margins[-2][0], margins[-1][0]
+        self._convolve(planner, x, padding, slides, out, operands)
 
     def _convolve(
         self,
         planner: Planner,
         x: Layout,
         padding: tuple[int, int],
+        slides: Slides,
         out: Layout,
         operands: Sequence[Layout],
     ) -> None:
         form, width = self._form, self._width
-        batch, _, high, broad = out.shape
+        batch, *_, high, broad = out.shape
         lines, columns = -(-high // form.size), -(-broad // form.size)
         count = batch * lines * columns
-        cut = blocking(form, count, self._channels, self._count, width)
+        cut = blocking(form, count, self._channels, self._count, width, slides.slices)
         panels = planner.panels(self.packed)
         if panels is None:
             raise Unplannable("filters are not packed")
         zeros = planner.bias(None, max(self._channels, width))
         v = _shared(planner, form, cut)
         arguments: list[Argument] = [
-            x, *_strides(x), *x.shape[2:], *padding, zeros, lines, columns, count,
-            self._channels, cut.block, v, cut.v_row, cut.v_plane,
+            x, *_strides(x), *x.shape[-2:], *padding, zeros, lines, columns, count,
+            slides.read, self._channels, cut.block, v, cut.v_row, cut.v_plane,
         ]  # fmt: skip
         if v is not None:
-            work = 2.0 * form.places * count * self._channels
-            planner.step(self._transform, arguments, count, [x], [v], work=work)
+            chunks = count * slides.read
+            work = 2.0 * form.places * chunks * self._channels
+            planner.step(self._transform, arguments, chunks, [x], [v], work=work)
         bias = planner.bias(self._epilogue.bias, -(-self._count // width) * width)
         arguments += [
             planner.library.address(self._transform), cut.blocks, cut.panels, cut.groups,
-            panels, self._count, bias, planner.tile_table(self._tiles), cut.s_plane,
-            out, *_strides(out), high, broad,
+            panels, *self._taps(planner, cut, count, slides), self._count, bias,
+            planner.tile_table(self._tiles), cut.s_plane,
+            out, *_strides(out), high, broad, slides.made,
         ]  # fmt: skip
         for operand in operands:
             arguments += [operand, *_strides(operand)]
@@ -247,8 +330,22 @@ class WinogradStep:
             [x if v is None else v, panels, *operands],
             [out],
             4 * cut.scratch,
-            float(count) * form.places * self._channels * self._count,
+            float(count) * form.places * slides.products * self._channels * self._count,
         )
+
+    def _taps(
+        self, planner: Planner, cut: Blocking, count: int, slides: Slides
+    ) -> list[Argument]:
+        """Return the number of taps along the slices, their steps, and the pieces."""
+        taps = prod(self._windows.kernel[:-2])
+        last = count - (cut.blocks - 1) * cut.block
+        steps = [
+            4 * (tiles * cut.v_row - self._channels) if tap else 0
+            for tiles in (cut.block, last)
+            for tap in range(taps)
+        ]
+        pieces = [number for piece in slides.pieces for number in piece]
+        return [taps, planner.table(steps), planner.table(pieces), len(slides.pieces)]
 
 
 def _shared(planner: Planner, form: Form, cut: Blocking) -> Layout | None:
@@ -258,7 +355,7 @@ def _shared(planner: Planner, form: Form, cut: Blocking) -> Layout | None:
     return planner.allocate(None, (cut.blocks * form.places * cut.v_plane,), "float")
 
 
-def _strides(layout: Layout) -> tuple[int, int, int]:
-    """Return how far pixels, rows and images are apart."""
-    images, _, rows, pixels = layout.strides
-    return pixels, rows, images
+def _strides(layout: Layout) -> tuple[int, int, int, int]:
+    """Return how far pixels, rows, slices and images are apart."""
+    images, _, *slices, rows, pixels = layout.strides
+    return pixels, rows, sum(slices), images
