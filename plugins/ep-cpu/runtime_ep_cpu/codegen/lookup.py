@@ -96,7 +96,7 @@ def plan(size: int, places: Places, index: str, way: str = "gather") -> Lookup:
         spec = _rows_spec(way, index, depth)
         division = nest.divide(space.rows, space.inner, _ROW_CHUNK)
         if way == "scatter":
-            division = _by_columns(space.rows, space.inner)
+            division = by_columns(space.rows, space.inner)
     else:
         spec = _elements_spec(way, index, depth, size)
         division = nest.divide(space.rows, space.inner, _CHUNK)
@@ -108,7 +108,7 @@ def plan(size: int, places: Places, index: str, way: str = "gather") -> Lookup:
     return Lookup(spec, values + nest.numbers(space, division), division.chunks)
 
 
-def _by_columns(rows: int, inner: int) -> Division:
+def by_columns(rows: int, inner: int) -> Division:
     """Cut all rows into blocks of columns of at least some cache lines."""
     whole = nest.divide(rows, inner, _ROW_CHUNK)
     if not whole.chunks:
@@ -184,7 +184,7 @@ def scatter(places: Places) -> Places:
     return places._replace(to=places.source, source=places.to)
 
 
-class _Kernel:
+class LookupKernel:
     """One look-up being written: its function, addresses and axes."""
 
     def __init__(
@@ -229,7 +229,7 @@ def gather_rows(
     module: Module, target: Target, name: str, *, index: str, depth: int
 ) -> None:
     """Write the gathering of rows of bytes; see the module's text."""
-    kernel = _Kernel(module, target, name, index, depth)
+    kernel = LookupKernel(module, target, name, index, depth)
     f = kernel.f
     with nest.rows(f, f.parameters[0], f.parameters[1], kernel.nest, 3) as row:
         inside, place = kernel.place(row.offsets[2])
@@ -256,7 +256,7 @@ def scatter_rows(
     module: Module, target: Target, name: str, *, index: str, depth: int
 ) -> None:
     """Write the scattering of rows of bytes; see the module's text."""
-    kernel = _Kernel(module, target, name, index, depth)
+    kernel = LookupKernel(module, target, name, index, depth)
     f = kernel.f
     with nest.rows(f, f.parameters[0], f.parameters[1], kernel.nest, 3) as row:
         inside, place = kernel.place(row.offsets[2])
@@ -295,7 +295,7 @@ def _elements(
     size: int,
     gathers: bool,
 ) -> None:
-    kernel = _Kernel(module, target, name, index, depth)
+    kernel = LookupKernel(module, target, name, index, depth)
     f, element = kernel.f, f"i{8 * size}"
     with nest.rows(f, f.parameters[0], f.parameters[1], kernel.nest, 3) as row:
         to = kernel.to.at(row.offsets[0], element)

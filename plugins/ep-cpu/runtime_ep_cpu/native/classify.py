@@ -20,11 +20,14 @@ from runtime_ep_cpu.native.steps import (
     attention,
     blocks,
     convolution,
+    grid_sample,
     group_norm,
+    indexed,
     pad,
     pooling,
     resize,
     response,
+    roi,
     rotary,
     transposed,
 )
@@ -117,6 +120,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "ConvTranspose": transposed.is_supported,
     "Resize": resize.is_supported,
     "Pad": pad.is_supported,
+    "GridSample": grid_sample.is_supported,
     "BatchNormalization": affine.is_supported,
     "LRN": response.is_supported,
     "Attention": attention.is_supported,
@@ -125,6 +129,8 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     **dict.fromkeys(pooling.OPERATORS, pooling.is_supported),
     **dict.fromkeys(blocks.OPERATORS, blocks.is_supported),
     **dict.fromkeys(group_norm.OPERATORS, group_norm.is_supported),
+    **dict.fromkeys(indexed.OPERATORS, indexed.is_supported),
+    **dict.fromkeys(roi.OPERATORS, roi.is_supported),
 }  # fmt: skip
 """Further operators of the standard that have a step, with what a step demands."""
 

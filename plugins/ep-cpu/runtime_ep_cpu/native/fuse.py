@@ -16,8 +16,10 @@ from runtime_ep_cpu.native.express import is_elementwise, operands_of
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.steps.blocks import OPERATORS as BLOCKS
 from runtime_ep_cpu.native.steps.group_norm import OPERATORS as GROUP_NORMS
+from runtime_ep_cpu.native.steps.indexed import OPERATORS as INDEXED
 from runtime_ep_cpu.native.steps.pooling import OPERATORS as POOLING
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
+from runtime_ep_cpu.native.steps.roi import OPERATORS as REGIONS
 
 MOST_OPERANDS = 8
 """Values that one expression may read: each needs a register for its address."""
@@ -38,12 +40,14 @@ _KINDS = {
     "Transpose": "view", "Identity": "view", "Slice": "view", "Expand": "view",
     "Split": "view",
     "Conv": "convolution", "ConvTranspose": "transposed",
-    "Resize": "resize", "Pad": "pad",
+    "Resize": "resize", "Pad": "pad", "GridSample": "grid_sample",
     "BatchNormalization": "affine", "LRN": "response",
     **dict.fromkeys(OPERATIONS, "reduce"),
     **dict.fromkeys(POOLING, "pool"),
     **dict.fromkeys(BLOCKS, "blocks"),
     **dict.fromkeys(GROUP_NORMS, "group_norm"),
+    **dict.fromkeys(INDEXED, "indexed"),
+    **dict.fromkeys(REGIONS, "regions"),
 }  # fmt: skip
 """Which step plans an operator that is no element-wise one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -351,7 +352,8 @@ def max_roi_pool(x, rois, /, *, pooled_shape, spatial_scale=1.0):
     """MaxRoiPool: the largest element of each cell of a grid over each region.
 
     A region is ``(image, x1, y1, x2, y2)``, scaled and rounded, ends included; cells
-    overlap where it does not divide, and an empty cell is 0.
+    overlap where it does not divide, and an empty cell is 0. Coordinates are computed in
+    float32, as in Caffe and onnxruntime: a bound that is a whole number may be rounded up.
     """
     xp = namespace_of(x, rois)
     if x.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 5 or len(pooled_shape) != 2:
@@ -363,7 +365,7 @@ def max_roi_pool(x, rois, /, *, pooled_shape, spatial_scale=1.0):
     check_size(shape, x.dtype)
     y = xp.zeros(shape, x.dtype)
     for number, (image, *corners) in enumerate(rois.tolist()):
-        corners = [corner * spatial_scale for corner in corners]
+        corners = [np.float32(corner) * np.float32(spatial_scale) for corner in corners]
         if not 0 <= image < x.shape[0]:
             raise ValueError(f"region {number} is of image {image} of {x.shape[0]}")
         if not np.isfinite(corners).all():
@@ -380,16 +382,16 @@ def max_roi_pool(x, rois, /, *, pooled_shape, spatial_scale=1.0):
     return y
 
 
-def _away_from_zero(number: float) -> int:
+def _away_from_zero(number: np.float32) -> int:
     """Round to the nearest integer, halves away from zero."""
-    return int(np.copysign(np.floor(abs(number) + 0.5), number))
+    return int(np.copysign(np.floor(abs(number) + np.float32(0.5)), number))
 
 
 def _cells(first: int, last: int, count: int, size: int) -> list[tuple[int, int]]:
     """Cut ``first`` to ``last`` into cells that may overlap, clipped to the image."""
-    step = max(last - first + 1, 1) / max(count, 1)
+    step = np.float32(max(last - first + 1, 1)) / np.float32(max(count, 1))
+    edges = np.arange(count + 1, dtype=np.float32) * step
     bounds = [
-        (int(np.floor(i * step)) + first, int(np.ceil((i + 1) * step)) + first)
-        for i in range(count)
+        (int(np.floor(a)) + first, int(np.ceil(b)) + first) for a, b in pairwise(edges)
     ]
     return [(min(max(a, 0), size), min(max(b, 0), size)) for a, b in bounds]

@@ -15,13 +15,16 @@ from runtime_ep_cpu.native.steps.convolution import ConvolutionStep
 from runtime_ep_cpu.native.steps.depthwise import DepthwiseStep, is_depthwise
 from runtime_ep_cpu.native.steps.elementwise import ElementwiseStep
 from runtime_ep_cpu.native.steps.gather import GatherStep
+from runtime_ep_cpu.native.steps.grid_sample import GridSampleStep
 from runtime_ep_cpu.native.steps.group_norm import GroupNormStep
+from runtime_ep_cpu.native.steps.indexed import IndexedStep
 from runtime_ep_cpu.native.steps.pad import PadStep
 from runtime_ep_cpu.native.steps.pooling import PoolStep
 from runtime_ep_cpu.native.steps.product import ProductStep
 from runtime_ep_cpu.native.steps.reduction import ReductionStep
 from runtime_ep_cpu.native.steps.resize import ResizeStep
 from runtime_ep_cpu.native.steps.response import ResponseStep
+from runtime_ep_cpu.native.steps.roi import RoiStep
 from runtime_ep_cpu.native.steps.rotary import RotaryStep
 from runtime_ep_cpu.native.steps.rows import NormStep, SoftmaxStep
 from runtime_ep_cpu.native.steps.transposed import TransposedStep
@@ -63,6 +66,9 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "softmax": SoftmaxStep,
     "concat": ConcatStep,
     "gather": GatherStep,
+    "indexed": IndexedStep,
+    "grid_sample": GridSampleStep,
+    "regions": RoiStep,
     "reduce": ReductionStep,
     "pool": PoolStep,
     "resize": ResizeStep,
