@@ -20,7 +20,6 @@ from typing import Any
 from benchmarks import machine, measure, subjects, tables
 from benchmarks.engines import MODULES, installed
 from benchmarks.process import ContenderError, contender
-from benchmarks.quiet import Gate
 
 RESULTS = Path(__file__).parent / "results"
 PEERS = [engine for engine in MODULES if engine != measure.OURS]
@@ -71,17 +70,14 @@ def present(wanted: list[str]) -> list[str]:
 
 
 class Harness:
-    """What all models share: engines, the gate, a folder."""
+    """What all models share: engines, gates, a folder."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.options = options
         self.folder = folder
         self.peers = present(options.peers)
         self.engines = [measure.OURS, *self.peers]
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        self.gate = Gate(lambda: machine.multiply_rate(cores))
-        for _ in range(50):
-            self.gate.reading()
+        self.gates = {count: machine.gate(count) for count in options.threads}
 
     def report(self) -> dict[str, Any]:
         """Return the report's head."""
@@ -113,7 +109,7 @@ class Harness:
                 subject,
                 threads,
                 self.engines,
-                self.gate,
+                self.gates[threads],
                 cache,
                 seconds=options.seconds,
                 length=options.slice,

@@ -79,11 +79,15 @@ class Gate:
 
     ``rate`` returns how much was done in a second. The quiet machine's rate is the
     90th percentile of the last readings, so that one lucky reading closes no gate.
+    Below ``least`` it is not quiet, however long that lasts.
     """
 
-    def __init__(self, rate: Callable[[], float], threshold: float = 0.9) -> None:
+    def __init__(
+        self, rate: Callable[[], float], threshold: float = 0.9, least: float = 0.0
+    ) -> None:
         self._rate = rate
         self._threshold = threshold
+        self._least = least
         self._seen: deque[float] = deque(maxlen=200)
 
     def reading(self) -> bool:
@@ -91,7 +95,8 @@ class Gate:
         now = self._rate()
         self._seen.append(now)
         ranked = sorted(self._seen)
-        return now >= self._threshold * ranked[int(0.9 * (len(ranked) - 1))]
+        usual = ranked[int(0.9 * (len(ranked) - 1))]
+        return now >= max(self._threshold * usual, self._least)
 
     def wait(self, most: float = 0.5) -> bool:
         """Wait for the quiet machine; False where it does not come in time."""

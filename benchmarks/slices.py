@@ -122,7 +122,8 @@ def _taken(
         time.sleep(GAP)
         median, reason = turn(rival, *runs)
         turns.taken += 1
-        reason = reason or ("" if quiet else "calibration")
+        steady = quiet and gate.reading()
+        reason = reason or ("" if steady else "calibration")
         if not reason:
             return median, True
         turns.thrown[reason] += 1

@@ -68,6 +68,11 @@ def test_the_gate_gives_up_when_the_machine_stays_slow():
     assert not gate.wait(0.02)
 
 
+def test_a_rate_below_the_least_is_not_quiet_however_long_it_lasts():
+    gate = quiet.Gate(lambda: 50.0, least=60.0)
+    assert not any(gate.reading() for _ in range(300))
+
+
 class Rival:
     """Takes a fixed time for a run and writes down when it was its turn."""
 
@@ -126,6 +131,17 @@ def test_a_disturbed_slice_is_taken_again():
     assert all(each["peer"] == 0.002 for each in found.rounds)
     assert found.thrown == {"others": len(found.rounds)}
     assert found.taken == 3 * len(found.rounds)
+
+
+def test_a_slice_after_which_the_machine_is_slow_does_not_count():
+    rates = itertools.chain([1.0], itertools.cycle([1.0, 0.5]))
+    rivals = {"ours": Rival("ours", [], 1_000_000, itertools.repeat(QUIET))}
+    ticks = itertools.count()
+    gate = quiet.Gate(lambda: next(rates))
+    gate.reading()
+    found = slices.take_turns(rivals, gate, 4.0, clock=lambda: next(ticks))
+    assert all(each == {"ours": None} for each in found.rounds)
+    assert set(found.thrown) == {"calibration"}
 
 
 def test_a_rival_that_is_always_disturbed_leaves_its_rounds_empty_but_noted():

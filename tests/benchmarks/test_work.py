@@ -91,6 +91,25 @@ def test_the_reference_computes_in_float64():
     np.testing.assert_allclose(got, want, rtol=1e-13)
 
 
+@pytest.mark.parametrize("opset", [7, 9, 13, 15])
+def test_the_reference_normalises_by_the_given_mean_and_variance(opset):
+    names = ["x", "scale", "bias", "mean", "variance"]
+    node = helper.make_node("BatchNormalization", names, ["y"])
+    kinds = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names]
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "normal", kinds, [result])
+    opsets = [helper.make_opsetid("", opset)]
+    draw = np.random.default_rng(0).uniform
+    x = draw(-1, 1, (2, 3, 4))
+    given = {name: draw(0.5, 1, 3) for name in names[1:]}
+    (got,) = reference.reference(
+        helper.make_model(graph, opset_imports=opsets), {"x": x, **given}
+    )
+    scale, bias, mean, variance = (each[:, None] for each in given.values())
+    want = (x - mean) / np.sqrt(variance + 1e-5) * scale + bias
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+
+
 def test_a_model_in_half_clips_what_half_cannot_hold():
     half = precision.retyped(model(), np.float16)
     assert {t.data_type for t in half.graph.initializer} == {TensorProto.FLOAT16}
