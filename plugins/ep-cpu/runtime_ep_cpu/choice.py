@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
 from runtime.cache import CompileCache
+from runtime.errors import OptionError
 from runtime.explain import Event, warn_once
 from runtime.kernels import KernelTable
 from runtime.plugin import Partition, Unsupported
@@ -49,10 +51,15 @@ def outlook() -> str:
 
 
 def warm_up(settings: Settings) -> None:
-    """Begin to make what most models need, where native code is wanted and possible."""
-    if _is_wanted(settings) and not obstacle():
-        from runtime_ep_cpu.native import ahead
+    """Begin to make what most models need, where native code is wanted and possible.
 
+    A target that the processor lacks is refused later, when code is asked for.
+    """
+    if not _is_wanted(settings) or obstacle():
+        return
+    from runtime_ep_cpu.native import ahead
+
+    with suppress(OptionError):
         ahead.begin(*_engine(settings), CompileCache.of(settings))
 
 
@@ -63,11 +70,17 @@ def _is_wanted(settings: Settings) -> bool:
 
 
 def _engine(settings: Settings) -> tuple[Target, int]:
-    """Return the target code is generated for, and how many threads run it."""
+    """Return the target code is generated for, and how many threads run it.
+
+    Raises `OptionError` for a target whose code the processor does not run.
+    """
     from runtime_ep_cpu.codegen import target as targets
 
     name = settings.options.get("target", "auto")
-    target = targets.host() if name == "auto" else targets.named(name)
+    try:
+        target = targets.host() if name == "auto" else targets.named(name)
+    except ValueError as error:
+        raise OptionError(f"CPUExecutionProvider, target={name!r}: {error}") from None
     return target, settings.intra_op_threads or granted()
 
 

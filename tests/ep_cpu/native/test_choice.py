@@ -16,7 +16,7 @@ from runtime.explain import forget_warnings
 from runtime_ep_cpu import choice
 from runtime_ep_cpu.codegen import library as libraries
 from runtime_ep_cpu.codegen.library import Library
-from runtime_ep_cpu.codegen.target import host
+from runtime_ep_cpu.codegen.target import NAMES, host, runnable
 
 X = np.random.default_rng(9).standard_normal((3, 4)).astype(np.float32)
 
@@ -251,13 +251,19 @@ def test_native_code_may_be_switched_off():
     assert right(session)
 
 
-@pytest.mark.parametrize("target", ["avx512", "avx2", "generic"])
+@pytest.mark.parametrize("target", runnable())
 def test_a_target_may_be_chosen(target):
-    if target == "avx512" and host().name != "avx512":
-        pytest.skip("the machine has no AVX-512")
     session = opened(dense(), target=target)
     assert right(session)
     assert programs(session)[0].facts["target"] == target
+
+
+@pytest.mark.parametrize("target", sorted(set(NAMES) - set(runnable())))
+@pytest.mark.parametrize("native", ["auto", "required"])
+def test_a_target_that_the_processor_lacks_is_an_error(recwarn, target, native):
+    with pytest.raises(Exception, match=f"target='{target}'.* here the targets are"):
+        opened(dense(), target=target, native=native)
+    assert not recwarn
 
 
 def test_no_such_target_is_an_error():

@@ -19,8 +19,16 @@ def _initialise() -> None:
     binding.initialize_native_asmparser()
 
 
+@cache
+def _initialise_all() -> None:
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+
+
 def _machine(target: Target) -> binding.TargetMachine:
     _initialise()
+    if target.triple != binding.get_process_triple():
+        _initialise_all()
     found = binding.Target.from_triple(target.triple)
     return found.create_target_machine(
         cpu=target.cpu,
