@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runtime_ep_cpu.codegen import by_lane
 from runtime_ep_cpu.codegen.builder import Function, Module, Val, kind, vector
 from runtime_ep_cpu.codegen.library import Spec, family
 from runtime_ep_cpu.codegen.memory import mask_of
@@ -31,7 +32,7 @@ UNROLL = 4
 _ROWS = {
     "avx512": {1: 14, 2: 12, 3: 8, 4: 6},
     "avx2": {1: 8, 2: 6},
-    "neon": {1: 12, 2: 10, 4: 6},
+    "neon": {1: 12, 2: 8, 3: 7, 4: 6},
     "generic": {1: 8, 2: 4},
 }
 
@@ -47,6 +48,8 @@ SPEED = {1: 0.6, 2: 0.93, 3: 1.0, 4: 0.97}
 
 def usual_width(target: Target) -> int:
     """Return the width, in vectors, of the fastest tiles."""
+    if target.has_lanes:  # four, a line of the cache
+        return max(shapes(target))
     return max(shapes(target), key=SPEED.__getitem__)
 
 
@@ -141,6 +144,24 @@ def _tile(function: Function, target: Target, rows: int, vectors: int) -> None:
 
 
 def _in_words(
+    function: Function,
+    target: Target,
+    rows: int,
+    vectors: int,
+    starts: Sequence[Val],
+    operands: tuple[Val, ...],
+) -> list[Val]:
+    if not target.has_lanes:
+        return _one_by_one(function, target, rows, vectors, starts, operands)
+
+    def rest(sums: Sequence[Val], a: Val, b: Val, k: Val) -> list[Val]:
+        left = (a, operands[1], b, k)
+        return _one_by_one(function, target, rows, vectors, sums, left)
+
+    return by_lane.sums(function, target, rows, vectors, starts, operands, rest)
+
+
+def _one_by_one(
     function: Function,
     target: Target,
     rows: int,
