@@ -22,14 +22,18 @@ class Opened(Protocol):
 
 
 class Session:
-    """A session of ours or of onnxruntime, which look alike."""
+    """A session of ours or of onnxruntime, which look alike.
 
-    def __init__(self, module: Any, path: str, threads: int) -> None:
+    ``target`` is for ours: what code is generated for; see its provider's options.
+    """
+
+    def __init__(self, module: Any, path: str, threads: int, target: str = "") -> None:
         options = module.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        chosen = {"target": target} if target else {}
         self.session = module.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
+            path, options, providers=[("CPUExecutionProvider", chosen)]
         )
 
     def runner(self, feed: Feed) -> Callable[[], Any]:
@@ -102,7 +106,6 @@ class Request:
 
 
 MODULES = {"ours": "runtime", "onnxruntime": "onnxruntime", "openvino": "openvino"}
-KINDS: dict[str, Any] = {"openvino": Request}
 
 
 def installed(engine: str) -> bool:
@@ -111,8 +114,11 @@ def installed(engine: str) -> bool:
 
 
 def imported(engine: str) -> Any:
-    """Import the engine with its session class, and return its module."""
-    module = importlib.import_module(MODULES[engine])
+    """Import the engine with its session class, and return its module.
+
+    ``ours@avx2`` is ours with code for that target.
+    """
+    module = importlib.import_module(MODULES[engine.partition("@")[0]])
     if engine != "openvino":
         _ = module.InferenceSession
     return module
@@ -120,4 +126,6 @@ def imported(engine: str) -> Any:
 
 def opened(engine: str, module: Any, path: str, threads: int) -> Any:
     """Open a model."""
-    return KINDS.get(engine, Session)(module, path, threads)
+    if engine == "openvino":
+        return Request(module, path, threads)
+    return Session(module, path, threads, engine.partition("@")[2])
