@@ -23,6 +23,7 @@ from runtime_ep_cpu.codegen import (
     scatter,
     sequence,
     softmax,
+    suppression,
     winograd,
     winograd_transforms,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "scatter",
     "sequence",
     "softmax",
+    "suppression",
     "winograd",
     "winograd_transforms",
 ]

@@ -38,10 +38,12 @@ FRAME: Final = {
     "failed": 7,
     "stamps": 8,
     "run": 9,
+    "counts": 16,
 }
 """Slots of a frame. ``counters`` points to `COUNTER_SLOTS` per level; ``stamps``, where
 not null, to one slot more than there are levels, for the cycle counter. Where
-``cancelled`` is set chunks are claimed, but nothing is done for them."""
+``cancelled`` is set chunks are claimed, but nothing is done for them. From ``counts`` on
+kernels write how many rows results have whose shapes depend on more than shapes."""
 
 COUNTER_SLOTS: Final = 2
 """Of a level: the chunks taken of either half, 16 bits each, or of all, where they are

@@ -29,6 +29,7 @@ from runtime_ep_cpu.native.steps import (
     response,
     roi,
     rotary,
+    suppression,
     transposed,
 )
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
@@ -46,9 +47,14 @@ _SHAPE_OPERANDS = {
     "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,), "ReduceMin": (1,),
     "ReduceProd": (1,), "ReduceL1": (1,), "ReduceL2": (1,), "ReduceSumSquare": (1,),
     "ReduceLogSum": (1,), "ReduceLogSumExp": (1,),
-    "Resize": (1, 2, 3),
+    "Resize": (1, 2, 3), "NonMaxSuppression": (2,), "TopK": (1,),
 }  # fmt: skip
 """Inputs whose contents a plan must know, by operator."""
+
+
+_COUNTED = frozenset(("NonMaxSuppression",))
+"""Operators whose results are counted by a run; native code may read them in the next
+stage only."""
 
 
 class Role(Enum):
@@ -121,6 +127,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "Resize": resize.is_supported,
     "Pad": pad.is_supported,
     "GridSample": grid_sample.is_supported,
+    "NonMaxSuppression": suppression.is_supported,
     "BatchNormalization": affine.is_supported,
     "LRN": response.is_supported,
     "Attention": attention.is_supported,
@@ -161,13 +168,14 @@ class Classes:
     """The role of each node of a partition, and which values plans need to know.
 
     ``contents`` are integer values, made outside of native code or given, whose contents
-    decide shapes.
+    decide shapes. ``counted`` are those whose shapes only a run tells.
     """
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._inside = set(nodes)
         self.roles: dict[Node, Role] = {}
         self.contents: set[Value] = set()
+        self.counted: set[Value] = set()
         for node in nodes:
             self.roles[node] = self._role(node)
         for node in nodes:
@@ -176,6 +184,9 @@ class Classes:
                     if not self._settle(value):
                         self.roles[node] = Role.HOST
         self._spread(nodes)
+        for node in nodes:
+            if self.roles[node] is Role.NATIVE and node.op_type in _COUNTED:
+                self.counted.update(node.outputs)
 
     def _role(self, node: Node) -> Role:
         if node.op_type in ("Shape", "Size") and not node.domain:

@@ -41,6 +41,7 @@ _KINDS = {
     "Split": "view",
     "Conv": "convolution", "ConvTranspose": "transposed",
     "Resize": "resize", "Pad": "pad", "GridSample": "grid_sample",
+    "NonMaxSuppression": "suppression",
     "BatchNormalization": "affine", "LRN": "response",
     **dict.fromkeys(OPERATIONS, "reduce"),
     **dict.fromkeys(POOLING, "pool"),

@@ -39,10 +39,15 @@ SMALL = 200_000.0
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A result: its shape and NumPy type."""
+    """A result: its shape and NumPy type.
+
+    ``count`` is the slot of the frame in which a run finds how many rows it has, if that
+    depends on more than shapes; ``shape`` is then the largest it can have.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    count: int | None = None
 
 
 class Frame:
@@ -98,6 +103,8 @@ class Plan:
         grown: Callable[[], Callable[[Plan], None] | None] = lambda: None,
     ) -> None:
         self.outputs = tuple(outputs)
+        counts = [(index, output.count) for index, output in enumerate(outputs)]
+        self._counts = [(i, slot) for i, slot in counts if slot is not None]
         self._grown = grown
         self._pool = pool
         self.steps = sorted(planner.steps, key=lambda step: step.level)
@@ -176,7 +183,7 @@ class Plan:
                 self._timed(frame, context)
             if frame.words[_CANCELLED]:
                 raise Cancelled("the run was stopped, as asked")
-            return None if frame.words[_FAILED] else results
+            return None if frame.words[_FAILED] else self._cut(frame, results)
         finally:
             self._give_back(frame)
 
@@ -192,9 +199,15 @@ class Plan:
             self._address(frame, inputs, results)
             self._pool.run(frame.address, self.threads)
             spoiled = frame.words[_FAILED] or frame.words[_CANCELLED]
-            return None if spoiled else results
+            return None if spoiled else self._cut(frame, results)
         finally:
             self._give_back(frame)
+
+    def _cut(self, frame: Frame, results: list[Any]) -> list[Any]:
+        """Return results with no more rows than this run has counted."""
+        for index, slot in self._counts:
+            results[index] = results[index][: frame.words[slot]].copy()
+        return results
 
     def _address(
         self, frame: Frame, inputs: Sequence[Any], results: Sequence[Any]

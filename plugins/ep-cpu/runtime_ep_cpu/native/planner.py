@@ -13,7 +13,7 @@ from runtime.graph import Value
 
 from runtime_ep_cpu.codegen import copies
 from runtime_ep_cpu.codegen.library import Library, Spec
-from runtime_ep_cpu.codegen.walk import FRAME
+from runtime_ep_cpu.codegen.walk import FRAME, FRAME_SLOTS
 from runtime_ep_cpu.limits import machine_bytes
 from runtime_ep_cpu.native.layout import (
     SIZES,
@@ -145,6 +145,8 @@ class Planner:
         self._frame_home = Buffer(Home.FRAME)
         self._ready: dict[Buffer, int] = {}
         self._zeros: dict[int, Layout] = {}
+        self.counts: dict[Value, int] = {}
+        """Slots of the frame in which a run finds how many rows of a result there are."""
         self._tile_tables: dict[tuple[Spec, Spec, int], Layout] = {}
 
     # values
@@ -308,6 +310,13 @@ class Planner:
     def failed(self) -> Layout:
         """Return the word that a kernel sets when its input is wrong."""
         return Layout(self._frame_home, "i64", (1,), (1,), FRAME["failed"])
+
+    def count(self, value: Value) -> Layout:
+        """Return the word in which a kernel says how many rows of a result there are."""
+        slot = self.counts.setdefault(value, FRAME["counts"] + len(self.counts))
+        if slot >= FRAME_SLOTS:
+            raise Unplannable("more results than frames have room for are counted")
+        return Layout(self._frame_home, "i64", (1,), (1,), slot)
 
     # steps
 

@@ -282,7 +282,7 @@ class _Division:
         """Return what must have run before values can be read.
 
         The second set has those nodes that must have run in an earlier stage, as it is
-        their results' contents that decide shapes.
+        their results' contents that decide shapes, or a run that decides theirs.
         """
         soft: set[Node] = set()
         hard: set[Node] = set()
@@ -292,7 +292,7 @@ class _Division:
                 continue
             if self._role(producer) is not Role.KNOWN:
                 soft.add(producer)
-                if value in self._classes.contents:
+                if value in self._classes.contents or value in self._classes.counted:
                     hard.add(producer)
                 continue
             if producer not in self._behind:

@@ -258,7 +258,8 @@ class Stage:
         if layout.buffer is not buffer or not layout.is_contiguous or layout.offset:
             planner.group = None
             planner.copy(layout, target)
-        return Output(layout.shape, numpy_dtype(value.dtype or 1))
+        dtype = numpy_dtype(value.dtype or 1)
+        return Output(layout.shape, dtype, planner.counts.get(value))
 
     def _root(self, value: Value, outputs: set[Value]) -> Value:
         """Return the value whose memory an output can be, through mere reshapes."""
