@@ -86,14 +86,18 @@ class Spec:
 
     @classmethod
     def of(cls, family: str, **parameters: Any) -> Spec:
-        """Return the specification with parameters in a fixed order."""
-        return cls(family, tuple(sorted(parameters.items())))
+        """Return the specification with parameters in a fixed order; equal ones are one."""
+        made = cls(family, tuple(sorted(parameters.items())))
+        return _specs.setdefault(made, made)
 
     @property
     def symbol(self) -> str:
         """The function's name: the family and a hash of the parameters."""
         text = repr(self.parameters).encode()
         return f"{self.family}_{hashlib.blake2b(text, digest_size=8).hexdigest()}"
+
+
+_specs: dict[Spec, Spec] = {}
 
 
 class Store(Protocol):

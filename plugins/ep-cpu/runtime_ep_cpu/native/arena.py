@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from runtime_ep_cpu.native.layout import Buffer
 
@@ -14,20 +15,18 @@ def arrange(buffers: Sequence[Buffer]) -> int:
 
     The largest first, each at the lowest place free during its levels.
     """
-    placed: list[Buffer] = []
+    levels = 1 + max((buffer.last for buffer in buffers), default=-1)
+    busy: list[list[tuple[int, int]]] = [[] for _ in range(levels)]
     whole = 0
     for buffer in sorted(buffers, key=lambda b: (-b.size, b.first)):
-        taken = sorted(
-            (other.address, other.address + other.size)
-            for other in placed
-            if other.first <= buffer.last and buffer.first <= other.last
-        )
+        during = busy[buffer.first : buffer.last + 1]
         place = 0
-        for start, end in taken:
+        for start, end in sorted(set(chain.from_iterable(during))):
             if place + buffer.size <= start:
                 break
             place = max(place, -(-end // ALIGNMENT) * ALIGNMENT)
         buffer.address = place
         whole = max(whole, place + buffer.size)
-        placed.append(buffer)
+        for level in during:
+            level.append((place, place + buffer.size))
     return -(-whole // ALIGNMENT) * ALIGNMENT

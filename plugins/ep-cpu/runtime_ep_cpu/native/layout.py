@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -32,6 +32,10 @@ NAMES = {
     "int64": "i64", "int32": "i32", "int16": "i16", "int8": "i8", "bool": "i1",
 }  # fmt: skip
 """LLVM's name of each NumPy type."""
+
+
+_REMEMBERED = 1024
+"""Results kept of what depends on shapes and strides alone; a model asks for few."""
 
 
 class Unplannable(Exception):
@@ -90,15 +94,7 @@ class Layout(NamedTuple):
     @property
     def is_contiguous(self) -> bool:
         """Whether elements lie in C order without gaps."""
-        expected = 1
-        for dim, stride in zip(
-            reversed(self.shape), reversed(self.strides), strict=True
-        ):
-            if dim != 1:
-                if stride != expected:
-                    return False
-                expected *= dim
-        return True
+        return _is_contiguous(self.shape, self.strides)
 
     def with_dims(
         self, shape: Sequence[int], strides: Sequence[int], offset: int | None = None
@@ -131,21 +127,40 @@ class Layout(NamedTuple):
 
         Raises `Unplannable` where shapes do not fit.
         """
+        shape = tuple(shape)
+        if shape == self.shape and 1 not in shape:
+            return self
         extra = len(shape) - len(self.shape)
         if extra < 0:
-            raise Unplannable(f"{self.shape} does not broadcast to {tuple(shape)}")
+            raise Unplannable(f"{self.shape} does not broadcast to {shape}")
         strides = [0] * extra
         for have, stride, want in zip(
             self.shape, self.strides, shape[extra:], strict=True
         ):
             if have != want and have != 1:
-                raise Unplannable(f"{self.shape} does not broadcast to {tuple(shape)}")
+                raise Unplannable(f"{self.shape} does not broadcast to {shape}")
             strides.append(stride if have == want and have != 1 else 0)
         return self.with_dims(shape, strides)
 
 
+@lru_cache(_REMEMBERED)
+def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    expected = 1
+    for dim, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if dim != 1:
+            if stride != expected:
+                return False
+            expected *= dim
+    return True
+
+
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     """Return C-ordered strides in elements."""
+    return _contiguous_strides(tuple(shape))
+
+
+@lru_cache(_REMEMBERED)
+def _contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     strides = []
     step = 1
     for dim in reversed(shape):
@@ -154,6 +169,7 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+@lru_cache(_REMEMBERED)
 def reshaped_strides(
     shape: tuple[int, ...], strides: tuple[int, ...], wanted: tuple[int, ...]
 ) -> tuple[int, ...] | None:

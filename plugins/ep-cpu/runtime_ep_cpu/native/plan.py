@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from runtime_ep_cpu.codegen.walk import (
     STEP_SLOTS,
 )
 from runtime_ep_cpu.native.arena import arrange
-from runtime_ep_cpu.native.layout import Buffer, Home
+from runtime_ep_cpu.native.layout import Home
 from runtime_ep_cpu.native.planner import PlannedStep, Planner
 from runtime_ep_cpu.native.profile import record
 from runtime_ep_cpu.pool import Pool
@@ -112,7 +113,6 @@ class Plan:
         self.threads = threads if work > SMALL else 1
         self.arena = arrange([b for b in planner.buffers if b.last >= 0])
         self.scratch = -(-planner.scratch // 64) * 64
-        self._holders = _holders(self.steps)
         self._lay_out(planner)
         self._idle: list[Frame] = []
         self._active: set[Frame] = set()
@@ -130,7 +130,7 @@ class Plan:
         counters = step_table + STEP_SLOTS * len(self.steps)
         tables = counters + COUNTER_SLOTS * len(levels)
         position = tables + len(planner.tables)
-        words = [0] * position
+        words = array("q", bytes(8 * position))
         words[FRAME["levels"]] = len(levels)
         words[FRAME["level_table"]] = 8 * level_table
         words[FRAME["step_table"]] = 8 * step_table
@@ -138,6 +138,7 @@ class Plan:
         words[tables:position] = planner.tables
         own = [FRAME["level_table"], FRAME["step_table"], FRAME["counters"]]
         places: dict[Home, list[tuple[int, int]]] = {home: [] for home in Home}
+        holders: dict[int, Any] = {}
         index = 0
         for number, steps in enumerate(levels):
             chunks = 0
@@ -147,18 +148,29 @@ class Plan:
             for step in steps:
                 chunks += step.chunks
                 entry = step_table + STEP_SLOTS * index
-                words[entry : entry + 3] = [step.address, 8 * position, chunks]
+                words[entry] = step.address
+                words[entry + 1] = 8 * position
+                words[entry + 2] = chunks
                 own.append(entry + 1)
-                words += step.words
+                words.extend(step.words)
                 for slot, buffer in step.places:
                     place = position + slot
-                    words[place] += _start(buffer, tables)
-                    places[buffer.home].append((place, buffer.index))
+                    home = buffer.home
+                    if home is Home.FIXED:
+                        words[place] += buffer.address
+                        holders[id(buffer)] = buffer.holder
+                        continue
+                    if home is Home.ARENA:
+                        words[place] += buffer.address
+                    elif home is Home.TABLE:
+                        words[place] += 8 * tables
+                    places[home].append((place, buffer.index))
                 position += len(step.words)
                 index += 1
             words[row + 2] = chunks
         own += [p for home in (Home.TABLE, Home.FRAME) for p, _ in places[home]]
-        self.template = np.array(words, np.int64)
+        self._holders = list(holders.values())  # who own fixed memory
+        self.template = np.array(words)
         self.own = np.array(own, np.intp)
         self.in_arena = np.array([p for p, _ in places[Home.ARENA]], np.intp)
         self._given = _Given(self.template, places[Home.INPUT])
@@ -315,15 +327,6 @@ def address_of(array: np.ndarray[Any, Any]) -> int:
         return int(array.ctypes.data)
 
 
-def _start(buffer: Buffer, tables: int) -> int:
-    """Return what of a buffer's address is known before a frame is made."""
-    if buffer.home is Home.TABLE:
-        return 8 * tables
-    if buffer.home in (Home.ARENA, Home.FIXED):
-        return buffer.address
-    return 0
-
-
 def _fits(buffer: Any, output: Output) -> bool:
     return bool(
         isinstance(buffer, np.ndarray)
@@ -341,14 +344,3 @@ def apart(buffers: Sequence[Any], inputs: Sequence[Any]) -> bool:
         for place, buffer in enumerate(buffers)
         for other in (*inputs, *buffers[:place])
     )
-
-
-def _holders(steps: Sequence[PlannedStep]) -> list[Any]:
-    """Return what owns the fixed memory that steps point to."""
-    found = {
-        id(b): b.holder
-        for step in steps
-        for _, b in step.places
-        if b.holder is not None
-    }
-    return list(found.values())

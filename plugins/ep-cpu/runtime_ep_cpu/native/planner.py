@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ class Planner:
         self._apart: list[PlannedStep] | None = None
         self.buffers: list[Buffer] = []
         self.scratch = 0
-        self.tables: list[int] = []
+        self.tables = array("q")
         self.wanted: dict[Value, Buffer] = {}
         self.borders: dict[Buffer, Border] = {}
         self.bordered: dict[tuple[Layout, Margins], Layout] = {}
@@ -287,7 +288,7 @@ class Planner:
     def table(self, numbers: Iterable[int]) -> Layout:
         """Return constant numbers a step may point to."""
         start = len(self.tables)
-        self.tables += numbers
+        self.tables.extend(numbers)
         count = len(self.tables) - start
         return Layout(self._table_home, "i64", (count,), (1,), start)
 
@@ -335,14 +336,31 @@ class Planner:
 
         What has no elements is left to NumPy, but for what is only copied.
         """
-        if any(not layout.size for layout in reads):
+        if any(0 in layout.shape for layout in reads):
             raise Unplannable("a value has no elements")
-        words = [a.bytes if isinstance(a, Layout) else a or 0 for a in arguments]
-        places = [
-            (slot, argument.buffer)
-            for slot, argument in enumerate(arguments)
-            if isinstance(argument, Layout)
-        ]
+        words: list[int] = []
+        places: list[tuple[int, Buffer]] = []
+        for slot, argument in enumerate(arguments):
+            if isinstance(argument, Layout):
+                words.append(argument.offset * SIZES[argument.element])
+                places.append((slot, argument.buffer))
+            else:
+                words.append(argument or 0)
+        self.call(spec, words, places, chunks, reads, writes, scratch, work, shares)
+
+    def call(
+        self,
+        spec: Spec,
+        words: list[int],
+        places: list[tuple[int, Buffer]],
+        chunks: int,
+        reads: Sequence[Layout],
+        writes: Sequence[Layout],
+        scratch: int = 0,
+        work: float = 0.0,
+        shares: Sequence[Share] = (),
+    ) -> None:
+        """Add a kernel's call; to the words at ``places`` buffers' addresses are added."""
         made = PlannedStep(
             self.library.address(spec),
             words,
@@ -366,9 +384,12 @@ class Planner:
     def _level(self, reads: Sequence[Layout], writes: Sequence[Layout]) -> int:
         """Return when a step can run, and note what is in use then."""
         ready = self._ready
-        level = max((ready.get(layout.buffer, 0) for layout in reads), default=0)
+        level = 0
         for layout in reads:
-            layout.buffer.last = max(layout.buffer.last, level)
+            level = max(level, ready.get(layout.buffer, 0))
+        for layout in reads:
+            if layout.buffer.last < level:
+                layout.buffer.last = level
         for layout in writes:
             buffer = layout.buffer
             buffer.first = min(buffer.first, level)

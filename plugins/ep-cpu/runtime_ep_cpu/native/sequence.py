@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from runtime_ep_cpu.codegen.sequence import CALL_FIELDS, FIELDS, SPEC
-from runtime_ep_cpu.native.layout import Home, Layout
-from runtime_ep_cpu.native.planner import Argument, PlannedStep, Planner, Share
+from runtime_ep_cpu.native.layout import Buffer, Home, Layout
+from runtime_ep_cpu.native.planner import PlannedStep, Planner, Share
 
 ALIGNMENT = 64
 """Bytes of a cache line, where what lies in scratch begins."""
@@ -25,23 +25,32 @@ def add(
     """
     calls = [call for chunk in chunks for call in chunk]
     front = aligned(8 * max(len(call.words) for call in calls))
-    firsts, table = [0], list[int]()
-    shifted, words = list[int](), list[Argument]()
+    firsts, table, shifted = [0], list[int](), list[int]()
+    words: list[int] = [0] * len(FIELDS)
+    places: list[tuple[int, Buffer]] = []
     for chunk in chunks:
         for call in chunk:
-            slots = [n for n, buffer in call.places if buffer.home is Home.SCRATCH]
+            start, known = len(words), len(shifted)
+            words += call.words
+            for slot, buffer in call.places:
+                if buffer.home is Home.SCRATCH:
+                    words[start + slot] += front + buffer.address
+                    shifted.append(slot)
+                else:
+                    places.append((start + slot, buffer))
             table += (
-                call.address, len(FIELDS) + len(words), len(call.words), call.chunks,
-                len(shifted), len(slots),
+                call.address, start, len(call.words), call.chunks, known,
+                len(shifted) - known,
             )  # fmt: skip
-            shifted += slots
-            words += _arguments(call, front)
         firsts.append(len(table) // len(CALL_FIELDS))
-    room = front + aligned(room)
-    tables = map(planner.table, (firsts, table, shifted))
-    planner.step(
+    for slot, made in enumerate(map(planner.table, (firsts, table, shifted))):
+        words[slot] = made.bytes
+        places.append((slot, made.buffer))
+    words[FIELDS.index("room")] = room = front + aligned(room)
+    planner.call(
         SPEC,
-        [*tables, room, *words],
+        words,
+        places,
         len(chunks),
         _outside(layout for call in calls for layout in call.reads),
         _outside(layout for call in calls for layout in call.writes),
@@ -49,18 +58,6 @@ def add(
         sum(call.work for call in calls),
         shares,
     )
-
-
-def _arguments(call: PlannedStep, front: int) -> list[Argument]:
-    """Return the arguments of a call, with distances in place of scratch's addresses."""
-    found: list[Argument] = list(call.words)
-    for slot, buffer in call.places:
-        offset = call.words[slot]
-        if buffer.home is Home.SCRATCH:
-            found[slot] = front + buffer.address + offset
-        else:
-            found[slot] = Layout(buffer, "i8", (), (), offset)
-    return found
 
 
 def _outside(layouts: Iterable[Layout]) -> list[Layout]:

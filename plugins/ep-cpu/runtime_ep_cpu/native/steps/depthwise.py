@@ -25,7 +25,7 @@ from runtime_ep_cpu.native.steps.convolution import (
     reading_specs,
 )
 from runtime_ep_cpu.native.steps.pixels import (
-    PixelRow,
+    PixelRows,
     rows_of,
     seen_by,
     without_channels,
@@ -77,8 +77,8 @@ class DepthwiseStep(SlidingStep):
         taps = prod(self.windows.kernel)
         steps, ahead = self._steps(x), self._ahead(x)
         cut = depthwise.blocking(
-            len(rows),
-            max(row.pixels for row in rows),
+            rows.count,
+            rows.longest,
             -(-self.channels // self._lanes),
             taps,
             self._lanes,
@@ -86,7 +86,7 @@ class DepthwiseStep(SlidingStep):
         arguments: list[Argument] = [
             x, x.strides[-1] * 4,
             seen.strides[-1] * 4, planner.table(steps), len(steps), self._weights, taps,
-            planner.bias(self.epilogue.bias, self.channels), self.channels, len(rows),
+            planner.bias(self.epilogue.bias, self.channels), self.channels, rows.count,
             *cut, *self._tables(planner, rows), out, places[1].strides[-1],
             planner.table(ahead), len(ahead),
         ]  # fmt: skip
@@ -98,7 +98,7 @@ class DepthwiseStep(SlidingStep):
             cut.blocks * cut.groups,
             [x, *operands],
             [out],
-            scratch=max(row.pixels for row in rows) * self._lanes * 4,
+            scratch=rows.longest * self._lanes * 4,
             work=float(out.size) * taps * 2,
         )
 
@@ -121,25 +121,19 @@ class DepthwiseStep(SlidingStep):
         first, row = windows.reach[-2], x.strides[-2]
         return [4 * (first + i) * row for i in range(windows.strides[-2])]
 
-    def _tables(
-        self, planner: Planner, rows: Sequence[PixelRow]
-    ) -> tuple[Layout, Layout]:
+    def _tables(self, planner: Planner, rows: PixelRows) -> tuple[Layout, Layout]:
         """Return the tables of tiles and of rows."""
         entries: list[int] = []
-        ranges = {}
-        for pixels in {row.pixels for row in rows}:
+        sizes, which = np.unique(rows.pixels, return_inverse=True)
+        ranges = np.zeros((len(sizes), 2), np.int64)
+        for number, left in enumerate(sizes.tolist()):
             first = len(entries) // len(depthwise.TILE_FIELDS)
-            left = pixels
             for size, tile in zip(self._sizes, self._tiles, strict=True):
                 if left >= size:
                     entries += (planner.library.address(tile), size, left // size)
                     left %= size
-            ranges[pixels] = (first, len(entries) // len(depthwise.TILE_FIELDS))
-        numbers = [
-            number
-            for row in rows
-            for number in (row.pixels, *ranges[row.pixels], *row.offsets)
-        ]
+            ranges[number] = first, len(entries) // len(depthwise.TILE_FIELDS)
+        numbers = rows.table(rows.pixels, ranges[which])
         return planner.table(entries), planner.table(numbers)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -115,12 +115,10 @@ class Filters:
         places = [seen, *map(without_channels, (sums, out, *operands))]
         kinds = Kinds(taps, live)
         rows = rows_of(places, kinds.apart)
-        pixels = max(row.pixels for row in rows)
         k, starts = taps.runs(parts.channels, x.strides[2:], parts.number == 1)
         cut = convolution.blocking(
-            len(rows), pixels, parts.filters, len(starts), k, self._width
+            rows.count, rows.longest, parts.filters, len(starts), k, self._width
         )
-        numbers = [(kinds.of(row.outer), row.pixels, *row.offsets) for row in rows]
         blocks, pieces = kinds.pieces(len(starts), cut.run_block)
         steps = [4 * (b - a - k) for a, b in pairwise((-k, *starts))]
         shifts = [4 * start - step for start, step in zip(starts, steps, strict=True)]
@@ -128,14 +126,14 @@ class Filters:
         bias = planner.bias(self._epilogue.bias, self._count + self._width)
         arguments: list[Argument] = [
             x, seen.strides[-1] * 4, panels, sums, places[1].strides[-1], bias,
-            len(rows), parts.filters, k, len(starts), -(-len(starts) // cut.run_block),
+            rows.count, parts.filters, k, len(starts), -(-len(starts) // cut.run_block),
             planner.table(steps), planner.table(shifts), planner.table(blocks),
             planner.table(pieces),
             *cut[1:], parts.channels,
             -(-parts.filters // self._width) * self._width * k * len(starts),
             planner.tile_table(self._tiles), self._usual, narrow, self._narrow_width,
             planner.tile_table(self._narrow_tiles or self._tiles),
-            planner.table(chain.from_iterable(numbers)),
+            planner.table(rows.table(kinds.of(rows), rows.pixels)),
             out, places[2].strides[-1],
         ]  # fmt: skip
         for operand, place in zip(operands, places[3:], strict=True):

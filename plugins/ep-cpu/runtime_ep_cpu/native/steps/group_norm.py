@@ -7,7 +7,6 @@ element, what is normalised and what follows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -115,23 +114,20 @@ class GroupNormStep(ElementwiseStep):
         batch, channels, *_ = x.shape
         place = without_channels(x)
         rows = rows_of([place], apart=1)
-        table = planner.table(
-            chain.from_iterable((row.pixels, *row.offsets) for row in rows)
-        )
-        moments = planner.allocate(None, (len(rows), 2, channels), "float")
-        longest = max(row.pixels for row in rows)
-        block = max(1, _CHUNK // (longest * channels))
+        table = planner.table(rows.table(rows.pixels))
+        moments = planner.allocate(None, (rows.count, 2, channels), "float")
+        block = max(1, _CHUNK // (rows.longest * channels))
         arguments: list[Argument] = [
-            x, place.strides[-1], table, len(rows), block, channels, moments
+            x, place.strides[-1], table, rows.count, block, channels, moments
         ]  # fmt: skip
-        chunks = -(-len(rows) // block)
+        chunks = -(-rows.count // block)
         planner.step(_MOMENTS, arguments, chunks, [x], [moments], work=2.0 * x.size)
         mean, factor = (
             planner.allocate(None, (batch, channels), "float") for _ in range(2)
         )
         each = channels // groups
         arguments = [
-            moments, table, len(rows) // batch, x.size // (batch * channels), channels,
+            moments, table, rows.count // batch, x.size // (batch * channels), channels,
             each, groups, scale, self._epsilon, mean, factor,
         ]  # fmt: skip
         planner.step(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 
+import numpy as np
+
+from runtime_ep_cpu.native.steps.pixels import Numbers, PixelRows
 from runtime_ep_cpu.native.steps.windows import Taps
 
 
 class Kinds:
-    """The kinds that rows are of, numbered as they are asked for."""
+    """The kinds that rows are of: all that the axes' own kinds of windows make."""
 
     def __init__(self, taps: Taps, live: Sequence[Sequence[range]]) -> None:
         """Take which taps of each window are live, by axis; the last axis is one row."""
@@ -19,19 +22,24 @@ class Kinds:
         several = [
             axis
             for axis, (windows, full) in enumerate(zip(live, whole, strict=False))
-            if any(window != full for window in windows)
+            if windows.count(full) != len(windows)
         ]
         self.apart = several[-1] + 2 if several else 0
         """How many axes, the batch among them, rows must not be joined across."""
-        self._whole = whole
         self._live = [*live[: self.apart - 1]] if several else []
-        self._numbers: dict[tuple[range, ...], int] = {}
+        own = [tuple(dict.fromkeys(windows)) for windows in self._live]
+        self._kinds = [*own, *((full,) for full in whole[len(own) :])]
 
-    def of(self, index: Sequence[int]) -> int:
-        """Return the number of a row's kind; the index begins with the batch's."""
-        own = [windows[i] for windows, i in zip(self._live, index[1:], strict=False)]
-        key = (*own, *self._whole[len(own) :])
-        return self._numbers.setdefault(key, len(self._numbers))
+    def of(self, rows: PixelRows) -> Numbers:
+        """Return the number of each row's kind."""
+        outer = rows.outer
+        found = np.zeros((1,) * len(outer), np.int64)
+        for axis, windows in enumerate(self._live, 1):
+            numbers = {window: i for i, window in enumerate(self._kinds[axis - 1])}
+            along = [numbers[window] for window in windows[: outer[axis]]]
+            rank = (len(along), *(1,) * (len(outer) - axis - 1))
+            found = found * len(numbers) + np.reshape(along, rank)
+        return np.repeat(np.broadcast_to(found, outer), rows.segments)
 
     def pieces(self, runs: int, block: int) -> tuple[list[int], list[int]]:
         """Return, for each kind and block of runs, the place and number of its pieces,
@@ -39,12 +47,7 @@ class Kinds:
         blocks: list[int] = []
         pieces: list[int] = []
         along = runs // prod(self._kernel)
-        for taps in self._numbers:
-            alive = [
-                all(i in own for i, own in zip(tap, taps, strict=True))
-                for tap in product(*map(range, self._kernel))
-                for _ in range(along)
-            ]
+        for alive in self._alive(along):
             begins = 1
             for start in range(0, runs, block):
                 blocks.append(len(pieces) // 3)
@@ -59,3 +62,12 @@ class Kinds:
                     run += count + 1
                 blocks.append(len(pieces) // 3 - blocks[-1])
         return blocks, pieces
+
+    def _alive(self, along: int) -> Iterator[list[bool]]:
+        """Return, of each kind, which of its runs read more than padding."""
+        for taps in product(*self._kinds):
+            yield [
+                all(i in own for i, own in zip(tap, taps, strict=True))
+                for tap in product(*map(range, self._kernel))
+                for _ in range(along)
+            ]

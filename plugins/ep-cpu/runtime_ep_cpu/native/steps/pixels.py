@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise, product
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
 
 from runtime_ep_cpu.codegen import interleave
 from runtime_ep_cpu.native.images import Margins, bordered
@@ -16,15 +19,37 @@ SEGMENT = 64
 """Pixels that are taken for a row where rows follow each other without a gap."""
 
 
-class PixelRow(NamedTuple):
-    """How many pixels a row has, and where it begins in each image, in elements.
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
-    ``outer`` is its index along the axes that were not taken into it.
+
+@dataclass(frozen=True, slots=True)
+class PixelRows:
+    """Rows of pixels in C order: how many each has, and where it begins in each image.
+
+    ``pixels`` is ``[rows]``, ``offsets`` ``[rows, images]``, in elements. ``outer`` are
+    the sizes of the axes that were not taken into rows; each index along these has
+    ``segments`` rows.
     """
 
-    pixels: int
-    offsets: tuple[int, ...]
+    pixels: Numbers
+    offsets: Numbers
     outer: tuple[int, ...]
+    segments: int
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self.pixels)
+
+    @property
+    def longest(self) -> int:
+        """How many pixels the longest row has."""
+        return int(self.pixels.max())
+
+    def table(self, *columns: Numbers) -> list[int]:
+        """Return, row by row, a number of each column and where the row begins."""
+        numbers: list[int] = np.column_stack((*columns, self.offsets)).ravel().tolist()
+        return numbers
 
 
 def readable(planner: Planner, x: Layout, margins: Margins) -> Layout:
@@ -77,32 +102,33 @@ def seen_by(x: Layout, strides: Sequence[int], counts: Sequence[int]) -> Layout:
     return x.with_dims((x.shape[0], *counts), (x.strides[0], *steps))
 
 
-def rows_of(places: Sequence[Layout], apart: int = 0) -> list[PixelRow]:
+def rows_of(places: Sequence[Layout], apart: int = 0) -> PixelRows:
     """Divide pixels ``[batch, *sizes]`` that lie in several images into rows.
 
     Where a row continues the one before everywhere, they are one row, cut anew; but not
     across the first so many axes that are to stay ``apart``.
     """
-    sizes = list(places[0].shape)
-    strides = [list(place.strides) for place in places]
-    length = sizes.pop()
-    steps = [row.pop() for row in strides]
-    while len(sizes) > apart and all(
-        sizes[-1] == 1 or row[-1] == step * length
-        for row, step in zip(strides, steps, strict=True)
+    return _rows_of(places[0].shape, tuple([p.strides for p in places]), apart)
+
+
+@lru_cache(256)
+def _rows_of(
+    shape: tuple[int, ...], strides: tuple[tuple[int, ...], ...], apart: int
+) -> PixelRows:
+    outer, length, images = len(shape) - 1, shape[-1], range(len(strides))
+    while outer > apart and all(
+        shape[outer - 1] == 1 or row[outer - 1] == row[-1] * length for row in strides
     ):
-        length *= sizes.pop()
-        for row in strides:
-            row.pop()
+        outer -= 1
+        length *= shape[outer]
+    sizes = shape[:outer]
     pieces = -(-length // SEGMENT)
-    cuts = [length * i // pieces for i in range(pieces + 1)]
-    found = []
-    for index in product(*map(range, sizes)):
-        starts = [
-            sum(i * s for i, s in zip(index, row, strict=True)) for row in strides
-        ]
-        for first, last in pairwise(cuts):
-            pairs = zip(starts, steps, strict=True)
-            at = tuple(start + first * step for start, step in pairs)
-            found.append(PixelRow(last - first, at, index))
-    return found
+    cuts = length * np.arange(pieces + 1) // pieces
+    starts = np.zeros((*sizes, pieces, len(strides)), np.int64)
+    for axis, size in enumerate((*sizes, pieces)):
+        along = np.arange(size) if axis < outer else cuts[:-1]
+        steps = [strides[i][axis if axis < outer else -1] for i in images]
+        rank = (size, *(1,) * (outer - axis), len(strides))
+        starts += np.outer(along, steps).reshape(rank)
+    whole = np.tile(np.diff(cuts), starts[..., 0].size // pieces)
+    return PixelRows(whole, starts.reshape(-1, len(strides)), sizes, pieces)

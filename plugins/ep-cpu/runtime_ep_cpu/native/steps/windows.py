@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 
 from runtime.graph import Node
@@ -17,31 +18,20 @@ class Taps:
     def __init__(self, kernel: Sequence[int], dilations: Sequence[int]) -> None:
         self.kernel = tuple(kernel)
         self.dilations = tuple(dilations)
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        """How many places a window covers along each axis, its gaps counted."""
         pairs = zip(self.kernel, self.dilations, strict=True)
-        return tuple((size - 1) * gap + 1 for size, gap in pairs)
+        self.reach = tuple((size - 1) * gap + 1 for size, gap in pairs)
+        """How many places a window covers along each axis, its gaps counted."""
 
     def live(
         self, sizes: Sequence[int], margins: Margins, strides: Sequence[int]
-    ) -> list[list[range]]:
+    ) -> list[Sequence[range]]:
         """Return for each axis, and each window along it, the taps that read no padding.
 
         Padded ``sizes`` less ``margins`` are the image's; a window that reads nothing
         else has its first tap. Windows are ``strides`` apart.
         """
-        found = []
         axes = zip(self.kernel, self.dilations, sizes, margins, strides, strict=True)
-        for taps, gap, size, (before, after), stride in axes:
-            windows = []
-            for start in range(0, size - (taps - 1) * gap, stride):
-                first = min(max(0, -(-(before - start) // gap)), taps)
-                last = min(taps, (size - after - 1 - start) // gap + 1)
-                windows.append(range(first, last) if first < last else range(1))
-            found.append(windows)
-        return found
+        return [_live(*axis) for axis in axes]
 
     def runs(
         self, channels: int, strides: Sequence[int], whole: bool
@@ -64,6 +54,24 @@ class Taps:
             for tap in product(*map(range, taps))
         ]
         return (channels * along if joined else channels), starts
+
+
+@lru_cache(256)
+def _live(
+    taps: int, gap: int, size: int, margins: tuple[int, int], stride: int
+) -> tuple[range, ...]:
+    """Return the taps that read no padding, of each window along one axis."""
+    before, after = margins
+    whole = range(taps)
+    windows = []
+    for start in range(0, size - (taps - 1) * gap, stride):
+        first = min(max(0, -(-(before - start) // gap)), taps)
+        last = min(taps, (size - after - 1 - start) // gap + 1)
+        if last - first == taps:
+            windows.append(whole)
+        else:
+            windows.append(range(first, last) if first < last else range(1))
+    return tuple(windows)
 
 
 class Windows(Taps):
