@@ -92,7 +92,13 @@ def means(report: Report) -> list[str]:
 def creations(report: Report) -> list[str]:
     """Tell creation, memory and error, a line for each model."""
     engines = ["ours", *report["peers"]]
-    head = ["model", "native nodes", "ours cold ms", "ours warm ms"]
+    head = [
+        "model",
+        "native nodes",
+        "native arithmetic",
+        "ours cold ms",
+        "ours warm ms",
+    ]
     head += [f"{peer} ms" for peer in report["peers"]]
     head += [f"{engine} MB (peak; anonymous)" for engine in engines]
     head += [f"{engine} error" for engine in engines]
@@ -101,7 +107,7 @@ def creations(report: Report) -> list[str]:
     for name, entry in report["models"].items():
         made, checked = entry.get("creation", {}), entry["errors"]
         facts = next(iter(entry["threads"].values()))["facts"]
-        row = [name, facts.get("native", NONE)]
+        row = [name, facts.get("native", NONE), _share(facts, entry["work"])]
         row += [_created(made, "ours", state) for state in ("cold", "warm")]
         row += [_created(made, peer, "warm") for peer in report["peers"]]
         row += [_memory(made, engine) for engine in engines]
@@ -110,6 +116,19 @@ def creations(report: Report) -> list[str]:
         same = "yes" if checked["same"] else "NO"
         rows.append([*row, checked["against"], same])
     return _table(head, rows)
+
+
+def _share(facts: Report, counted: Report) -> str:
+    """Return how much of what `benchmarks.work` counts is in native code.
+
+    An operator of which NumPy has a node counts as NumPy's everywhere.
+    """
+    by_operator = counted.get("by_operator", {})
+    if "native" not in facts or not sum(by_operator.values()):
+        return NONE
+    left = facts.get("numpy", "").split()
+    numpys = sum(by_operator.get(operator, 0) for operator in left)
+    return f"{100 * (1 - numpys / sum(by_operator.values())):.0f} %"
 
 
 def _created(made: Report, engine: str, state: str) -> str:

@@ -1,7 +1,7 @@
 """The arithmetic and the bytes that a model cannot do without, counted on a real run.
 
 usage: python -m benchmarks.work MODEL.onnx FEED.npz
-Prints ``{"flops": …, "bytes": …}``. Shapes come from onnxruntime's profile of one run
+Prints ``{"flops": …, "by_operator": …, "weight_bytes": …, "input_bytes": …}``. Shapes come from onnxruntime's profile of one run
 without any optimisation, so that every node of the file is there under its own name.
 """
 
@@ -59,20 +59,21 @@ COUNTED = {
 }
 
 
-def flops(events: Sequence[dict[str, Any]]) -> int:
-    """Count the multiplications and additions in a profile of one run."""
-    total = 0
+def by_operator(events: Sequence[dict[str, Any]]) -> Counter[str]:
+    """Count the multiplications and additions in a profile of one run, by operator."""
+    found: Counter[str] = Counter()
     for event in events:
         arguments = event.get("args", {})
-        count = COUNTED.get(arguments.get("op_name", ""))
+        operator = arguments.get("op_name", "")
+        count = COUNTED.get(operator)
         if count is None or not event["name"].endswith("_kernel_time"):
             continue
         inputs, outputs = (
             [next(iter(entry.values())) for entry in arguments[key]]
             for key in ("input_type_shape", "output_type_shape")
         )
-        total += count(inputs, outputs[0])
-    return total
+        found[operator] += count(inputs, outputs[0])
+    return found
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:
@@ -114,8 +115,10 @@ def main() -> None:
     with np.load(feed) as arrays:
         events = profile(path, dict(arrays))
         moved = sum(array.nbytes for array in arrays.values())
+    flops = by_operator(events)
     found = {
-        "flops": flops(events),
+        "flops": flops.total(),
+        "by_operator": dict(flops),
         "weight_bytes": weight_bytes(onnx.load(path)),
         "input_bytes": moved,
     }

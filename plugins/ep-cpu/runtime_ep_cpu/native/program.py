@@ -136,15 +136,16 @@ class Program:
         engine.panels.pack(requests, engine.library, engine.pool, engine.threads)
 
     def _facts(self, target: Target, threads: int) -> dict[str, str]:
-        native = len(
-            {n for s in self.stages for n in (*s.extent.nodes, *s.extent.known)}
-        )
-        return {
+        native = {n for s in self.stages for n in (*s.extent.nodes, *s.extent.known)}
+        nodes = self._partition.nodes
+        left = sorted({node.op_type for node in nodes if node not in native})
+        facts = {
             "target": target.name,
             "threads": str(threads),
-            "native": f"{native} of {len(self._partition.nodes)} nodes",
+            "native": f"{len(native)} of {len(nodes)} nodes",
             "groups": str(sum(len(stage.groups) for stage in self.stages)),
         }
+        return facts | ({"numpy": " ".join(left)} if left else {})
 
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any], context: Context
