@@ -1,8 +1,9 @@
 """The arithmetic and the bytes that a model cannot do without, counted on a real run.
 
 usage: python -m benchmarks.work MODEL.onnx FEED.npz
-Prints ``{"flops": …, "by_operator": …, "weight_bytes": …, "input_bytes": …}``. Shapes come from onnxruntime's profile of one run
-without any optimisation, so that every node of the file is there under its own name.
+Prints ``{"flops": …, "by_operator": …, "weight_bytes": …, "input_bytes": …}``. Shapes come
+from onnxruntime's profile of one run without any optimisation, so that every node of the
+file is there under its own name.
 """
 
 from __future__ import annotations
