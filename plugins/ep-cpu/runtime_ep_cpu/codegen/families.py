@@ -24,6 +24,7 @@ from runtime_ep_cpu.codegen import (
     sequence,
     softmax,
     suppression,
+    top_k,
     winograd,
     winograd_transforms,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "sequence",
     "softmax",
     "suppression",
+    "top_k",
     "winograd",
     "winograd_transforms",
 ]

@@ -274,8 +274,25 @@ def scatter_rows(
 def gathered_elements(
     module: Module, target: Target, name: str, *, index: str, depth: int, size: int
 ) -> None:
-    """Write the gathering of single elements; see the module's text."""
-    _elements(module, target, name, index, depth, size, True)
+    """Write the gathering of single elements, without a branch; see the module's text."""
+    kernel = LookupKernel(module, target, name, index, depth)
+    f, element = kernel.f, f"i{8 * size}"
+    nowhere = f.value(0, "i64")
+    with nest.rows(f, f.parameters[0], f.parameters[1], kernel.nest, 3) as row:
+        to = kernel.to.at(row.offsets[0], element)
+        source = kernel.source.at(row.offsets[1], element)
+        to_step, source_step, index_step = row.strides
+        fine = f.value(True, "i1")
+        with f.loop(row.start, row.stop, carried=[fine], runs=True) as loop:
+            inside, place = kernel.place(row.offsets[2] + loop.index * index_step)
+            there = f.select(inside, loop.index * source_step + place, nowhere)
+            found = f.load(source.at(there, element), element)
+            found = f.select(inside, found, f.value(0, element))
+            f.store(found, to.at(loop.index * to_step, element))
+            loop.next(loop.carried[0] & inside)
+        with f.when(~loop.results[0]):
+            kernel.fail()
+    f.ret()
 
 
 @family("scatter_elements")
@@ -283,18 +300,6 @@ def scattered_elements(
     module: Module, target: Target, name: str, *, index: str, depth: int, size: int
 ) -> None:
     """Write the scattering of single elements; see the module's text."""
-    _elements(module, target, name, index, depth, size, False)
-
-
-def _elements(
-    module: Module,
-    target: Target,
-    name: str,
-    index: str,
-    depth: int,
-    size: int,
-    gathers: bool,
-) -> None:
     kernel = LookupKernel(module, target, name, index, depth)
     f, element = kernel.f, f"i{8 * size}"
     with nest.rows(f, f.parameters[0], f.parameters[1], kernel.nest, 3) as row:
@@ -303,22 +308,10 @@ def _elements(
         to_step, source_step, index_step = row.strides
         with f.loop(row.start, row.stop) as loop:
             inside, place = kernel.place(row.offsets[2] + loop.index * index_step)
-            here = to.at(loop.index * to_step, element)
-            there = source.at(loop.index * source_step, element)
-
-            def move(
-                here: Val = here, there: Val = there, place: Val = place
-            ) -> list[Val]:
-                there = there.at(place, element) if gathers else there
-                here = here if gathers else here.at(place, element)
+            with f.when(inside):
+                there = source.at(loop.index * source_step, element)
+                here = to.at(loop.index * to_step + place, element)
                 f.store(f.load(there, element), here)
-                return []
-
-            def miss(here: Val = here) -> list[Val]:
+            with f.when(~inside):
                 kernel.fail()
-                if gathers:
-                    f.store(f.value(0, element), here)
-                return []
-
-            f.choose(inside, move, miss)
     f.ret()

@@ -30,6 +30,7 @@ from runtime_ep_cpu.native.steps import (
     roi,
     rotary,
     suppression,
+    top_k,
     transposed,
 )
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
@@ -128,6 +129,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "Pad": pad.is_supported,
     "GridSample": grid_sample.is_supported,
     "NonMaxSuppression": suppression.is_supported,
+    "TopK": top_k.is_supported,
     "BatchNormalization": affine.is_supported,
     "LRN": response.is_supported,
     "Attention": attention.is_supported,

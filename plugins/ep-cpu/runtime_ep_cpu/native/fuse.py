@@ -41,7 +41,7 @@ _KINDS = {
     "Split": "view",
     "Conv": "convolution", "ConvTranspose": "transposed",
     "Resize": "resize", "Pad": "pad", "GridSample": "grid_sample",
-    "NonMaxSuppression": "suppression",
+    "NonMaxSuppression": "suppression", "TopK": "top_k",
     "BatchNormalization": "affine", "LRN": "response",
     **dict.fromkeys(OPERATIONS, "reduce"),
     **dict.fromkeys(POOLING, "pool"),

@@ -45,6 +45,7 @@ def _top_k(x: Any, k: int, axis: int, largest: bool, in_order: bool) -> tuple[An
     found = _candidates(xp, rows, k, largest)
     if found is None:
         found = _sorted(xp, rows, largest)[:, :k]
+        found = found if in_order else xp.sort(found, axis=1)
     elif in_order and k > 1:
         values = xp.take_along_axis(rows, found, axis=1)
         order = _sorted(xp, values, largest)

@@ -28,6 +28,7 @@ from runtime_ep_cpu.native.steps.roi import RoiStep
 from runtime_ep_cpu.native.steps.rotary import RotaryStep
 from runtime_ep_cpu.native.steps.rows import NormStep, SoftmaxStep
 from runtime_ep_cpu.native.steps.suppression import SuppressionStep
+from runtime_ep_cpu.native.steps.top_k import TopKStep
 from runtime_ep_cpu.native.steps.transposed import TransposedStep
 from runtime_ep_cpu.native.steps.view import ViewStep
 from runtime_ep_cpu.native.steps.winograd import WinogradStep, size_for
@@ -71,6 +72,7 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "grid_sample": GridSampleStep,
     "regions": RoiStep,
     "suppression": SuppressionStep,
+    "top_k": TopKStep,
     "reduce": ReductionStep,
     "pool": PoolStep,
     "resize": ResizeStep,
