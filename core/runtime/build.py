@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -73,6 +73,9 @@ def loaded(source: Source | Model, settings: Settings, apart: bool = False) -> M
     """
     model = source if isinstance(source, Model) else load(source, settings)
     _replace_initializers(model, settings)
+    if settings.outputs:
+        outputs = model.graph.outputs
+        outputs[:] = [value for value in outputs if value.name in settings.outputs]
     if apart:
         separate(model.graph.inputs)
     infer(model, settings)
@@ -141,7 +144,7 @@ class Runnable:
         self.source: Source | None = None
         self._stamp: tuple[int, ...] = ()
         self._twins: list[tuple[tuple[int, int], tuple[int, int]]] = []
-        self._apart: Runnable | None = None
+        self._variants: dict[tuple[tuple[str, ...], bool], Runnable] = {}
         self._lock = threading.Lock()
         self._section: _Section | None = None
 
@@ -221,22 +224,34 @@ class Runnable:
 
     def _separated(self) -> Runnable:
         """Return this model built with every input dim on its own, made on first use."""
+        return self._variant(
+            self.settings.outputs, True, "dims of one name were given different sizes"
+        )
+
+    def narrowed(self, names: Collection[str]) -> Runnable:
+        """Return this model built for some of its outputs, made on first use."""
+        outputs = tuple(sorted(names))
+        return self._variant(outputs, False, "only some outputs were asked for")
+
+    def _variant(self, outputs: tuple[str, ...], apart: bool, why: str) -> Runnable:
+        """Return this model built again from where it came, once for each kind."""
         with self._lock:
-            if self._apart is None:
+            made = self._variants.get((outputs, apart))
+            if made is None:
                 if self.source is None or self._stamp != _stamp(self.source):
                     raise errors.FeedError(
-                        "dims of the same name were given different sizes, and the "
-                        "model's file has changed since; make a new session"
+                        f"{why}, and the model's file has changed since; make a new "
+                        "session"
                     )
-                model = loaded(self.source, self.settings, apart=True)
+                settings = replace(self.settings, outputs=outputs)
+                model = loaded(self.source, settings, apart)
                 report = Report(self.report.strict)
                 report.events = self.report.events
-                made = Runnable(
-                    model, self.providers, self.settings, report, self.trace
-                )
+                made = Runnable(model, self.providers, settings, report, self.trace)
+                made.remember(self.source)
                 made.prepare()
-                self._apart = made
-            return self._apart
+                self._variants[outputs, apart] = made
+            return made
 
     def plan(self, devices: Devices | None = None) -> Plan:
         """Return the plan for a placement, made on first use."""
@@ -273,8 +288,8 @@ class Runnable:
         for graph in self.graph.all_graphs():
             for value in graph.initializers.values():
                 value.const = None
-        if self._apart is not None:
-            self._apart.close()
+        for variant in self._variants.values():
+            variant.close()
 
     def _each(
         self, section: _Section, ability: Any, use: Callable[[Partition, Any], None]

@@ -42,6 +42,7 @@ class Settings:
         external_data_directory: where external weights of a model given as bytes lie.
         external_data_buffers: file contents by name, used instead of files.
         initializers: arrays that replace the model's own, by name.
+        outputs: the outputs to compute, by name; none means all of them.
         profiling: whether every step is timed into the trace.
         function_node_limit: nodes that inlining functions may create in total.
         maximum_bytes: the largest single result a kernel may allocate; 0 is the
@@ -75,6 +76,7 @@ class Settings:
     external_data_directory: str = ""
     external_data_buffers: Mapping[str, Any] = field(default_factory=_empty)
     initializers: Mapping[str, Any] = field(default_factory=_empty)
+    outputs: tuple[str, ...] = ()
     profiling: bool = False
     function_node_limit: int = 1_000_000
     maximum_bytes: int = 0

@@ -1,5 +1,7 @@
 """IOBinding: device values stay on the device, bound memory is written in place."""
 
+import json
+
 import numpy as np
 import pytest
 import runtime as ort
@@ -185,3 +187,87 @@ def test_a_device_nobody_owns_is_the_host_loudly_and_an_error_when_strict(
     monkeypatch.setenv("RUNTIME_STRICT", "1")
     with pytest.raises(RuntimeError, match=r"no usable provider.*cuda"):
         ort.OrtValue.ortvalue_from_numpy(X, "cuda")
+
+
+def test_a_repeated_bound_run_sees_arrays_that_changed_in_place():
+    session = ort.InferenceSession(dense())
+    x, y = X.copy(), np.zeros((5, 3), np.float32)
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", x)
+    binding.bind_ortvalue_output("y", ort.OrtValue.ortvalue_from_numpy(y))
+    for factor in (1, 2, 3, 4):
+        x[...] = factor * X
+        session.run_with_iobinding(binding)
+        np.testing.assert_allclose(y, dense_reference(factor * X), rtol=1e-5)
+        assert binding.get_outputs()[0].data_ptr() == y.ctypes.data
+
+
+def test_a_repeated_bound_run_gives_every_run_memory_of_its_own():
+    session = ort.InferenceSession(dense())
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", X)
+    binding.bind_output("y")
+    results = []
+    for _ in range(3):
+        session.run_with_iobinding(binding)
+        results.append(binding.get_outputs()[0].numpy())
+    assert len({result.ctypes.data for result in results}) == 3
+
+
+def test_a_binding_runs_on_the_providers_its_session_has_now(registered):
+    session = ort.InferenceSession(dense())
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", X)
+    binding.bind_output("y")
+    for _ in range(3):
+        session.run_with_iobinding(binding)
+    choosy = Choosy("AnyExecutionProvider", ["Relu"])
+    registered(choosy)
+    session.set_providers(["AnyExecutionProvider"])
+    session.run_with_iobinding(binding)
+    assert choosy.compiled
+    np.testing.assert_allclose(
+        binding.copy_outputs_to_cpu()[0], dense_reference(X), rtol=1e-5
+    )
+
+
+def test_strings_bound_and_changed_in_place_are_read_at_each_run():
+    words = np.array(["a", "b"], object)
+    session = ort.InferenceSession(
+        model(
+            [node("Identity", ["x"], ["y"])], {"x": (8, [2])}, {"y": (8, [2])}
+        ).SerializeToString()
+    )
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", words)
+    binding.bind_output("y")
+    for word in ("a", "c", "d"):
+        words[0] = word
+        session.run_with_iobinding(binding)
+        assert list(binding.copy_outputs_to_cpu()[0]) == [word, "b"]
+
+
+def test_bound_runs_are_profiled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ort.SessionOptions()
+    options.enable_profiling = True
+    session = ort.InferenceSession(dense(), options)
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", X)
+    binding.bind_output("y")
+    session.run_with_iobinding(binding)
+    events = json.loads((tmp_path / session.end_profiling()).read_text())
+    assert any(event["cat"] == "Node" for event in events)
+
+
+def test_outputs_come_as_a_vector_too():
+    session = ort.InferenceSession(dense())
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", X)
+    binding.bind_output("y")
+    assert len(binding.get_outputs_as_ortvaluevector()) == 0
+    session.run_with_iobinding(binding)
+    vector = binding.get_outputs_as_ortvaluevector()
+    assert [vector.element_type_at(at) for at in range(len(vector))] == [1]
+    (tensor,) = vector.to_dlpacks()
+    assert "dltensor" in repr(tensor)

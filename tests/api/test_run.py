@@ -253,3 +253,27 @@ def test_a_closed_session_says_so():
         session.run(None, {"x": X})
     with pytest.raises(Fail, match="closed"):
         session.run(None, {"x": X})
+
+
+def test_only_the_path_to_what_is_asked_for_runs():
+    branches = model(
+        [
+            node("Relu", ["x"], ["a"], name="wanted"),
+            node("Reshape", ["x", "shape"], ["b"], name="fails"),
+        ],
+        {"x": (FLOAT, [4]), "shape": (INT64, [1])},
+        {"a": (FLOAT, [4]), "b": (FLOAT, None)},
+    ).SerializeToString()
+    feed = {"x": np.array([-1, 2, -3, 4], np.float32), "shape": np.array([3])}
+    for level in (0, 99):
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel(level)
+        session = ort.InferenceSession(branches, options)
+        with pytest.raises(Fail):
+            session.run(["a"], feed)
+        narrow = ort.RunOptions()
+        narrow.only_execute_path_to_fetches = True
+        for _ in range(2):
+            assert session.run(["a"], feed, narrow)[0].tolist() == [0, 2, 0, 4]
+        with pytest.raises(Fail):
+            session.run(None, feed, narrow)

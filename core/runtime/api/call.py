@@ -29,7 +29,7 @@ def bound_call(runnable: Runnable) -> Call:
     needed = tuple(value.name for value in runnable.inputs if value.const is None)
     every = tuple(range(len(names)))
     chosen: dict[Any, tuple[int, ...]] = {}
-    idle = Context(trace=_kernel_trace(runnable))
+    idle = context_of(runnable, None)
 
     def call(
         output_names: Sequence[str] | None,
@@ -63,12 +63,24 @@ def bound_call(runnable: Runnable) -> Call:
                     f"run_options is a RunOptions, not a {type(run_options).__name__}"
                 )
             context = idle if run_options is None else context_of(runnable, run_options)
+            if run_options is not None and run_options.only_execute_path_to_fetches:
+                return _narrow(runnable, given, [names[i] for i in wanted], context)
             results = run(given, None, context)
         except EngineError as error:
             raise translated(error) from error
         return results if wanted is every else [results[i] for i in wanted]
 
     return call
+
+
+def _narrow(
+    runnable: Runnable, given: Sequence[Any], wanted: Sequence[str], context: Context
+) -> list[Any]:
+    """Run only what the outputs named need."""
+    narrow = runnable.narrowed(set(wanted))
+    made = narrow.run(given, None, context)
+    by_name = dict(zip([name for name, _ in narrow.signature], made, strict=True))
+    return [by_name[name] for name in wanted]
 
 
 def _key(output_names: Sequence[str]) -> Any:
@@ -88,8 +100,10 @@ def indices(output_names: Any, names: Sequence[str]) -> tuple[int, ...]:
     return tuple(names.index(name) for name in output_names)
 
 
-def context_of(runnable: Runnable, options: RunOptions) -> Context:
+def context_of(runnable: Runnable, options: RunOptions | None) -> Context:
     """Return what one run carries, by its options."""
+    if options is None:
+        return Context(trace=_kernel_trace(runnable))
     seconds = options._entries.get(MAXIMUM_SECONDS)
     return Context(
         cancelled=Deadline(options._event, float(seconds))

@@ -104,6 +104,8 @@ class _Run:
             self._model.functions.clear()
         self._apply(gradient)
         self._apply(constants)
+        if self._settings.outputs:
+            self._apply(deadcode)
         root = self._model.graph
         self._flat = not any(node.bodies for node in root)
         if inlined:
