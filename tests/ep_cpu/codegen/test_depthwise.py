@@ -13,6 +13,7 @@ from runtime_ep_cpu.codegen.depthwise import blocking
 from runtime_ep_cpu.codegen.depthwise_tile import MOST_TAPS, along, sizes, tiles
 from runtime_ep_cpu.codegen.library import library, written
 from runtime_ep_cpu.codegen.machine import assembly, function
+from runtime_ep_cpu.codegen.microkernel import UNLIMITED
 from runtime_ep_cpu.codegen.target import host, named
 
 TARGETS = ["avx512", "avx2", "generic"]
@@ -20,7 +21,7 @@ RNG = np.random.default_rng(17)
 ADDRESS, NUMBER = ctypes.c_void_p, ctypes.c_int64
 PARAMETERS = (
     ADDRESS, NUMBER, ADDRESS, NUMBER, ADDRESS, ADDRESS, ADDRESS, NUMBER, NUMBER,
-    ADDRESS, NUMBER,
+    ADDRESS, NUMBER, ADDRESS,
 )  # fmt: skip
 SHAPES = [(1, 1, 1), (3, 1, 1), (3, 2, 1), (2, 3, 2), (5, 1, 2), (5, 2, 1), (7, 1, 1)]
 """Taps, stride and dilation along a row."""
@@ -36,16 +37,17 @@ def floats(*shape):
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-def convolve(target, spec, x, w, bias, out, count):
+def convolve(target, spec, x, w, bias, out, count, limits=UNLIMITED):
     """Run one tile: x [rows, places, lanes], w [rows, taps, lanes], out [pixels, lanes]."""
     kernels = library(target)
     kernels.load([spec])
     made = function(kernels.address(spec), *PARAMETERS)
     steps = np.array([x.strides[0] * row for row in range(len(x))], np.int64)
+    kept = np.array(limits, np.float32)
     made(
         x.ctypes.data, x.strides[1], steps.ctypes.data, len(x), w.ctypes.data,
         bias.ctypes.data, out.ctypes.data, out.strides[0] // 4, count,
-        steps.ctypes.data, len(steps),
+        steps.ctypes.data, len(steps), kept.ctypes.data,
     )  # fmt: skip
 
 
@@ -73,6 +75,8 @@ def test_every_tile_sums_the_taps_of_each_pixel(name, taps, step, gap):
             convolve(target, spec, x, w, bias, out, count)
             want = expected(x, w, bias, pixels, step, gap)
             np.testing.assert_allclose(out, want, rtol=0, atol=2e-5)
+            convolve(target, spec, x, w, bias, out, count, (-0.5, 1))
+            np.testing.assert_allclose(out, want.clip(-0.5, 1), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", TARGETS)

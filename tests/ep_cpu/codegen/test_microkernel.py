@@ -11,7 +11,7 @@ pytest.importorskip("llvmlite")
 from driver import guarded
 from runtime_ep_cpu.codegen.library import Spec, library, written
 from runtime_ep_cpu.codegen.machine import assembly, function
-from runtime_ep_cpu.codegen.microkernel import UNROLL, shapes, tiles
+from runtime_ep_cpu.codegen.microkernel import UNLIMITED, UNROLL, shapes, tiles
 from runtime_ep_cpu.codegen.target import host, named
 
 TARGETS = ["avx512", "avx2", "generic"]
@@ -20,6 +20,7 @@ ADDRESS, NUMBER = ctypes.c_void_p, ctypes.c_int64
 PARAMETERS = (
     ADDRESS, NUMBER, ADDRESS, ADDRESS, NUMBER, NUMBER, NUMBER, ADDRESS, NUMBER, ADDRESS
 )  # fmt: skip
+OF_RUNS = (ADDRESS, NUMBER, ADDRESS)
 
 
 def target_of(name):
@@ -96,7 +97,7 @@ def test_a_row_is_summed_in_the_same_order_in_every_tile(name):
 def test_runs_lie_anywhere_and_are_one_product_of_all_that_they_hold(name):
     target = target_of(name)
     kernels = library(target)
-    for vectors, most in shapes(target).items():
+    for vectors, most in shapes(target, runs=True).items():
         width = target.lanes * vectors
         for rows, k, count in ((most, 7, 3), (1, 4, 5), (most - 1, 1, 1), (2, 9, 2)):
             whole = floats(200)
@@ -111,13 +112,37 @@ def test_runs_lie_anywhere_and_are_one_product_of_all_that_they_hold(name):
             c = guarded(floats(rows, width - 1))
             spec = Spec.of("runs", rows=rows, vectors=vectors)
             kernels.load([spec])
-            made = function(kernels.address(spec), *PARAMETERS, ADDRESS, NUMBER)
+            made = function(kernels.address(spec), *PARAMETERS, *OF_RUNS)
+            limits = np.array(UNLIMITED, np.float32)
             made(
                 whole.ctypes.data, 12, b.ctypes.data, c.ctypes.data, width - 1, k, 1,
                 bias.ctypes.data, width - 1, b.ctypes.data, steps.ctypes.data, count,
+                limits.ctypes.data,
             )  # fmt: skip
             want = a.astype(np.float64) @ b + bias
             np.testing.assert_allclose(c, want[:, :-1], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_results_of_runs_stay_within_limits_and_nan_stays_nan(name):
+    target = target_of(name)
+    kernels = library(target)
+    spec = Spec.of("runs", rows=2, vectors=1)
+    kernels.load([spec])
+    made = function(kernels.address(spec), *PARAMETERS, *OF_RUNS)
+    width = target.lanes
+    a, b = np.ones((2, 1), np.float32), np.zeros((1, width), np.float32)
+    bias = np.linspace(-9, 9, width, dtype=np.float32)
+    bias[:3] = np.nan, np.inf, -np.inf
+    steps = np.zeros(1, np.int64)
+    for low, high in ((0, np.inf), (0, 6), (-np.inf, 2), (-3, -3)):
+        c, limits = floats(2, width), np.array((low, high), np.float32)
+        made(
+            a.ctypes.data, 4, b.ctypes.data, c.ctypes.data, width, 1, 1,
+            bias.ctypes.data, width, b.ctypes.data, steps.ctypes.data, 1,
+            limits.ctypes.data,
+        )  # fmt: skip
+        np.testing.assert_array_equal(c, np.broadcast_to(bias, c.shape).clip(low, high))
 
 
 def hot_loops(text):

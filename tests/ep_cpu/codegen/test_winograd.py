@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oracle import DTYPES
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec, library
-from runtime_ep_cpu.codegen.microkernel import shapes, tiles
+from runtime_ep_cpu.codegen.microkernel import UNLIMITED, shapes, tiles
 from runtime_ep_cpu.codegen.target import host, named
 from runtime_ep_cpu.codegen.winograd import PLANE, Blocking, Slices, blocking
 from runtime_ep_cpu.codegen.winograd_forms import FORMS
@@ -128,10 +128,11 @@ def convolve(
     ]  # fmt: skip
     if cut.shared:
         call(target, transform, values, count * depth, 0, threads)
+    unlimited = np.array(UNLIMITED, np.float32)
     values += [
         kernels.address(transform), cut.blocks, cut.panels, cut.groups, u, taps,
-        block(steps), block(pieces), len(firsts), filters, row, table, cut.s_plane, out,
-        *strides(out), high, broad, slices.made,
+        block(steps), block(pieces), len(firsts), filters, row, table,
+        unlimited, cut.s_plane, out, *strides(out), high, broad, slices.made,
     ]  # fmt: skip
     for x in map(sliced, operands):
         values += [x, *strides(x)]

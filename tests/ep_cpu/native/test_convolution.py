@@ -145,6 +145,44 @@ def test_element_wise_work_is_part_of_the_convolution_before_it():
     assert {role for _, role in roles(session)} == {"native"}
 
 
+@pytest.mark.parametrize("target", ["auto", "avx2", "generic"])
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("limits", [(None, None), (0.0, 6.0), (None, 0.5), (2.0, -1.0)])
+def test_what_keeps_a_convolution_within_limits_is_part_of_its_sums(
+    limits, depthwise, target
+):
+    d = Draw(6)
+    d.feed["x"] = d.array((2, 40, 9, 8))
+    d.feed["x"][0, 3, 4, 4] = np.nan
+    w = d.array((40, 1 if depthwise else 40, 3, 3)) / np.float32(20)
+    group = 40 if depthwise else 1
+    inputs = ["x", d.constant("w", w), d.constant("b", d.array((40,)))]
+    x = d.add("Conv", inputs, "c", pads=[1, 1, 1, 1], group=group)
+    given = [
+        "" if limit is None else d.constant(f"{x}{i}", np.array(limit, np.float32))
+        for i, limit in enumerate(limits)
+    ]
+    d.add("Clip", [d.add("Relu", [x], "r"), *given], "y")
+    session = checked(
+        d.model(["y"]), d.feed, target=target, winograd="off", tolerance=TOLERANCE
+    )
+    ((epilogue,),) = (
+        [step.epilogue for step in stage.steps if hasattr(step, "epilogue")]
+        for program in programs(session)
+        for stage in program.stages
+    )
+    assert epilogue.expression is None
+    assert epilogue.operands == ()
+
+
+def test_limits_that_change_from_run_to_run_are_no_part_of_the_sums():
+    d = Draw(8)
+    d.feed["x"], d.feed["most"] = d.array((1, 16, 5, 5)), np.array(0.25, np.float32)
+    x = d.add("Conv", ["x", d.constant("w", d.array((20, 16, 1, 1)))], "c")
+    d.add("Clip", [x, "", "most"], "y")
+    checked(d.model(["y"]), d.feed, tolerance=TOLERANCE)
+
+
 def test_weights_larger_than_the_second_cache_are_taken_in_pieces():
     d = Draw(5)
     d.feed["x"] = d.array((1, 600, 6, 5))

@@ -18,7 +18,8 @@ of rows::
                         C[tile, panel] (+)= X[tile, piece] · W[panel, piece]
                     if this is the last run_block: epilogue of C[tile, panel]
 
-Every element of C is summed in the same order, whatever the chunks and threads.
+An epilogue that keeps sums within limits is left to the last of the products. Every
+element of C is summed in the same order, whatever the chunks and threads.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FIELDS: Final = (
     "x", "x_pixel", "w", "c", "c_pixel", "bias", "rows", "columns", "k", "runs",
     "run_blocks", "steps", "shifts", "kinds", "pieces", "block", "blocks", "block_step",
     "panels", "groups", "group_step", "x_part", "w_part", "tiles", "narrow", "w_narrow",
-    "narrow_width", "narrow_tiles", "offsets", "out", "out_pixel",
+    "narrow_width", "narrow_tiles", "limits", "offsets", "out", "out_pixel",
 )  # fmt: skip
 """Arguments of a convolution.
 
@@ -46,20 +47,22 @@ FIELDS: Final = (
 part; ``k`` is the length of a run. ``steps`` are for the tiles, see `microkernel.runs`,
 and ``shifts`` say for each run where X is to be, in bytes from where the window begins,
 for its step to lead there. ``kinds`` has for each kind of rows and each of ``run_blocks``
-the first of its ``pieces`` and their number; a piece is its first run, the number of
-them, and whether sums begin with it. A chunk is ``block`` rows, of which there are
-``blocks``, by ``panels`` panels, of which there are ``groups``; their steps say how many
-chunks the next of each is away. From one part of the channels to the next, X moves by
-``x_part``, the weights by ``w_part``. ``tiles`` points to the addresses of the tiles of
-1, 2, … pixels. From panel number ``narrow`` on, panels are of ``narrow_width`` columns,
-and theirs are ``w_narrow`` and ``narrow_tiles``: the last, where it would be empty for a
-register or more. ``offsets`` points, for each row, to
+the first of its ``pieces`` and their number. A chunk is a block of rows, of which there
+are ``blocks``, ``block`` rows at most, by ``panels`` panels, of which there are ``groups``;
+their steps say how many chunks the next of each is away. From one part of the channels to
+the next, X moves by ``x_part``, the weights by ``w_part``. ``tiles`` points to the
+addresses of the tiles of 1, 2, … pixels. From panel number ``narrow`` on, panels are of
+``narrow_width`` columns, and theirs are ``w_narrow`` and ``narrow_tiles``: the last, where
+it would be empty for a register or more. ``limits`` points to the limits of sums under way
+and to those of results, see `microkernel.runs`. ``offsets`` points, for each row, to
 `ROW_FIELDS` and the offset of each operand. ``c`` is where sums are kept. Then come
 address and pixel stride of each operand: `epilogue.OPERAND_FIELDS`.
 """
 ROW_FIELDS: Final = ("kind", "pixels", "x", "c", "out")
 """Of a row: its kind, its length, and the offsets of X, sums and result."""
-PIECE_FIELDS: Final = ("run", "runs", "first")
+PIECE_FIELDS: Final = ("run", "runs", "begins", "ends")
+"""Of a piece: its first run, how many it has, and whether it is the first of its kind of
+rows, with which sums begin, or the last, with which they are complete."""
 
 
 class Blocking(NamedTuple):
@@ -90,9 +93,8 @@ def blocking(
     chunk = min(_CHUNK, max(_SMALLEST, whole // _SHARES))
     least = min(rows, -(-_PIXELS // pixels))
     block = max(least, min(rows, chunk // max(1, pixels * panel)))
-    blocks = -(-rows // block)
+    blocks = halved(-(-rows // block), rows)
     block = -(-rows // blocks)
-    blocks = -(-rows // block)
     work = block * pixels * panel
     panels = max(1, min(all_panels, chunk // max(work, 1)))
     groups = -(-all_panels // panels)
@@ -101,6 +103,12 @@ def blocking(
     return Blocking(run_block, block, blocks, steps[0], panels, groups, steps[1])
 
 
+def halved(count: int, most: int) -> int:
+    """Return a number of blocks that two threads share evenly, where they are few."""
+    return min(count + count % 2, most) if 1 < count < _MANY else count
+
+
+_MANY = 16
 _PANEL = 128 * 1024
 """Numbers of a panel's weights that are gone through at a time: 512 KiB of float32."""
 _PIXELS = 48
@@ -153,7 +161,7 @@ class _Convolution:
         wide: Sequence[bool],
     ) -> None:
         self.width = target.lanes * vectors
-        self.most = shapes(target)[vectors]
+        self.most = shapes(target, runs=True)[vectors]
         self.operands = len(wide)
         parameters = [("ptr", "arguments"), ("i64", "chunk"), ("ptr", "scratch")]
         self.f = Function(module, name, parameters)
@@ -165,7 +173,7 @@ class _Convolution:
         )
         pointers = (
             "x", "w", "c", "bias", "steps", "shifts", "kinds", "pieces", "tiles",
-            "w_narrow", "narrow_tiles", "offsets", "out",
+            "w_narrow", "narrow_tiles", "limits", "offsets", "out",
         )  # fmt: skip
         self.field = {
             word: self.f.field(self.arguments, i, "ptr" if word in pointers else "i64")
@@ -178,8 +186,8 @@ class _Convolution:
         block = self.chunk // field["block_step"] % field["blocks"]
         group = self.chunk // field["group_step"] % field["groups"]
         part = self.chunk // (field["blocks"] * field["groups"])
-        top = block * field["block"]
-        bottom = f.minimum(top + field["block"], field["rows"])
+        top = block * field["rows"] // field["blocks"]
+        bottom = (block + 1) * field["rows"] // field["blocks"]
         first = group * field["panels"]
         count = (field["columns"] + (self.width - 1)) // self.width
         last = f.minimum(first + field["panels"], count)
@@ -261,7 +269,9 @@ class _Convolution:
         pieces = field["pieces"].at(first * len(PIECE_FIELDS), "i64")
         with f.loop(0, count) as loop:
             piece = pieces.at(loop.index * len(PIECE_FIELDS), "i64")
-            run, runs, begins = (f.field(piece, i) for i in range(len(PIECE_FIELDS)))
+            run, runs, begins, ends = (
+                f.field(piece, i) for i in range(len(PIECE_FIELDS))
+            )
             here = x.at(f.field(field["shifts"].at(run, "i64"), 0), "i8")
             f.call_pointer(
                 tile, "void", here, field["x_pixel"],
@@ -269,6 +279,7 @@ class _Convolution:
                 place, field["c_pixel"], field["k"], begins,
                 field["bias"].at(column, "float"), columns, ahead,
                 field["steps"].at(run, "i64"), runs,
+                field["limits"].at(ends * 2, "float"),
             )  # fmt: skip
 
     def _finish(

@@ -29,7 +29,7 @@ from runtime_ep_cpu.codegen.target import Target
 FIELDS: Final = (
     "x", "x_pixel", "x_step", "steps", "kernel_rows", "w", "taps", "bias", "channels", "rows",
     "block", "blocks", "panels", "groups", "tiles", "offsets", "out", "out_pixel",
-    "ahead", "aheads",
+    "ahead", "aheads", "limits",
 )  # fmt: skip
 """Arguments of a depthwise convolution.
 
@@ -40,8 +40,8 @@ whole kernel; the weights of a panel lie behind each other, tap by tap. A chunk 
 ``block`` rows, of which there are ``blocks``, by ``panels`` panels, of which there are
 ``groups``. ``tiles`` points to `TILE_FIELDS` of the tiles that rows are made of,
 ``offsets``, for each row, to `ROW_FIELDS` and the offset of each operand. Strides and
-offsets are in elements. ``ahead`` points to ``aheads`` distances in bytes, see
-`depthwise_tile`. Then come address and pixel stride of each operand:
+offsets are in elements. ``ahead`` points to ``aheads`` distances in bytes, and ``limits``
+to those of results, see `depthwise_tile`. Then come address and pixel stride of each operand:
 `epilogue.OPERAND_FIELDS`.
 """
 TILE_FIELDS: Final = ("address", "pixels", "count")
@@ -123,7 +123,9 @@ class _Depthwise:
         self.finisher = (
             None if epilogue is None else Finisher(f, target, epilogue, wide, 1)
         )
-        pointers = ("x", "steps", "w", "bias", "tiles", "offsets", "out", "ahead")
+        pointers = (
+            "x", "steps", "w", "bias", "tiles", "offsets", "out", "ahead", "limits"
+        )  # fmt: skip
         self.field = {
             word: f.field(self.arguments, i, "ptr" if word in pointers else "i64")
             for i, word in enumerate(FIELDS)
@@ -165,7 +167,7 @@ class _Depthwise:
             f.call_pointer(
                 tile, "void", here, field["x_pixel"], field["steps"],
                 field["kernel_rows"], w, bias, there, pitch, count,
-                field["ahead"], field["aheads"],
+                field["ahead"], field["aheads"], field["limits"],
             )  # fmt: skip
             done = size * count
             tiles.next(

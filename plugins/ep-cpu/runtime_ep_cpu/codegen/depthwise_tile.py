@@ -9,7 +9,7 @@
                 value = x[row r, place]                  # one vector of channels
                 for pixel, tap that meet there:
                     sums[pixel] += value * w[r, tap]
-        out[pixels] = sums
+        out[pixels] = sums within limits
 
 A value is read once for all the taps it serves. Every sum is taken in the order of its
 taps, so that tiles of all sizes give the same bits. How many taps a kernel's row has,
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
 from runtime_ep_cpu.codegen.library import Spec, family
-from runtime_ep_cpu.codegen.microkernel import multiply_add
+from runtime_ep_cpu.codegen.microkernel import limited, multiply_add
 from runtime_ep_cpu.codegen.target import Target
 
 _PIXELS = {"avx512": (14, 7, 4, 2, 1), "neon": (14, 7, 4, 2, 1)}
@@ -62,13 +62,15 @@ def depthwise_tile(
 ) -> None:
     """Write a tile of so many pixels by one vector of channels.
 
-    ``void name(x, x_pixel, steps, rows, w, bias, out, out_pixel, count, ahead, aheads)``:
+    ``void name(x, x_pixel, steps, rows, w, bias, out, out_pixel, count, ahead, aheads,
+    limits)``:
     ``x_pixel`` is how far neighbours in the input lie apart, ``steps`` say where each of
     the kernel's ``rows`` begins behind ``x``; both are in bytes. Weights lie one behind
     the other; the distance of the result's pixels is in elements. ``step`` and ``gap``
     are stride and dilation along the row. ``ahead`` says, ``aheads`` times, how many
     bytes behind a pixel lies what will be needed next: its cache lines are asked for,
-    which the processor would not foresee where pixels lie far apart.
+    which the processor would not foresee where pixels lie far apart. ``limits`` are those
+    of `microkernel.runs`.
     """
     f = Function(module, name, _PARAMETERS)
     _Tile(f, target, pixels, taps, step, gap).whole()
@@ -86,6 +88,7 @@ _PARAMETERS = (
     ("i64", "count"),
     ("ptr", "ahead"),
     ("i64", "aheads"),
+    ("ptr", "limits"),
 )
 
 
@@ -102,12 +105,13 @@ class _Tile:
     def whole(self) -> None:
         """Write everything."""
         f = self.f
-        x, x_pixel, _, _, _, bias, out, out_pixel, count, *_ = f.parameters
+        x, x_pixel, _, _, _, bias, out, out_pixel, count, *_, limits = f.parameters
         start = f.load(bias, self.type)
         with f.loop(0, count, carried=[x, out], runs=True) as tiles:
             here, place = tiles.carried
             self._ask(here)
-            for value in self._sums(here, [start] * self.pixels):
+            sums = self._sums(here, [start] * self.pixels)
+            for value in limited(f, sums, limits):
                 f.store(value, place)
                 place = place.at(out_pixel, "float")
             tiles.next(here.at(x_pixel * (self.step * self.pixels), "i8"), place)
@@ -116,7 +120,7 @@ class _Tile:
     def _ask(self, x: Val) -> None:
         """Ask for what the next rows will read of the tile's places."""
         f, x_pixel = self.f, self.f.parameters[1]
-        ahead, aheads = f.parameters[-2:]
+        ahead, aheads = f.parameters[-3:-1]
         with f.loop(0, aheads) as rows:
             place = x.at(f.load(ahead.at(rows.index, "i64"), "i64"), "i8")
             for _ in range(self.pixels * self.step):

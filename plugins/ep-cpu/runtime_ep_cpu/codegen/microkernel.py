@@ -11,7 +11,8 @@
 
 A is read in place, row by row; B is a packed panel, ``vectors`` registers wide and
 padded with zeros. A tile over *runs* reads A in pieces that lie apart, as a convolution
-does: one piece per row of its filter, each as long as the others. On AVX-512 the loop is
+does: one piece per row of its filter, each as long as the others; and it keeps its results
+within limits, as most activations do. On AVX-512 the loop is
 written in assembly with fixed registers: LLVM's allocator spills and moves accumulators
 of the larger tiles.
 """
@@ -19,6 +20,7 @@ of the larger tiles.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from runtime_ep_cpu.codegen import by_lane
 from runtime_ep_cpu.codegen.builder import Function, Module, Val, kind, vector
@@ -37,9 +39,13 @@ _ROWS = {
 }
 
 
-def shapes(target: Target) -> dict[int, int]:
+_HALVES = {1: 14, 2: 7, 3: 5, 4: 4}
+"""Of tiles over runs where 16 sums keep the units busy: the less is waited for the first."""
+
+
+def shapes(target: Target, runs: bool = False) -> dict[int, int]:
     """Return the largest number of rows of a tile, by its width in vectors."""
-    return _ROWS[target.name]
+    return _HALVES if runs and target.halves else _ROWS[target.name]
 
 
 SPEED = {1: 0.6, 2: 0.93, 3: 1.0, 4: 0.97}
@@ -56,7 +62,7 @@ def usual_width(target: Target) -> int:
 def tiles(target: Target, vectors: int, runs: bool = False) -> list[Spec]:
     """Return the tiles of one width, for 1 row, 2 rows, … up to the most."""
     family = "runs" if runs else "tile"
-    most = shapes(target)[vectors]
+    most = shapes(target, runs)[vectors]
     return [Spec.of(family, rows=rows, vectors=vectors) for rows in range(1, most + 1)]
 
 
@@ -74,13 +80,14 @@ def tile(module: Module, target: Target, name: str, *, rows: int, vectors: int) 
 
 @family("runs")
 def runs(module: Module, target: Target, name: str, *, rows: int, vectors: int) -> None:
-    """Write a tile over runs: `tile` with two more parameters, steps and count.
+    """Write a tile over runs: `tile` with three more parameters.
 
     K is the length of one run of A; B goes on behind it. Before each of the ``count``
     runs, one at least, A moves by the next of the ``steps``, in bytes from where the
-    last run ended.
+    last run ended. Sums below the first of two ``limits`` become that, and what is then
+    above the second becomes it; NaN stays NaN.
     """
-    parameters = (*_PARAMETERS, ("ptr", "steps"), ("i64", "count"))
+    parameters = (*_PARAMETERS, ("ptr", "steps"), ("i64", "count"), ("ptr", "limits"))
     _tile(Function(module, name, parameters), target, rows, vectors)
 
 
@@ -100,7 +107,7 @@ _PARAMETERS = (
 
 def _tile(function: Function, target: Target, rows: int, vectors: int) -> None:
     a, a_row, b, c, c_row, k, first, bias, columns, ahead = function.parameters[:10]
-    apart = function.parameters[10:]
+    apart = function.parameters[10:12]
     lanes = target.lanes
     if vectors == 1 and target.halves:  # or else it would wait for loads, one a cycle
         lanes, vectors = lanes // 2, 2
@@ -136,11 +143,28 @@ def _tile(function: Function, target: Target, rows: int, vectors: int) -> None:
         )
     else:
         sums = _in_words(function, target, rows, vectors, starts, (a, a_row, b, k))
+    if apart:
+        sums = limited(function, sums, function.parameters[12])
     for row in range(rows):
         for v in range(vectors):
             value = sums[row * vectors + v]
             function.store_masked(value, places[row][v], masks[v])
     function.ret()
+
+
+def limited(function: Function, sums: Sequence[Val], limits: Val) -> list[Val]:
+    """Return sums within two limits of float32, which a pointer leads to."""
+    lanes = kind(sums[0].type).lanes
+    low, high = (
+        function.splat(function.load(limits.at(i, "float"), "float"), lanes)
+        for i in range(2)
+    )
+    raised = [function.select(low > value, low, value) for value in sums]
+    return [function.select(high < value, high, value) for value in raised]
+
+
+UNLIMITED = (-inf, inf)
+"""Limits of sums that stay what they are."""
 
 
 def _in_words(

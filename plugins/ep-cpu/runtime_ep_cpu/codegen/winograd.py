@@ -44,8 +44,9 @@ from runtime_ep_cpu.codegen.winograd_transforms import (
 FIELDS: Final = (
     *INPUT_FIELDS,
     "transform", "blocks", "panels", "groups", "u", "taps", "steps", "pieces",
-    "piece_count", "filters", "bias", "kernels", "s_plane", "out", "out_pixel", "out_row",
-    "out_slice", "out_image", "out_height", "out_width", "out_slices",
+    "piece_count", "filters", "bias", "kernels", "unlimited", "s_plane", "out",
+    "out_pixel", "out_row", "out_slice", "out_image", "out_height", "out_width",
+    "out_slices",
 )  # fmt: skip
 """Arguments of a convolution: those of its input, of which ``v`` is null where chunks make
 their own.
@@ -54,8 +55,9 @@ their own.
 tiles, ``panels`` the width of a group, ``groups`` their number. ``taps`` are those of a
 filter along the slices, ``pieces`` points to `PIECE_FIELDS` of each. ``steps`` are those of
 `microkernel.runs` from tap to tap, for a whole block and then for the last one. ``bias`` is
-there for whole panels. ``kernels`` points to the addresses of the tiles of 1, 2, … rows.
-``s_plane`` is the stride of places of S. Then come `OPERAND_FIELDS` of each operand.
+there for whole panels. ``kernels`` points to the addresses of the tiles of 1, 2, … rows,
+``unlimited`` to limits that change no sum. ``s_plane`` is the stride of places of S. Then
+come `OPERAND_FIELDS` of each operand.
 """
 OPERAND_FIELDS: Final = (
     "operand", "operand_pixel", "operand_row", "operand_slice", "operand_image"
@@ -192,7 +194,7 @@ class _Convolution:
         self.epilogue = epilogue
         self.wide = wide
         self.width = target.lanes * vectors
-        self.most = shapes(target)[vectors]
+        self.most = shapes(target, runs=True)[vectors]
         self.f = Function(module, name, PARAMETERS)
         self.arguments, self.chunk, self.scratch = self.f.parameters
         self.finisher = Finisher(self.f, target, epilogue, wide, vectors)
@@ -277,6 +279,7 @@ class _Convolution:
                 kernel, "void", a.at(row * row_bytes, "i8"), row_bytes, b,
                 c.at(row * self.width, "float"), width, depth, first, field["zeros"],
                 width, after.at(loop.index * lines, "float"), steps, taps,
+                field["unlimited"],
             )  # fmt: skip
             loop.next(row + some)
 

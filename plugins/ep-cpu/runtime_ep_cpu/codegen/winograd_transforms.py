@@ -51,6 +51,7 @@ PARAMETERS: Final = (("ptr", "arguments"), ("i64", "chunk"), ("ptr", "scratch"))
 
 _POINTERS = frozenset((
     "x", "zeros", "v", "u", "w", "transform", "bias", "kernels", "out", "pieces", "steps",
+    "unlimited",
 ))  # fmt: skip
 
 

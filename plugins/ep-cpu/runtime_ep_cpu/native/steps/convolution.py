@@ -55,7 +55,7 @@ class SlidingStep:
         self.weights = filters.size
         self.epilogue = epilogue_of(
             node.outputs[0], group.after, self.count, Addend(node.input(2)), 1
-        )
+        ).within_limits()
 
     @property
     def border(self) -> tuple[Value, Margins] | None:

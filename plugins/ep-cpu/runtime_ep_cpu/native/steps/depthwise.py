@@ -51,6 +51,7 @@ class DepthwiseStep(SlidingStep):
         self._lanes = target.lanes
         self._together = along(windows.kernel[-1])
         self._weights = of_array(_panels(filters_of(anchor_of(group)), target.lanes))
+        self._limits = of_array(np.array(self.epilogue.limits, np.float32))
         self._sizes = sizes(target)
         self._tiles = tiles(
             target, self._together, windows.strides[-1], windows.dilations[-1]
@@ -88,7 +89,7 @@ class DepthwiseStep(SlidingStep):
             seen.strides[-1] * 4, planner.table(steps), len(steps), self._weights, taps,
             planner.bias(self.epilogue.bias, self.channels), self.channels, rows.count,
             *cut, *self._tables(planner, rows), out, places[1].strides[-1],
-            planner.table(ahead), len(ahead),
+            planner.table(ahead), len(ahead), self._limits,
         ]  # fmt: skip
         for operand, place in zip(operands, places[2:], strict=True):
             arguments += [operand, place.strides[-1]]

@@ -12,10 +12,10 @@ from runtime.graph import Tensor, Value
 
 from runtime_ep_cpu.codegen import convolution
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.codegen.microkernel import tiles
+from runtime_ep_cpu.codegen.microkernel import UNLIMITED, tiles
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.images import image
-from runtime_ep_cpu.native.layout import Layout, Unplannable
+from runtime_ep_cpu.native.layout import Layout, Unplannable, of_array
 from runtime_ep_cpu.native.packing import Request
 from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.native.steps.epilogue import Epilogue
@@ -67,6 +67,8 @@ class Filters:
         vectors = width_for(target, self._parts.filters, self._parts.number == 1)
         self._width = target.lanes * vectors
         self._epilogue = epilogue
+        limits = (*UNLIMITED, *epilogue.limits)
+        self._limits = of_array(np.array(limits, np.float32))
         self._spec = Spec.of(
             "convolution",
             vectors=vectors,
@@ -132,7 +134,7 @@ class Filters:
             *cut[1:], parts.channels,
             -(-parts.filters // self._width) * self._width * k * len(starts),
             planner.tile_table(self._tiles), self._usual, narrow, self._narrow_width,
-            planner.tile_table(self._narrow_tiles or self._tiles),
+            planner.tile_table(self._narrow_tiles or self._tiles), self._limits,
             planner.table(rows.table(kinds.of(rows), rows.pixels)),
             out, places[2].strides[-1],
         ]  # fmt: skip

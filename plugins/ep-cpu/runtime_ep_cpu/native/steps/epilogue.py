@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from runtime.graph import Node, Value
 
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
+from runtime_ep_cpu.codegen.microkernel import UNLIMITED
 from runtime_ep_cpu.native.express import ROUNDED, element_of, express
 from runtime_ep_cpu.native.layout import Layout
 from runtime_ep_cpu.native.planner import Planner
+from runtime_ep_cpu.native.steps.limits import limits_of
 from runtime_ep_cpu.native.steps.view import reshaped
 
 Row = np.ndarray[Any, Any]
@@ -33,7 +35,8 @@ class Epilogue:
 
     ``bias`` is a constant row that sums begin with. The expression's first operand is
     the product, ``operands`` are the others; ``wide`` tells which of them have a value
-    per column. ``expression`` is ``None`` where the product is the result.
+    per column. ``expression`` is ``None`` where the product is the result, but for what
+    is outside of ``limits`` and becomes one of them.
     """
 
     result: Value
@@ -41,11 +44,22 @@ class Epilogue:
     expression: Expression | None
     operands: tuple[Value, ...]
     wide: tuple[bool, ...]
+    limits: tuple[float, float] = UNLIMITED
 
     @property
     def element(self) -> str:
         """The result's element type."""
         return element_of(self.result) or "float"
+
+    def within_limits(self) -> Epilogue:
+        """Return this epilogue with limits in place of an expression that is no more."""
+        if self.expression is None:
+            return self
+        constants = [value.constant() for value in self.operands]
+        limits = limits_of(self.expression, constants)
+        if limits is None:
+            return self
+        return replace(self, expression=None, operands=(), wide=(), limits=limits)
 
 
 def epilogue_of(

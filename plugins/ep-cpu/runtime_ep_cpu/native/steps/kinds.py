@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from runtime_ep_cpu.codegen.convolution import PIECE_FIELDS
 from runtime_ep_cpu.native.steps.pixels import Numbers, PixelRows
 from runtime_ep_cpu.native.steps.windows import Taps
 
@@ -43,24 +44,26 @@ class Kinds:
 
     def pieces(self, runs: int, block: int) -> tuple[list[int], list[int]]:
         """Return, for each kind and block of runs, the place and number of its pieces,
-        and all pieces: first run, number of runs, whether sums begin with it."""
+        and all `PIECE_FIELDS`: first run, number of runs, whether sums begin and end."""
         blocks: list[int] = []
         pieces: list[int] = []
+        fields = len(PIECE_FIELDS)
         along = runs // prod(self._kernel)
         for alive in self._alive(along):
             begins = 1
             for start in range(0, runs, block):
-                blocks.append(len(pieces) // 3)
+                blocks.append(len(pieces) // fields)
                 run, end = start, min(start + block, runs)
                 while run < end:
                     count = 0
                     while run + count < end and alive[run + count]:
                         count += 1
                     if count:
-                        pieces += (run, count, begins)
+                        pieces += (run, count, begins, 0)
                         begins = 0
                     run += count + 1
-                blocks.append(len(pieces) // 3 - blocks[-1])
+                blocks.append(len(pieces) // fields - blocks[-1])
+            pieces[-1] = 1
         return blocks, pieces
 
     def _alive(self, along: int) -> Iterator[list[bool]]:

@@ -122,7 +122,7 @@ class TransposedStep:
         self._axes = _axes(node, kernel)
         self._epilogue = epilogue_of(
             node.outputs[0], group.after, self._count, Addend(node.input(2)), 1
-        )
+        ).within_limits()
         turned = _forward(array, groups)
         self._filters = {
             phases: Filters(

@@ -14,14 +14,14 @@ import numpy as np
 from runtime.graph import Node, Tensor, Value
 
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.codegen.microkernel import tiles
+from runtime_ep_cpu.codegen.microkernel import UNLIMITED, tiles
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.codegen.winograd import Blocking, Slices, blocking
 from runtime_ep_cpu.codegen.winograd_forms import FILTER, FORMS, Form
 from runtime_ep_cpu.native.express import element_of
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.images import image
-from runtime_ep_cpu.native.layout import Buffer, Layout, Unplannable
+from runtime_ep_cpu.native.layout import Buffer, Layout, Unplannable, of_array
 from runtime_ep_cpu.native.packing import constant_of
 from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.native.steps.convolution import (
@@ -262,6 +262,7 @@ class WinogradStep:
         )
         self._transform = Spec.of("winograd_input", size=size)
         self._tiles = tiles(target, vectors, runs=True)
+        self._unlimited = of_array(np.array(UNLIMITED, np.float32))
         self.packed = TransformRequest(filters, size, vectors, self._width)
         self.specs: Sequence[Spec] = (
             self._spec, self._transform, *self._tiles, self.packed.spec,
@@ -318,7 +319,7 @@ class WinogradStep:
         arguments += [
             planner.library.address(self._transform), cut.blocks, cut.panels, cut.groups,
             panels, *self._taps(planner, cut, count, slides), self._count, bias,
-            planner.tile_table(self._tiles), cut.s_plane,
+            planner.tile_table(self._tiles), self._unlimited, cut.s_plane,
             out, *_strides(out), high, broad, slides.made,
         ]  # fmt: skip
         for operand in operands:
