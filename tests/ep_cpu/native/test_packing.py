@@ -164,6 +164,40 @@ def test_packed_matrices_are_let_go_and_restored_from_their_panels(
     np.testing.assert_array_equal(const.numpy().view(bits), weights.view(bits))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize(
+    ("shape", "groups"),
+    [
+        ((64, 32, 1, 1), 1),
+        ((70, 20, 1, 1), 1),
+        ((40, 16, 3, 2), 1),
+        ((300, 1, 9), 1),
+        ((50, 7, 2, 2, 3), 1),
+        ((32, 4, 3, 3), 4),
+        ((36, 9, 3, 3), 2),
+        ((150, 6, 3), 3),
+    ],
+)
+def test_filters_are_let_go_and_restored_from_their_panels(saved, dtype, shape, groups):
+    weights = drawn(dtype, *shape)
+    code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    image = (1, shape[1] * groups, *(size + 3 for size in shape[2:]))
+    proto = model(
+        [node("Conv", ["x", "w"], ["y"], group=groups)],
+        {"x": (code, list(image))},
+        {"y": (code, None)},
+        {"w": weights},
+    )
+    path = saved(proto)
+    session = from_file(path, winograd="off")
+    path.write_bytes(b"")
+    const = constants(session)["w"]
+    session.run(None, {"x": np.ones(image, dtype)})
+    assert not const.is_held, "a run needs nothing but the panels"
+    bits = f"u{weights.dtype.itemsize}"
+    np.testing.assert_array_equal(const.numpy().view(bits), weights.view(bits))
+
+
 def stacked(count=5, width=40):
     names = [f"w{i}" for i in range(count)]
     nodes = [node("MatMul", [f"p{i}", f"w{i}"], [f"p{i + 1}"]) for i in range(count)]

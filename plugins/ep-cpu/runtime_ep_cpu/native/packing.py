@@ -44,10 +44,6 @@ class Packing(Protocol):
         """What is packed."""
 
     @property
-    def spec(self) -> Spec:
-        """The kernel that packs it."""
-
-    @property
     def key(self) -> tuple[Any, ...]:
         """What two requests for the same panels have in common."""
 

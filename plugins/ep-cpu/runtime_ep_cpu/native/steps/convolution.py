@@ -15,6 +15,7 @@ from runtime_ep_cpu.native.express import FLOATS, element_of
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.images import Margins, image
 from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable
+from runtime_ep_cpu.native.packing import constant_of
 from runtime_ep_cpu.native.planner import Planner
 from runtime_ep_cpu.native.steps.direct import Filters
 from runtime_ep_cpu.native.steps.elementwise import widening_specs
@@ -48,10 +49,10 @@ class SlidingStep:
         node = anchor_of(group)
         self.group = group
         self.source: Value = node.inputs[0]  # type: ignore[assignment]
-        filters = filters_of(node)
-        self.windows = Windows(node, filters.shape[2:])
-        self.channels = filters.shape[1] * node.attribute("group", 1)
-        self.count = len(filters)
+        filters = constant_of(node.inputs[1])  # type: ignore[arg-type]
+        self.count, channels, *kernel = filters.shape
+        self.windows = Windows(node, kernel)
+        self.channels = channels * node.attribute("group", 1)
         self.weights = filters.size
         self.epilogue = epilogue_of(
             node.outputs[0], group.after, self.count, Addend(node.input(2)), 1
@@ -100,8 +101,9 @@ class ConvolutionStep(SlidingStep):
     def __init__(self, group: Group, target: Target) -> None:
         super().__init__(group)
         node = anchor_of(group)
-        name, groups = node.inputs[1].name, node.attribute("group", 1)  # type: ignore[union-attr]
-        self._filters = Filters(name, filters_of(node), groups, self.epilogue, target)
+        filters: Value = node.inputs[1]  # type: ignore[assignment]
+        groups = node.attribute("group", 1)
+        self._filters = Filters(filters, groups, self.epilogue, target)
         self.packed = self._filters.packed
         self.specs = (
             *self._filters.specs, *reading_specs(self.source, self.epilogue)

@@ -13,7 +13,7 @@ from math import gcd
 from typing import Any, NamedTuple
 
 import numpy as np
-from runtime.graph import Node, Value
+from runtime.graph import Node, Tensor, Value
 
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.target import Target
@@ -21,7 +21,6 @@ from runtime_ep_cpu.native.express import element_of
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.images import Margins, image
 from runtime_ep_cpu.native.layout import Layout, Unplannable
-from runtime_ep_cpu.native.packing import Request
 from runtime_ep_cpu.native.planner import Planner
 from runtime_ep_cpu.native.steps import convolution
 from runtime_ep_cpu.native.steps.convolution import (
@@ -126,17 +125,18 @@ class TransposedStep:
         turned = _forward(array, groups)
         self._filters = {
             phases: Filters(
-                f"{filters.name}_{'_'.join(map(str, phases))}",
-                self._share(turned, phases),
+                Value(
+                    f"{filters.name}_{'_'.join(map(str, phases))}",
+                    None,
+                    Tensor.of(self._share(turned, phases)),
+                ),
                 groups,
                 self._epilogue,
                 target,
             )
             for phases in product(*(range(axis.stride) for axis in self._axes))
         }
-        self.packed: list[Request] = [
-            request for f in self._filters.values() for request in f.packed
-        ]
+        self.packed = [f.packed for f in self._filters.values()]
         self.specs: Sequence[Spec] = (
             *chain.from_iterable(f.specs for f in self._filters.values()),
             *reading_specs(self._x, self._epilogue),
