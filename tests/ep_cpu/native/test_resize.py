@@ -139,24 +139,69 @@ def test_sizes_follow_from_another_image():
     assert ("Resize", "native") in roles(session)
 
 
-@pytest.mark.parametrize("attribute", ["crop", "antialias", "channels"])
-def test_what_is_left_to_numpy(attribute):
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("seed", range(20))
+def test_filters(mode, seed):
+    d = Draw(seed)
+    kind = d.one("float32", "float32", "float16", "bfloat16")
+    rank = d.one(1, 2, 2, 3)
+    shape = (d.size(2), d.one(1, 3, 20, 70), *(d.size(12, 5) for _ in range(rank)))
+    x = image(d, shape, kind)
+    every = [d.one(1.0, 1.6, 0.6, 0.3, 0.2) for _ in range(rank)]
+    every[-1] = 0.4
+    more = {**attributes(d, mode), "antialias": 1}
+    if mode == "linear":
+        more["exclude_outside"] = 1
+    scales = d.constant("scales", np.float32([1.0, 1.0, *every]))
+    y = d.add("Resize", [x, "", scales], "r", **more)
+    d.add("Identity", [y], "y")
+    tolerance = {"float16": 4e-3, "bfloat16": 3e-2}.get(kind, 6e-6)
+    session = checked(d.model(["y"]), d.feed, tolerance=tolerance, least=1.0)
+    assert ("Resize", "native") in roles(session)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("seed", range(20))
+def test_crops(mode, seed):
+    d = Draw(seed)
+    kinds = ("float32", "float32", "float16", "bfloat16")
+    kind = d.one(*kinds, "int64", "bool") if mode == "nearest" else d.one(*kinds)
+    rank = d.one(1, 2, 2, 3)
+    shape = (d.size(2), d.one(1, 3, 20, 70), *sizes_of(d, rank))
+    x = image(d, shape, kind)
+    sizes = [d.size(9) for _ in range(rank)]
+    ends = [sorted(d.rng.uniform(-0.4, 1.4, 2))[:: d.one(1, 1, -1)] for _ in sizes]
+    if d.one(True, False):
+        sizes[0], ends[0] = shape[2], [0.0, 1.0]
+    roi = [*(start for start, _ in ends), *(end for _, end in ends)]
+    more = attributes(d, mode) | {"axes": list(range(2, rank + 2))}
+    more["coordinate_transformation_mode"] = "tf_crop_and_resize"
+    more["extrapolation_value"] = d.one(0.0, 1.0, -2.5)
+    names = [x, d.constant("roi", np.float32(roi)), "", d.constant("sizes", sizes)]
+    y = d.add("Resize", names, "r", **more)
+    d.add("Identity", [y], "y")
+    tolerance = {"float16": 4e-3, "bfloat16": 3e-2}.get(kind, 6e-6)
+    session = checked(d.model(["y"]), d.feed, tolerance=tolerance, least=1.0)
+    assert ("Resize", "native") in roles(session)
+
+
+def test_a_pixel_that_a_filter_does_not_see_does_not_count():
+    d = Draw(6)
+    x = d.array((1, 20, 8, 8))
+    x[0, ::2, 7], x[0, ::3, :, 7] = np.inf, np.nan
+    d.feed["x"] = x
+    scales = d.constant("scales", np.float32([1, 1, 0.5, 0.5]))
+    d.add("Resize", ["x", "", scales], "y", mode="linear", antialias=1)
+    checked(d.model(["y"]), d.feed, tolerance=4e-6)
+
+
+def test_channels_are_left_to_numpy():
     d = Draw(4)
     d.feed["x"] = d.array((1, 4, 6, 6))
     d.add("Relu", ["x"], "r")
-    more = {"mode": "linear"}
-    scales, roi = [1, 1, 0.5, 0.5], ""
-    if attribute == "crop":
-        more["coordinate_transformation_mode"] = "tf_crop_and_resize"
-        roi = d.constant("roi", np.float32([0, 0, 0.1, 0.2, 1, 1, 0.9, 1.2]))
-    elif attribute == "antialias":
-        more["antialias"] = 1
-    else:
-        scales = [1, 2, 1, 1]
-    names = ["r", roi, d.constant("scales", np.float32(scales))]
-    d.add("Resize", names, "y", **more)
-    moves = attribute == "channels"
-    checked(d.model(["y"]), d.feed, tolerance=4e-6, moves=moves)
+    scales = d.constant("scales", np.float32([1, 2, 1, 1]))
+    d.add("Resize", ["r", "", scales], "y", mode="linear")
+    checked(d.model(["y"]), d.feed, tolerance=4e-6, moves=True)
 
 
 @pytest.mark.parametrize("target", ["generic", "avx2"])
@@ -166,4 +211,6 @@ def test_lesser_targets(target, mode):
     d.feed["x"] = d.array((2, 37, 6, 7))
     scales = d.constant("scales", np.float32([1, 1, 2, 0.7]))
     d.add("Resize", ["x", "", scales], "y", mode=mode)
-    checked(d.model(["y"]), d.feed, tolerance=4e-6, target=target)
+    half = d.constant("half", np.float32([1, 1, 0.5, 0.4]))
+    d.add("Resize", ["x", "", half], "z", mode=mode, antialias=1)
+    checked(d.model(["y", "z"]), d.feed, tolerance=4e-6, target=target)

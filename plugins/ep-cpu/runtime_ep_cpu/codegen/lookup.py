@@ -282,14 +282,17 @@ def gathered_elements(
         to = kernel.to.at(row.offsets[0], element)
         source = kernel.source.at(row.offsets[1], element)
         to_step, source_step, index_step = row.strides
-        fine = f.value(True, "i1")
-        with f.loop(row.start, row.stop, carried=[fine], runs=True) as loop:
-            inside, place = kernel.place(row.offsets[2] + loop.index * index_step)
-            there = f.select(inside, loop.index * source_step + place, nowhere)
+        steps = [to_step, source_step, index_step]
+        begin = [f.value(True, "i1"), *(row.start * step for step in steps)]
+        with f.loop(row.start, row.stop, carried=begin, runs=True) as loop:
+            fine, *places = loop.carried
+            inside, place = kernel.place(row.offsets[2] + places[2])
+            there = f.select(inside, places[1] + place, nowhere)
             found = f.load(source.at(there, element), element)
             found = f.select(inside, found, f.value(0, element))
-            f.store(found, to.at(loop.index * to_step, element))
-            loop.next(loop.carried[0] & inside)
+            f.store(found, to.at(places[0], element))
+            following = (p + step for p, step in zip(places, steps, strict=True))
+            loop.next(fine & inside, *following)
         with f.when(~loop.results[0]):
             kernel.fail()
     f.ret()

@@ -31,7 +31,9 @@ FIELDS: Final = (
 ``[rows, length]``; the rows of a chunk; and how many keys there is room for, at least as
 many as a vector has lanes more than ``k``, or the whole row."""
 
-_SPARE: Final = 1024
+_FEW: Final = 32
+_SPARE: Final = 512
+"""Keys that there is room for beside those that stay, where these are more than few."""
 
 
 def spec(element: str, largest: bool, by_value: bool) -> Spec:
@@ -41,7 +43,7 @@ def spec(element: str, largest: bool, by_value: bool) -> Spec:
 
 def room(length: int, k: int) -> int:
     """Return how many keys there shall be room for."""
-    return min(length, 2 * k + _SPARE)
+    return min(length, k + _FEW if k <= _FEW else 2 * k + _SPARE)
 
 
 def scratch(target: Target, keys: int) -> int:

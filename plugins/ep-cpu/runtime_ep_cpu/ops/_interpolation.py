@@ -119,8 +119,9 @@ def _coordinates(axis: Axis, mode: str) -> np.ndarray:
     return offset + (y + 0.5) * axis.length / axis.width - 0.5
 
 
-def _outside(axis: Axis, x: np.ndarray) -> np.ndarray:
-    """Tell which coordinates are extrapolated; rounding errors of the ends are not."""
+def outside(axis: Axis, method: Method) -> np.ndarray:
+    """Tell which output pixels are extrapolated; rounding errors of the ends are not."""
+    x = _coordinates(axis, method.coordinates)
     slack = 1e-6 * axis.length
     return (x < -slack) | (x > axis.length - 1 + slack)
 
@@ -273,12 +274,12 @@ def _extrapolated(result: Any, plan: list[Axis], method: Method) -> Any:
         return result
     filled = None
     for axis in plan:
-        outside = _outside(axis, _coordinates(axis, method.coordinates))
-        if not outside.any():
+        beyond = outside(axis, method)
+        if not beyond.any():
             continue
         if result.dtype.kind not in "biufc" and not is_narrow(result):
             raise ValueError(f"{result.dtype} pixels cannot be extrapolated")
         filled = result.copy() if filled is None else filled
-        chosen = namespace_of(result).asarray(np.flatnonzero(outside))
+        chosen = namespace_of(result).asarray(np.flatnonzero(beyond))
         filled[(slice(None),) * axis.axis + (chosen,)] = method.extrapolation
     return result if filled is None else filled

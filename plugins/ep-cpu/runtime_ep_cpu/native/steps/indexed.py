@@ -121,7 +121,8 @@ class IndexedStep:
     ) -> None:
         failed = planner.failed()
         arguments: list[Argument] = [made, source, indices, failed, *found.numbers]
-        work = 2.0 * max(source.size, indices.size)
+        rows = made.size if source.size > made.size else source.size
+        work = 16.0 * max(rows, indices.size)
         planner.step(found.spec, arguments, found.chunks, reads, [made], work=work)
 
     def _places(self, data: Layout, indices: Layout, to: Layout) -> lookup.Places:
