@@ -12,12 +12,14 @@ from runtime_ep_cpu.codegen import (  # noqa: F401
     copies,
     elementwise,
     normalization,
+    recurrence,
     reduction,
     softmax,
 )
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec, written
 from runtime_ep_cpu.codegen.machine import assembly
+from runtime_ep_cpu.codegen.recurrence_cells import Cell, Function
 from runtime_ep_cpu.codegen.target import host
 from runtime_ep_cpu.codegen.winograd_forms import FORMS
 
@@ -31,6 +33,13 @@ SCALED = Expression(
 SUM = one("add", "float", "float")
 PLAIN = {"prologue": identity(), "epilogue": identity()}
 REDUCTION = {**PLAIN, "last": False}
+SIGMOID, TANH = Function("sigmoid"), Function("tanh")
+CELLS = {
+    "lstm": (Cell("LSTM", (SIGMOID, TANH, TANH)), (1,)),
+    "gru": (Cell("GRU", (SIGMOID, TANH)), (1, 1)),
+    "gru_linear": (Cell("GRU_LINEAR", (SIGMOID, TANH)), (1,)),
+    "rnn": (Cell("RNN", (TANH,)), (1,)),
+}
 KERNELS = {
     "add": elementwise.spec(SUM),
     "gelu": elementwise.spec(one("gelu", "float")),
@@ -53,6 +62,10 @@ KERNELS = {
     },
     "rows": Spec.of("copy_rows"),
     **{f"winograd_{size}": Spec.of("winograd", size=size, vectors=4) for size in FORMS},
+    **{
+        name: Spec.of("recurrence", cell=cell, units=units)
+        for name, (cell, units) in CELLS.items()
+    },
     **{f"winograd_input_{size}": Spec.of("winograd_input", size=size) for size in FORMS},
 }  # fmt: skip
 

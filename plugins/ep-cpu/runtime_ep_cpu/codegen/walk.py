@@ -112,10 +112,8 @@ define internal void @give_way() nounwind {
 }
 """
 
-_WALK = """
+_BREATHE = """
 {pause_declaration}
-declare i64 @llvm.readcyclecounter()
-
 define internal void @breathe(i64 %round) alwaysinline nounwind {
   {pause}
   %low = and i64 %round, 511
@@ -127,6 +125,10 @@ give:
 out:
   ret void
 }
+"""
+
+_WALK = """
+declare i64 @llvm.readcyclecounter()
 
 define internal void @run_chunk(ptr %steps, i64 %chunk, ptr %scratch) nounwind {
 entry:
@@ -437,21 +439,29 @@ define void @stop(ptr %pool) nounwind {
 
 def walk_text(target: Target) -> str:
     """Return the module: ``worker``, ``run``, ``run_alone``, ``settle`` and ``stop``."""
-    machine, _, system = target.triple.partition("-")
-    arm = machine in ("aarch64", "arm64")
-    declaration, pause = _PAUSE["x86" if target.is_x86 else "arm" if arm else "other"]
-    linux = "linux" in system and (target.is_x86 or arm)
+    linux = "linux" in target.triple.partition("-")[2]
+    known = target.is_x86 or _is_arm(target)
     sleep = _FUTEX.replace("{number}", "202" if target.is_x86 else "98")
-    text = _YIELD + (sleep if linux else _POLL) + _WALK + _POOL
+    text = (sleep if linux and known else _POLL) + _WALK + _POOL
     words = {
         **FRAME,
         **POOL,
         "level_slots": LEVEL_SLOTS,
         "counter_slots": COUNTER_SLOTS,
         "step_slots": STEP_SLOTS,
-        "pause_declaration": declaration,
-        "pause": pause,
     }
     for word, value in words.items():
         text = text.replace(f"{{{word}}}", str(value))
-    return text
+    return breathing(target) + text
+
+
+def breathing(target: Target) -> str:
+    """Return ``breathe``, for loops that wait: a pause, and at times the processor."""
+    kind = "x86" if target.is_x86 else "arm" if _is_arm(target) else "other"
+    declaration, pause = _PAUSE[kind]
+    text = _BREATHE.replace("{pause_declaration}", declaration)
+    return _YIELD + text.replace("{pause}", pause)
+
+
+def _is_arm(target: Target) -> bool:
+    return target.triple.partition("-")[0] in ("aarch64", "arm64")

@@ -25,6 +25,7 @@ from runtime_ep_cpu.native.steps import (
     indexed,
     pad,
     pooling,
+    recurrence,
     resize,
     response,
     roi,
@@ -140,6 +141,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     **dict.fromkeys(group_norm.OPERATORS, group_norm.is_supported),
     **dict.fromkeys(indexed.OPERATORS, indexed.is_supported),
     **dict.fromkeys(roi.OPERATORS, roi.is_supported),
+    **dict.fromkeys(recurrence.OPERATORS, recurrence.is_supported),
 }  # fmt: skip
 """Further operators of the standard that have a step, with what a step demands."""
 

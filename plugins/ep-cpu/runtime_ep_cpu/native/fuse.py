@@ -18,6 +18,7 @@ from runtime_ep_cpu.native.steps.blocks import OPERATORS as BLOCKS
 from runtime_ep_cpu.native.steps.group_norm import OPERATORS as GROUP_NORMS
 from runtime_ep_cpu.native.steps.indexed import OPERATORS as INDEXED
 from runtime_ep_cpu.native.steps.pooling import OPERATORS as POOLING
+from runtime_ep_cpu.native.steps.recurrence import OPERATORS as RECURRENT
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 from runtime_ep_cpu.native.steps.roi import OPERATORS as REGIONS
 
@@ -49,6 +50,7 @@ _KINDS = {
     **dict.fromkeys(GROUP_NORMS, "group_norm"),
     **dict.fromkeys(INDEXED, "indexed"),
     **dict.fromkeys(REGIONS, "regions"),
+    **dict.fromkeys(RECURRENT, "recurrence"),
 }  # fmt: skip
 """Which step plans an operator that is no element-wise one."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,30 +79,42 @@ _FUNCTIONS: dict[str, tuple[Any, float | None, float | None]] = {
 """Each activation with its default alpha and beta, ``None`` where it has none."""
 
 
-def activations(
+class Chosen(NamedTuple):
+    """An activation by its lower-case name, with alpha and beta where it has them."""
+
+    name: str
+    alpha: float | None
+    beta: float | None
+
+
+def chosen(
     names: Sequence[str],
     count: int,
     alphas: Sequence[float] | None,
     betas: Sequence[float] | None,
-    clips: Sequence[float],
-) -> list[Activation]:
-    """Return ``count`` activations by name, each bounding its argument by its clip.
+) -> list[Chosen]:
+    """Return ``count`` activations by name; raises ``ValueError`` for unknown ones.
 
-    Those that have an alpha or beta take the next of the values given; a clip of 0
-    bounds nothing.
+    Those that have an alpha or beta take the next of the values given.
     """
     if len(names) != count:
         raise ValueError(f"{count} activations are needed, found {list(names)}")
     left, right = iter(alphas or ()), iter(betas or ())
-    chosen = []
-    for name, clip in zip(names, clips, strict=True):
+    found = []
+    for name in names:
         if name.lower() not in _FUNCTIONS:
             raise ValueError(f"no activation is called {name!r}")
-        function, alpha, beta = _FUNCTIONS[name.lower()]
+        _, alpha, beta = _FUNCTIONS[name.lower()]
         alpha = alpha if alpha is None else next(left, alpha)
         beta = beta if beta is None else next(right, beta)
-        chosen.append(_clipped(function, alpha, beta, clip))
-    return chosen
+        found.append(Chosen(name.lower(), alpha, beta))
+    return found
+
+
+def activation(function: Chosen, clip: float) -> Activation:
+    """Return an activation that bounds its argument; a clip of 0 bounds nothing."""
+    name, alpha, beta = function
+    return _clipped(_FUNCTIONS[name][0], alpha, beta, clip)
 
 
 def _clipped(function: Any, alpha: Any, beta: Any, clip: float) -> Activation:

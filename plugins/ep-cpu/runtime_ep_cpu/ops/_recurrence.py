@@ -11,8 +11,10 @@ from runtime_ep_cpu.limits import check_size
 from runtime_ep_cpu.namespace import namespace_of
 from runtime_ep_cpu.ops._cells import (
     Activation,
+    Chosen,
     Step,
-    activations,
+    activation,
+    chosen,
     directions,
     lengths,
     projected,
@@ -148,17 +150,20 @@ def _halves(b: Any, d: int) -> tuple[Any, Any]:
 
 def _functions(cell: Cell, options: Options, count: int) -> list[list[Activation]]:
     """Return the activations of each direction."""
+    clips = [(options.clip or 0) * gate for gate in cell.clipped]
+    return [
+        [activation(*each) for each in zip(functions, clips, strict=True)]
+        for functions in functions_of(cell, options, count)
+    ]
+
+
+def functions_of(cell: Cell, options: Options, count: int) -> list[list[Chosen]]:
+    """Return which activations each of ``count`` directions has; raises ``ValueError``."""
     each = len(cell.functions)
     names = options.activations or cell.functions * count
-    clips = [(options.clip or 0) * gate for gate in cell.clipped]
-    chosen = activations(
-        names[: each * count],
-        each * count,
-        options.activation_alpha,
-        options.activation_beta,
-        clips * count,
-    )
-    return [chosen[d * each : (d + 1) * each] for d in range(count)]
+    alphas, betas = options.activation_alpha, options.activation_beta
+    found = chosen(names[: each * count], each * count, alphas, betas)
+    return [found[d * each : (d + 1) * each] for d in range(count)]
 
 
 def _begin_rnn(weights: Weights, functions: list[Activation]) -> tuple[Any, Step]:
@@ -242,7 +247,7 @@ def _begin_gru(
             hidden = product(reset * h, back_hidden)
         hidden += inputs[:, 2 * size :]
         hidden = g(hidden)
-        return (hidden + update * (h - hidden),)
+        return ((1 - update) * hidden + update * h,)
 
     return bias, step
 

@@ -21,6 +21,7 @@ from runtime_ep_cpu.native.steps.indexed import IndexedStep
 from runtime_ep_cpu.native.steps.pad import PadStep
 from runtime_ep_cpu.native.steps.pooling import PoolStep
 from runtime_ep_cpu.native.steps.product import ProductStep
+from runtime_ep_cpu.native.steps.recurrence import RecurrenceStep
 from runtime_ep_cpu.native.steps.reduction import ReductionStep
 from runtime_ep_cpu.native.steps.resize import ResizeStep
 from runtime_ep_cpu.native.steps.response import ResponseStep
@@ -58,6 +59,7 @@ _TUNED: dict[str, Callable[[Group, Target], Step]] = {
     "product": ProductStep,
     "transposed": TransposedStep,
     "attention": AttentionStep,
+    "recurrence": RecurrenceStep,
 }
 
 

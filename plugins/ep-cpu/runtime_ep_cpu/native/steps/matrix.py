@@ -125,8 +125,13 @@ class Matrix:
         starts: list[int],
         out: Layout,
         operands: Sequence[Layout],
+        row: Layout | None = None,
     ) -> None:
-        """Add ``out = epilogue(a · panels)``; all are [batch…, rows, columns]."""
+        """Add ``out = epilogue(a · panels)``; all are [batch…, rows, columns].
+
+        ``row`` is what sums begin with where the epilogue has no constant bias: as many
+        numbers of float32 as the panels have columns.
+        """
         m, k = a.shape[-2:]
         n = out.shape[-1]
         lead = out.shape[:-2]
@@ -134,11 +139,13 @@ class Matrix:
         cut = gemm.blocking(m, n, k, batch, self.width)
         direct = self._epilogue.expression is None or out.element == "float"
         table = self._offsets(planner, a, starts, out, operands, direct)
-        bias = planner.bias(self._epilogue.bias, -(-n // self.width) * self.width)
-        row = out.strides[-2] if m > 1 else n
+        bias = row
+        if bias is None:
+            bias = planner.bias(self._epilogue.bias, -(-n // self.width) * self.width)
+        pitch = out.strides[-2] if m > 1 else n
         arguments: list[Argument] = [
-            a, a.strides[-2] * 4, panels, out if direct else None, row, m, n, k, bias,
-            *cut, planner.tile_table(self._tiles), table, out, row,
+            a, a.strides[-2] * 4, panels, out if direct else None, pitch, m, n, k, bias,
+            *cut, planner.tile_table(self._tiles), table, out, pitch,
         ]  # fmt: skip
         for operand in operands:
             arguments += [operand, operand.strides[-2] if m > 1 else 0]
@@ -146,7 +153,7 @@ class Matrix:
             self._spec,
             arguments,
             batch * cut.blocks * cut.groups,
-            [a, panels, *operands],
+            [a, panels, bias, *operands],
             [out],
             0 if direct else cut.rows * cut.panels * self.width * 4,
             float(batch) * m * n * k,
