@@ -3,32 +3,32 @@
 import numpy as np
 import pytest
 from beside_numpy import checked, groups, opened, roles
-from draws import Draw
+from draws import TYPES, Draw
 from onnx import TensorProto, helper
 
 TOLERANCE = 4e-6
 """Differences from NumPy's kernels, as a part of the largest magnitude of a result."""
 
 
-def normalized(d, x, channels, kind, count):
+def normalized(d, x, channels, kind, count, type="float32"):
     """Add one normalisation and return its name and the opset it is of."""
     if kind == "instance":
-        names = [d.either(n, d.array((channels,))) for n in ("scale", "bias")]
+        names = [d.either(n, d.array((channels,), type)) for n in ("scale", "bias")]
         d.add("InstanceNormalization", [x, *names], "y", epsilon=d.one(1e-5, 0.1))
         return "y", 20
     per = count if kind == "group_18" else channels
     add = d.constant if kind == "group_18" else d.either
-    names = [add(n, d.array((per,))) for n in ("scale", "bias")]
+    names = [add(n, d.array((per,), type)) for n in ("scale", "bias")]
     attributes = {"num_groups": count, "epsilon": d.one(1e-5, 0.1)}
     d.add("GroupNormalization", [x, *names], "y", **attributes)
     return "y", 18 if kind == "group_18" else 21
 
 
-def ranked(model, rank):
+def ranked(model, rank, type=TensorProto.FLOAT):
     """Return a model whose output has so many axes, which onnx does not always infer."""
     output = model.graph.output[0]
     dims = [f"{output.name}{axis}" for axis in range(rank)]
-    kind = helper.make_tensor_type_proto(TensorProto.FLOAT, dims)
+    kind = helper.make_tensor_type_proto(type, dims)
     output.type.CopyFrom(kind)
     return model
 
@@ -57,6 +57,27 @@ def test_groups_of_any_size_and_what_follows_them(seed, target):
         y = d.add("Conv", [y, d.constant("v", w.astype("f"))], "z", pads=pads)
     model = ranked(d.model([y], opset), len(sizes) + 2)
     checked(model, d.feed, target=target, tolerance=TOLERANCE, least=1.0)
+
+
+@pytest.mark.parametrize("target", ["auto", "avx2", "generic"])
+@pytest.mark.parametrize("type", ["float16", "bfloat16"])
+@pytest.mark.parametrize("seed", range(12))
+def test_half_precision_is_computed_in_float32(seed, type, target):
+    d = Draw(seed)
+    count, each = d.one((1, 5), (2, 8), (4, 16), (3, 10), (2, 40))
+    channels = count * each
+    sizes = [d.size(9) for _ in range(d.one(1, 2, 2, 3))]
+    sizes[-1] += 3
+    x = d.operand("a", d.array((d.size(3), channels, *sizes), type))
+    kinds = ("instance", "group_18", "group_21")
+    y, opset = normalized(d, x, channels, d.one(*kinds), count, type)
+    if d.one(True, False):
+        y = d.add("Mul", [y, d.add("Sigmoid", [y], "s")], "z")
+    made = d.model([y], 22 if (opset, type) == (20, "bfloat16") else opset)
+    model = ranked(made, len(sizes) + 2, TYPES[type][0])
+    tolerance = {"float16": 2e-3, "bfloat16": 1.6e-2}[type]
+    session = checked(model, d.feed, target=target, tolerance=tolerance, least=1.0)
+    assert {role for _, role in roles(session)} == {"native"}
 
 
 def group_norm(x, count, *more):

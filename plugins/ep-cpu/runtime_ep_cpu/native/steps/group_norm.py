@@ -7,6 +7,7 @@ element, what is normalised and what follows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,15 @@ from runtime.graph import Node, Value
 from runtime_ep_cpu.codegen import copies
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.native.express import element_of, express
+from runtime_ep_cpu.native.express import FLOATS, ROUNDED, element_of, express
 from runtime_ep_cpu.native.group import Group
-from runtime_ep_cpu.native.layout import Layout, Unplannable, of_array
+from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable, of_array
 from runtime_ep_cpu.native.planner import Argument, Planner
-from runtime_ep_cpu.native.steps.elementwise import ElementwiseStep
+from runtime_ep_cpu.native.steps.elementwise import (
+    ElementwiseStep,
+    widened,
+    widening_specs,
+)
 from runtime_ep_cpu.native.steps.pixels import readable, rows_of, without_channels
 from runtime_ep_cpu.native.steps.rows import bits_of
 
@@ -32,12 +37,14 @@ _CHUNK = 16 * 1024
 
 
 def is_supported(node: Node) -> bool:
-    """Whether a node normalises float32 of at least one axis behind the channels.
+    """Whether a node normalises floats of at least one axis behind the channels.
 
-    Where there is a scale per group it must be constant.
+    They are computed in float32. Where there is a scale per group it must be constant.
     """
     x, scale, bias = node.inputs[:3]
-    if any(element_of(value) != "float" for value in (x, scale, bias, node.outputs[0])):
+    if any(element_of(value) not in FLOATS for value in (x, scale, bias)):
+        return False
+    if node.attribute("stash_type", 1) != 1:
         return False
     if x is None or len(x.shape or ()) < 3 or node.attribute("consumed_inputs"):
         return False
@@ -63,9 +70,14 @@ class GroupNormStep(ElementwiseStep):
         self._operands = others[1:]
         self._repeated: dict[Value, np.ndarray[Any, Any]] = {}
         self._epsilon = bits_of(float(node.attribute("epsilon", 9.999999747378752e-06)))
-        self._prepare(_normalizing(after))
+        self._prepare(_normalizing(after, element_of(node.outputs[0]) or "float"))
+        given = (element_of(v) or "float" for v in (self._x, self._scale, self._bias))
+        reading = (
+            (*widening_specs(element), *copies.specs(SIZES[element]))
+            for element in sorted(set(given))
+        )
         self.specs: Sequence[Spec] = (
-            *self.specs, _MOMENTS, _SCALES, *copies.specs(4)
+            *self.specs, _MOMENTS, _SCALES, *copies.specs(4), *chain(*reading)
         )  # fmt: skip
 
     def _given(self, planner: Planner) -> list[Layout]:
@@ -96,11 +108,14 @@ class GroupNormStep(ElementwiseStep):
             array = self._repeated.get(value)
             if array is None:
                 each = channels // max(1, planner.layout(value).size)
-                array = np.repeat(planner.contents(value), each)
+                array = np.repeat(planner.contents(value), each).astype(np.float32)
                 self._repeated[value] = array
             layout = of_array(array)
         else:
-            layout = planner.contiguous(planner.layout(value))
+            layout = planner.layout(value)
+            if layout.element != "float":
+                layout = widened(planner, layout)
+            layout = planner.contiguous(layout)
         if layout.shape != (channels,):
             raise Unplannable(
                 f"{layout.shape} is not one number for {channels} channels"
@@ -142,19 +157,25 @@ class GroupNormStep(ElementwiseStep):
         return mean, factor
 
 
-def _normalizing(after: Expression) -> Expression:
-    """Return an expression whose first operand is made of four: X, mean, factor, bias."""
+def _normalizing(after: Expression, element: str) -> Expression:
+    """Return an expression whose first operand is made of four: X, mean, factor, bias.
+
+    It is rounded to an element type where something follows.
+    """
     given, extra = len(after.operands), 3
     count = given + extra
-    first = (
+    first = [
         Instruction("subtract", (0, 1)),
         Instruction("multiply", (count, 2)),
         Instruction("add", (count + 1, 3)),
-    )
+    ]
+    if element in ROUNDED and after.instructions:
+        for number, type in ((2, element), (3, "float")):
+            first.append(Instruction("convert", (count + number,), (("type", type),)))
 
     def moved(number: int) -> int:
         if number <= 0:
-            return count + 2 if number == 0 else number
+            return count + len(first) - 1 if number == 0 else number
         return number + extra if number < given else number + extra + len(first)
 
     then = (
