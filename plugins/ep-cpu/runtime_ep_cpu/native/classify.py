@@ -20,6 +20,7 @@ from runtime_ep_cpu.native.steps import (
     attention,
     blocks,
     convolution,
+    cumulative,
     grid_sample,
     group_norm,
     indexed,
@@ -50,6 +51,7 @@ _SHAPE_OPERANDS = {
     "ReduceProd": (1,), "ReduceL1": (1,), "ReduceL2": (1,), "ReduceSumSquare": (1,),
     "ReduceLogSum": (1,), "ReduceLogSumExp": (1,),
     "Resize": (1, 2, 3), "NonMaxSuppression": (2,), "TopK": (1,),
+    "CumSum": (1,), "CumProd": (1,), "Trilu": (1,),
 }  # fmt: skip
 """Inputs whose contents a plan must know, by operator."""
 
@@ -131,6 +133,8 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     "GridSample": grid_sample.is_supported,
     "NonMaxSuppression": suppression.is_supported,
     "TopK": top_k.is_supported,
+    "Trilu": cumulative.has_matrices,
+    **dict.fromkeys(cumulative.OPERATORS, cumulative.is_supported),
     "BatchNormalization": affine.is_supported,
     "LRN": response.is_supported,
     "Attention": attention.is_supported,

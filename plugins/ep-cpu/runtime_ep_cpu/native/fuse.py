@@ -43,6 +43,7 @@ _KINDS = {
     "Conv": "convolution", "ConvTranspose": "transposed",
     "Resize": "resize", "Pad": "pad", "GridSample": "grid_sample",
     "NonMaxSuppression": "suppression", "TopK": "top_k",
+    "CumSum": "cumulative", "CumProd": "cumulative", "Trilu": "triangle",
     "BatchNormalization": "affine", "LRN": "response",
     **dict.fromkeys(OPERATIONS, "reduce"),
     **dict.fromkeys(POOLING, "pool"),

@@ -12,6 +12,7 @@ from runtime_ep_cpu.native.steps.attention import AttentionStep
 from runtime_ep_cpu.native.steps.blocks import BlocksStep
 from runtime_ep_cpu.native.steps.concat import ConcatStep
 from runtime_ep_cpu.native.steps.convolution import ConvolutionStep
+from runtime_ep_cpu.native.steps.cumulative import CumulativeStep, TriangleStep
 from runtime_ep_cpu.native.steps.depthwise import DepthwiseStep, is_depthwise
 from runtime_ep_cpu.native.steps.elementwise import ElementwiseStep
 from runtime_ep_cpu.native.steps.gather import GatherStep
@@ -74,6 +75,8 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "grid_sample": GridSampleStep,
     "regions": RoiStep,
     "suppression": SuppressionStep,
+    "cumulative": CumulativeStep,
+    "triangle": TriangleStep,
     "top_k": TopKStep,
     "reduce": ReductionStep,
     "pool": PoolStep,
