@@ -22,11 +22,18 @@ def test_running_sums_and_products(seed):
     assert (operator, "native") in roles(session)
 
 
-@pytest.mark.parametrize(("axis", "family"), [(0, "columns"), (1, "lines")])
-def test_columns_that_lie_behind_each_other_are_vectors(axis, family):
+@pytest.mark.parametrize("exclusive", [0, 1])
+@pytest.mark.parametrize(
+    ("axis", "columns", "family"),
+    [(0, 300, "columns"), (1, 300, "lines"), (0, 700, "rows"), (0, 5001, "rows")],
+)
+def test_columns_that_lie_behind_each_other_are_vectors(
+    axis, columns, family, exclusive
+):
     d = Draw(1)
-    d.feed["x"] = d.array((60, 700))
-    d.add("CumSum", ["x", d.constant("a", np.int64(axis))], "y")
+    d.feed["x"] = d.array((60, columns))
+    a = d.constant("a", np.int64(axis))
+    d.add("CumSum", ["x", a], "y", exclusive=exclusive)
     session = checked(d.model(["y"]), d.feed, tolerance=0)
     assert kernels(session) == [f"cumulative_{family}"]
 
@@ -61,5 +68,9 @@ def test_lesser_targets(target):
     for axis in (0, 1):
         a = d.constant(f"a{axis}", np.int64(axis))
         d.add("CumSum", ["x", a], f"s{axis}")
+    d.feed["z"] = d.array((5, 900))
+    d.add("CumSum", ["z", a], "s2")
+    d.add("CumSum", ["z", "a0"], "s3", reverse=1)
     d.add("Trilu", ["x"], "t", upper=0)
-    checked(d.model(["s0", "s1", "t"]), d.feed, tolerance=0, target=target)
+    outputs = ["s0", "s1", "s2", "s3", "t"]
+    checked(d.model(outputs), d.feed, tolerance=0, target=target)

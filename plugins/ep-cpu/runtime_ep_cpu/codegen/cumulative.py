@@ -7,14 +7,17 @@ Lines along the axis are independent of each other; beside each other they are c
         total = nothing
         for place along the axis: total = total ∘ x[place, columns]; result[…] = total
 
-The first is for columns that lie behind each other. What is computed in which order is
-the same in both: that of the axis.
+    for place along the axis:                                  cumulative_rows
+        for columns: totals[columns] = totals[columns] ∘ x[place, columns]; …
+
+The first and the last are for columns that lie behind each other, few or many. What is
+computed in which order is the same in all: that of the axis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from runtime_ep_cpu.codegen import memory, nest
 from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
@@ -36,30 +39,62 @@ TRIANGLE_FIELDS: Final = ("result", "x", "diagonal")
 of result, x and the numbers of rows follows. Inner strides are 1."""
 
 _WAYS: Final = 4
+_MANY: Final = 512
+"""Columns that lie behind each other from which on a row of them is gone along."""
+
+_ROW: Final = 2048
+"""Columns of a block that is gone along: their totals stay in the first cache."""
+
 _LINES: Final = 8
 _CHUNK: Final = 16 * 1024
 
 
 def specs(element: str, operation: str, exclusive: bool) -> tuple[Spec, ...]:
-    """Return both kernels that `plan` may choose."""
+    """Return the kernels that `plan` may choose."""
     return tuple(
-        Spec.of(name, element=element, operation=operation, exclusive=exclusive)
-        for name in ("cumulative_columns", "cumulative_lines")
+        Spec.of(
+            f"cumulative_{way}",
+            element=element,
+            operation=operation,
+            exclusive=exclusive,
+        )
+        for way in _KINDS
     )
+
+
+_KINDS: Final = ("columns", "lines", "rows")
+
+
+class Plan(NamedTuple):
+    """Which of `specs` runs, the nest's numbers, the chunks, and bytes that a thread needs."""
+
+    choice: int
+    numbers: list[int]
+    chunks: int
+    scratch: int
 
 
 def plan(
     shape: Sequence[int], length: int, result: Sequence[int], x: Sequence[int]
-) -> tuple[int, list[int], int]:
-    """Return which of `specs` is for lines of a length beside each other in a shape,
-    the nest's numbers and the number of chunks; raises ``ValueError`` for too many axes.
+) -> Plan:
+    """Plan lines of a length that lie beside each other in a shape.
+
+    Raises ``ValueError`` for too many axes.
     """
     order = sorted(range(len(shape)), key=lambda axis: -abs(result[axis]))
     shape, result, x = ([v[axis] for axis in order] for v in (shape, result, x))
     space = nest.collapse(shape, (result, x))
-    division = nest.divide(space.rows, space.inner, max(1, _CHUNK // length))
-    by_columns = all(strides[-1] == 1 for strides in space.strides)
-    return 0 if by_columns else 1, nest.numbers(space, division), division.chunks
+    each, scratch = max(1, _CHUNK // length), 0
+    kind = "lines"
+    if all(strides[-1] == 1 for strides in space.strides):
+        kind = "columns" if space.inner < _MANY else "rows"
+    if kind == "rows":
+        each = max(each, _ROW)
+    division = nest.divide(space.rows, space.inner, each)
+    if kind == "rows":
+        scratch = 8 * division.block
+    numbers = nest.numbers(space, division)
+    return Plan(_KINDS.index(kind), numbers, division.chunks, scratch)
 
 
 @family("cumulative_columns")
@@ -87,6 +122,52 @@ def cumulative_columns(
         sweep(f, target, many, row.stop, lambda i, mask: block(i, mask, 1))
 
     kernel.whole(columns)
+
+
+@family("cumulative_rows")
+def cumulative_rows(
+    module: Module,
+    target: Target,
+    name: str,
+    *,
+    element: str,
+    operation: str,
+    exclusive: bool,
+) -> None:
+    """Write the kernel for many columns that lie behind each other."""
+    kernel = _Kernel(module, target, name, element, operation, exclusive)
+    f, computed, held = kernel.f, widened(element), kernel.held
+    totals = f.parameters[2]
+    nothing = f.value(OPERATIONS[operation], vector(computed, target.lanes))
+
+    def rows(row: Row) -> None:
+        def clear(index: Val, mask: Val | None) -> None:
+            place = totals.at(index - row.start, computed)
+            memory.write(f, target, nothing, place, computed, mask)
+
+        sweep(f, target, row.start, row.stop, clear)
+        with f.loop(0, kernel.length, runs=True) as loop:
+            to, source = (
+                base.at(offset + loop.index * step, held)
+                for base, offset, step in zip(
+                    (kernel.result, kernel.x), row.offsets, kernel.steps, strict=True
+                )
+            )
+
+            def step(index: Val, mask: Val | None) -> None:
+                place = totals.at(index - row.start, computed)
+                lanes = target.lanes
+                total = memory.read(f, target, place, computed, lanes, mask)
+                given = source.at(index, held)
+                x = memory.read(f, target, given, element, lanes, mask)
+                following = kernel.joined(total, x)
+                memory.write(f, target, following, place, computed, mask)
+                value = total if exclusive else following
+                memory.write(f, target, value, to.at(index, held), element, mask)
+
+            sweep(f, target, row.start, row.stop, step)
+
+    kernel.whole(rows)
 
 
 @family("cumulative_lines")
@@ -160,12 +241,16 @@ class _Kernel:
             totals = []
             for made, given, total in zip(*starts, loop.carried, strict=True):
                 x = self._read(given.at(source, held), lanes, mask)
-                following = total + x if self.operation == "add" else total * x
+                following = self.joined(total, x)
                 value = total if self.exclusive else following
                 place = made.at(to, held)
                 memory.write(f, self.target, value, place, self.element, mask)
                 totals.append(following)
             loop.next(*totals)
+
+    def joined(self, total: Val, x: Val) -> Val:
+        """Return a total with one more element."""
+        return total + x if self.operation == "add" else total * x
 
     def _read(self, place: Val, lanes: int, mask: Val | None) -> Val:
         if not lanes:

@@ -65,14 +65,18 @@ class CumulativeStep:
             steps = [-step for step in steps]
         to, given = lines
         try:
-            choice, nest, chunks = cumulative.plan(
-                to.shape, length, to.strides, given.strides
-            )
+            found = cumulative.plan(to.shape, length, to.strides, given.strides)
         except ValueError as error:
             raise Unplannable(str(error)) from error
-        arguments: list[Argument] = [to, given, length, *steps, *nest]
-        work = 4.0 * made.size
-        planner.step(self._choice[choice], arguments, chunks, [x], [made], work=work)
+        planner.step(
+            self._choice[found.choice],
+            [to, given, length, *steps, *found.numbers],
+            found.chunks,
+            [x],
+            [made],
+            found.scratch,
+            4.0 * made.size,
+        )
 
 
 class TriangleStep:
