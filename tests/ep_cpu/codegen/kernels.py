@@ -116,6 +116,8 @@ def moves():
         "roi_pool": roi.pool_spec("float"),
         "rotary": Spec.of("rotary", element="float"),
         "rotary_halves": Spec.of("rotary", element="half", interleaved=True),
+        "repeat_begin": Spec.of("repeat_begin"),
+        "repeat": Spec.of("repeat"),
     }
     for size in copies.SIZES:
         for kind in ("transposed", "strided", "repeated", "reversed"):

@@ -8,13 +8,14 @@ of another stage, its contents become part of what a plan is made for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
 from runtime.graph import Node, Value
 from runtime.valuetypes import TensorType
 
 from runtime_ep_cpu.native.express import FLOATS, element_of, is_elementwise
+from runtime_ep_cpu.native.repeated import Repeated, repeated
 from runtime_ep_cpu.native.steps import (
     affine,
     attention,
@@ -151,7 +152,9 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
 
 
 def shape_operands(node: Node) -> tuple[Value, ...]:
-    """Return the inputs whose contents a plan must know."""
+    """Return the inputs, or values that bodies read, whose contents a plan must know."""
+    if node.bodies:
+        return _known_by_bodies(node)
     places = _SHAPE_OPERANDS.get(node.op_type, ())
     found = (node.input(i) for i in places if i < len(node.inputs))
     return tuple(value for value in found if value is not None)
@@ -160,7 +163,7 @@ def shape_operands(node: Node) -> tuple[Value, ...]:
 def is_native(node: Node) -> bool:
     """Whether there is native code for a node, shapes aside."""
     if node.bodies:
-        return False
+        return _repeats(node)
     values = [v for v in node.inputs if v is not None]
     values += [v for v in node.outputs if v.name or v.uses]
     contents = set(shape_operands(node))
@@ -172,15 +175,55 @@ def is_native(node: Node) -> bool:
     return demands is not None and demands(node)
 
 
+def body_classes(said: Repeated) -> Classes | None:
+    """Return the classes of a loop's body, if a loop can be native that has it.
+
+    Nothing may depend on contents that change from round to round; the condition a round
+    is given is always true.
+    """
+    given = [] if said.going is None else [said.going]
+    classes = Classes(list(said.body), given)
+    if Role.HOST in classes.roles.values() or classes.counted:
+        return None
+    return None if classes.contents & set(said.body.inputs) else classes
+
+
+def _repeats(node: Node) -> bool:
+    """Whether a node is a loop with a native body, whose slices can be counted."""
+    said = repeated(node)
+    classes = None if said is None else body_classes(said)
+    if said is None or classes is None:
+        return False
+    values = [v for v in (*node.inputs, *said.body.inputs, *said.body.outputs) if v]
+    values += [v for v in node.outputs if v.name or v.uses]
+    if not all(map(has_rank, values)):
+        return False
+    if said.given or not said.made:
+        return True
+    settled = said.condition is None or classes.is_known(said.condition)
+    return said.trips is not None and (settled or not said.obeyed)
+
+
+def _known_by_bodies(node: Node) -> tuple[Value, ...]:
+    said = repeated(node)
+    classes = None if said is None else body_classes(said)
+    if said is None or classes is None:
+        return ()
+    counted = said.trips is not None and bool(said.made)
+    return (*classes.contents, *([said.trips] if counted and said.trips else []))
+
+
 class Classes:
     """The role of each node of a partition, and which values plans need to know.
 
     ``contents`` are integer values, made outside of native code or given, whose contents
-    decide shapes. ``counted`` are those whose shapes only a run tells.
+    decide shapes. ``counted`` are those whose shapes only a run tells. ``given`` are
+    values of the outside that are known.
     """
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[Node], given: Iterable[Value] = ()) -> None:
         self._inside = set(nodes)
+        self._given = frozenset(given)
         self.roles: dict[Node, Role] = {}
         self.contents: set[Value] = set()
         self.counted: set[Value] = set()
@@ -208,7 +251,7 @@ class Classes:
 
     def is_known(self, value: Value) -> bool:
         """Whether a value depends on nothing but shapes, constants and `contents`."""
-        if value.is_constant or value in self.contents:
+        if value.is_constant or value in self.contents or value in self._given:
             return True
         return self.roles.get(value.producer) is Role.KNOWN  # type: ignore[arg-type]
 

@@ -35,6 +35,7 @@ _KINDS = {
     "MatMul": "product", "Gemm": "product",
     "LayerNormalization": "norm", "RMSNormalization": "norm",
     "Softmax": "softmax", "LogSoftmax": "softmax",
+    "Loop": "loop", "Scan": "loop",
     "Attention": "attention", "RotaryEmbedding": "rotary",
     "Gather": "gather", "Concat": "concat",
     "Reshape": "view", "Flatten": "view", "Squeeze": "view", "Unsqueeze": "view",

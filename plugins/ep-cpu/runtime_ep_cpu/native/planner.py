@@ -177,6 +177,13 @@ class Planner:
         """Return the contents of a small integer tensor, flat; ``None`` if absent."""
         return None if value is None else self.contents(value).reshape(-1).tolist()
 
+    @property
+    def all_panels(self) -> Panels:
+        """Where the panels of constant matrices lie; raises `Unplannable` without any."""
+        if self._knowledge is None:
+            raise Unplannable("there are no panels")
+        return self._knowledge.panels
+
     def panels(self, request: Packing | None) -> Layout | None:
         """Return the panels of a constant matrix, packed when the session was made."""
         if request is None or self._knowledge is None:

@@ -8,6 +8,7 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from runtime_ep_cpu.native.chains import chained
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.images import borders, places, sources
+from runtime_ep_cpu.native.known import evaluated, is_bound, shape_of
 from runtime_ep_cpu.native.layout import (
     SIZES,
     Buffer,
@@ -35,10 +37,10 @@ from runtime_ep_cpu.native.layout import (
     native_type,
     of_array,
 )
+from runtime_ep_cpu.native.loops import made_step
 from runtime_ep_cpu.native.packing import Panels, Request
 from runtime_ep_cpu.native.plan import Output, Plan
 from runtime_ep_cpu.native.planner import Planner, Step, check_fits
-from runtime_ep_cpu.native.steps import step_of
 from runtime_ep_cpu.pool import Pool
 
 logger = logging.getLogger("runtime.cpu")
@@ -99,9 +101,10 @@ class Stage:
         self.groups = groups(extent.nodes, outputs.__contains__)
         target = engine.library.target
         winograd = settings.options.get("winograd", "auto")
-        self._steps = [step_of(group, target, winograd) for group in self.groups]
+        bind = partial(table.bind, settings=settings)
+        self._steps = [made_step(g, target, winograd, bind) for g in self.groups]
         self._known = {
-            value: (node, table.bind(node, settings) if _is_bound(node) else None)
+            value: (node, table.bind(node, settings) if is_bound(node) else None)
             for node in extent.known
             for value in node.outputs
         }
@@ -279,9 +282,8 @@ class Stage:
         readers: dict[Value, list[Group]] = {}
         for group in self.groups:
             for node in group.nodes:
-                for value in node.inputs:
-                    if value is not None:
-                        readers.setdefault(value, []).append(group)
+                for value in node.reads:
+                    readers.setdefault(value, []).append(group)
         outputs = set(self.extent.outputs)
         return [
             value
@@ -308,13 +310,13 @@ class Stage:
         if function is None:
             (source,) = node.reads
             shape = planner.layout(source).shape
-            results: Any = _shape_of(node, shape)
+            results: Any = shape_of(node, shape)
         else:
             arguments = [
                 None if v is None else self._needed(v, planner, found)
                 for v in node.inputs
             ]
-            results = _evaluated(node, function, arguments)
+            results = evaluated(node, function, arguments)
         results = results if isinstance(results, tuple) else (results,)
         for output, result in zip(node.outputs, results, strict=False):
             found[output] = np.asarray(result)
@@ -393,21 +395,3 @@ class _Knowledge:
     def bias(self, row: np.ndarray[Any, Any] | None, count: int) -> Layout:
         """Return a row followed by zeros."""
         return self._stage.row(row, count)
-
-
-def _is_bound(node: Node) -> bool:
-    return node.op_type not in ("Shape", "Size") or bool(node.domain)
-
-
-def _shape_of(node: Node, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    if node.op_type == "Size":
-        return np.array(np.prod(shape, dtype=np.int64))
-    start, end = node.attribute("start", 0), node.attribute("end")
-    return np.array(shape[start:end], np.int64)
-
-
-def _evaluated(node: Node, function: Callable[..., Any], arguments: list[Any]) -> Any:
-    try:
-        return function(*arguments)
-    except Exception as error:
-        raise Unplannable(f"{node.label}: {error}") from error
