@@ -90,11 +90,45 @@ def test_any_number_of_threads_gives_the_same_bits():
         np.testing.assert_array_equal(results[0].view(np.int32), other.view(np.int32))
 
 
-def test_results_that_no_tap_reaches_are_left_to_numpy():
+@pytest.mark.parametrize("target", ["auto", "avx2", "generic"])
+@pytest.mark.parametrize("seed", range(24))
+def test_results_that_no_tap_reaches_are_the_bias(seed, target):
+    d = Draw(seed)
+    rank, kind = d.one(1, 2, 2, 3), d.one("float32", "float32", "float16", "bfloat16")
+    group = d.one(1, 1, 2)
+    channels, each = group * d.one(1, 4, 9), d.one(1, 5, 17)
+    strides, gaps = ([d.one(2, 2, 3, 4) for _ in range(rank)] for _ in range(2))
+    kernel = [d.size(2) for _ in strides]
+    sizes = [d.size(6, 2) for _ in range(rank)]
+    x = d.operand("a", d.array((d.size(2), channels, *sizes), kind))
+    weights = d.array((channels, each, *kernel)) / np.sqrt(channels * np.prod(kernel))
+    inputs = [x, d.constant("w", weights.astype(TYPES[kind][1]))]
+    if d.one(True, False):
+        inputs.append(d.constant("b", d.array((group * each,), kind)))
+    attributes = placement(d, rank, kernel, strides, gaps, sizes)
+    attributes |= {"group": group, "strides": strides, "dilations": gaps}
+    y = d.add("ConvTranspose", inputs, "y", **attributes)
+    model = ranked(d.model([y], 22), rank + 2, kind)
+    session = checked(
+        model, d.feed, target=target, tolerance=TOLERANCES[kind], least=0.3
+    )
+    assert ("ConvTranspose", "native") in roles(session)
+
+
+def test_what_no_tap_reaches_holds_nothing_of_the_image():
     d = Draw(5)
+    d.feed["x"] = np.full((1, 3, 5, 5), np.inf, np.float32)
+    inputs = ["x", d.constant("w", np.ones((3, 4, 2, 2), np.float32))]
+    d.add("ConvTranspose", inputs, "y", strides=[3, 3])
+    session = checked(ranked(d.model(["y"]), 4), d.feed)
+    assert roles(session) == [("ConvTranspose", "native")]
+
+
+def test_what_follows_is_done_where_no_tap_reaches_too():
+    d = Draw(6)
     d.feed["x"] = d.array((1, 3, 5, 5))
-    inputs = ["x", d.constant("w", d.array((3, 4, 2, 2)))]
+    inputs = ["x", d.constant("w", d.array((3, 4, 2, 2))), d.constant("b", d.array(4))]
     d.add("ConvTranspose", inputs, "p", strides=[3, 3])
     d.add("Relu", ["p"], "y")
     session = checked(ranked(d.model(["y"]), 4), d.feed)
-    assert ("ConvTranspose", "host") in roles(session)
+    assert groups(session) == ["ConvTranspose", "Relu"]

@@ -21,6 +21,7 @@ from runtime_ep_cpu.native.steps.pooling import OPERATORS as POOLING
 from runtime_ep_cpu.native.steps.recurrence import OPERATORS as RECURRENT
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
 from runtime_ep_cpu.native.steps.roi import OPERATORS as REGIONS
+from runtime_ep_cpu.native.steps.transposed import is_whole
 
 MOST_OPERANDS = 8
 """Values that one expression may read: each needs a register for its address."""
@@ -150,7 +151,8 @@ class _Grouping:
 
     def _anchor(self, node: Node) -> Group:
         kind = _KINDS[node.op_type]
-        group = Group(kind, node, open=kind in _FINISHING)
+        whole = kind != "transposed" or is_whole(node)
+        group = Group(kind, node, open=kind in _FINISHING and whole)
         first = node.input(0)
         maker = None if first is None else self._makers.get(first)
         if (

@@ -2,12 +2,13 @@
 
 With a stride ``s``, results ``s`` apart read the same taps: along each axis there are as
 many phases as the stride says, each a convolution of stride 1 by its share of the taps,
-whose results lie ``s`` apart.
+whose results lie ``s`` apart. Where filters are shorter than strides, some phases have no
+tap: those results are the bias.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, product
 from math import gcd
 from typing import Any, NamedTuple
@@ -15,12 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from runtime.graph import Node, Tensor, Value
 
+from runtime_ep_cpu.codegen import copies
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.express import element_of
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.images import Margins, image
-from runtime_ep_cpu.native.layout import Layout, Unplannable
+from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable, of_array
 from runtime_ep_cpu.native.planner import Planner
 from runtime_ep_cpu.native.steps import convolution
 from runtime_ep_cpu.native.steps.convolution import (
@@ -39,17 +41,22 @@ _ANY_SIZE = 64
 
 
 def is_supported(node: Node) -> bool:
-    """Whether filters are constant, and every phase of the result has a tap."""
+    """Whether filters are constant."""
     if not convolution.is_supported(node):
         return False
     filters = node.inputs[1]
     if filters is None or filters.const is None:
         return False
-    groups = node.attribute("group", 1)
+    return filters.const.shape[0] % int(node.attribute("group", 1)) == 0
+
+
+def is_whole(node: Node) -> bool:
+    """Whether every phase of the result has a tap, so that more may be computed there."""
+    filters = node.inputs[1]
+    if filters is None or filters.const is None:
+        return False
     axes = _axes(node, filters.const.shape[2:])
-    return filters.const.shape[0] % groups == 0 and all(
-        axis.taps(phase) for axis in axes for phase in range(axis.stride)
-    )
+    return all(len(axis.phases) == axis.stride for axis in axes)
 
 
 class _Axis(NamedTuple):
@@ -66,6 +73,11 @@ class _Axis(NamedTuple):
         ]
         return found[::-1]
 
+    @property
+    def phases(self) -> list[int]:
+        """Those that have taps."""
+        return [phase for phase in range(self.stride) if self.taps(phase)]
+
     def back(self, phase: int, tap: int) -> int:
         """Return how far a tap reads before the place a result belongs to."""
         return (tap * self.dilation - phase) // self.stride
@@ -80,11 +92,14 @@ class _Axis(NamedTuple):
         first = -(-(pad - phase) // self.stride)
         last = (pad + size - 1 - phase) // self.stride
         taps = self.taps(phase)
+        reach = (
+            [self.back(phase, tap) for tap in (taps[0], taps[-1])] if taps else [0, 0]
+        )
         return _Span(
             first * self.stride + phase - pad,
             last - first + 1,
-            first - self.back(phase, taps[0]),
-            last - self.back(phase, taps[-1]),
+            first - reach[0],
+            last - reach[1],
         )
 
 
@@ -134,12 +149,16 @@ class TransposedStep:
                 self._epilogue,
                 target,
             )
-            for phases in product(*(range(axis.stride) for axis in self._axes))
+            for phases in product(*(axis.phases for axis in self._axes))
         }
+        every = product(*(range(axis.stride) for axis in self._axes))
+        self._bare = [phases for phases in every if phases not in self._filters]
+        size = SIZES[self._epilogue.element]
         self.packed = [f.packed for f in self._filters.values()]
         self.specs: Sequence[Spec] = (
             *chain.from_iterable(f.specs for f in self._filters.values()),
             *reading_specs(self._x, self._epilogue),
+            *(copies.specs(size) if self._bare else ()),
         )
 
     def _share(
@@ -172,7 +191,7 @@ class TransposedStep:
         pads, out = self._placed(sizes)
         found = []
         for axis, pad, size, given in zip(self._axes, pads, out, sizes, strict=True):
-            spans = [axis.span(phase, pad, size) for phase in range(axis.stride)]
+            spans = [axis.span(phase, pad, size) for phase in axis.phases]
             spans = [span for span in spans if span.number > 0]
             before = max((-span.first for span in spans), default=0)
             after = max((span.last - given + 1 for span in spans), default=0)
@@ -209,7 +228,9 @@ class TransposedStep:
         x = readable(planner, x, margins)
         result = self._epilogue.result
         whole = image(planner, result, shape, self._epilogue.element, [x, *operands])
-        for phases, spans in self._phases(pads, out):
+        for _, spans in self._phases(self._bare, pads, out):
+            self._fill(planner, self._every(whole, spans))
+        for phases, spans in self._phases(self._filters, pads, out):
             starts = [
                 span.first + before
                 for span, (before, _) in zip(spans, margins, strict=True)
@@ -228,11 +249,26 @@ class TransposedStep:
             base = x.with_dims(x.shape, x.strides, x.offset + lead)
             self._filters[phases].convolve(planner, base, seen, taps, made, given)
 
+    def _fill(self, planner: Planner, made: Layout) -> None:
+        """Write the bias, or zeros, where no tap reaches."""
+        bias = self._node.input(2)
+        if bias is not None:
+            row = planner.layout(bias).reshaped((self._count, *(1,) * len(self._axes)))
+        else:
+            row = of_array(np.zeros(1, f"i{SIZES[made.element]}"))
+            row = row._replace(element=made.element)
+        if row is None:
+            raise Unplannable(f"a bias is not one number for each of {self._count}")
+        planner.copy(row.broadcast(made.shape), made)
+
     def _phases(
-        self, pads: Sequence[int], out: Sequence[int]
+        self,
+        wanted: Iterable[tuple[int, ...]],
+        pads: Sequence[int],
+        out: Sequence[int],
     ) -> Iterator[tuple[tuple[int, ...], list[_Span]]]:
-        """Go through the phases that have a result."""
-        for phases in self._filters:
+        """Go through those of some phases that have a result."""
+        for phases in wanted:
             axes = zip(self._axes, phases, pads, out, strict=True)
             spans = [axis.span(phase, pad, size) for axis, phase, pad, size in axes]
             if all(span.number > 0 for span in spans):
