@@ -88,6 +88,15 @@ def openvino(session: nox.Session) -> None:
     session.run("pytest", "tests/ep_openvino", *session.posargs)
 
 
+@nox.session(python="3.12")
+def coreml(session: nox.Session) -> None:
+    """Core ML packages made, read back and evaluated; on a Mac run. 25 min, 150 MB."""
+    install(session, "test", "types")
+    session.install("-c", "constraints.txt", "-e", "plugins/ep-coreml")
+    session.run("mypy", "-p", "runtime_ep_coreml")
+    session.run("pytest", "-n", "auto", "tests/ep_coreml", *session.posargs)
+
+
 @nox.session
 def estimators(session: nox.Session) -> None:
     """scikit-learn, LightGBM and XGBoost models against themselves. 5 min, 500 MB."""
@@ -134,6 +143,6 @@ def nightly(session: nox.Session) -> None:
     session.env["HYPOTHESIS_PROFILE"] = "nightly"
     for name in (
         "lint", "types", "tests", "conformance", "slow", "packaging", "docs", "models",
-        "openvino", "estimators", "pools", "bench",
+        "openvino", "coreml", "estimators", "pools", "bench",
     ):  # fmt: skip
         session.notify(name)

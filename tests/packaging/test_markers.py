@@ -1,4 +1,4 @@
-"""llvmlite comes along where there are wheels of it, and nowhere else."""
+"""llvmlite and coremltools come along where there are wheels of them, and nowhere else."""
 
 import tomllib
 
@@ -9,17 +9,17 @@ from packaging.requirements import Requirement
 LINUX = {"sys_platform": "linux", "platform_machine": "x86_64"}
 
 
-def wanted(**differences):
-    """Whether the provider's distribution asks for llvmlite in an environment."""
+def wanted(name="llvmlite", plugin="ep-cpu", **differences):
+    """Whether a provider's distribution asks for a package in an environment."""
     environment = {
         "platform_python_implementation": "CPython",
         "python_version": "3.12",
         **LINUX,
         **differences,
     }
-    text = (ROOT / "plugins/ep-cpu/pyproject.toml").read_text(encoding="utf-8")
+    text = (ROOT / "plugins" / plugin / "pyproject.toml").read_text(encoding="utf-8")
     found = map(Requirement, tomllib.loads(text)["project"]["dependencies"])
-    mine = [one for one in found if one.name == "llvmlite"]
+    mine = [one for one in found if one.name == name]
     return sum(one.marker.evaluate(environment) for one in mine)
 
 
@@ -52,3 +52,30 @@ def test_where_there_are_wheels_it_is_installed(platform, machine, python):
 )
 def test_where_there_are_none_it_is_not_asked_for(elsewhere):
     assert wanted(**elsewhere) == 0
+
+
+def wants_coremltools(**differences):
+    return wanted("coremltools", "ep-coreml", **differences) == 1
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize(
+    ("platform", "machine"),
+    [("darwin", "arm64"), ("darwin", "x86_64"), ("linux", "x86_64")],
+)
+def test_coremltools_is_installed_where_there_are_wheels(platform, machine, python):
+    there = {"sys_platform": platform, "platform_machine": machine}
+    assert wants_coremltools(**there, python_version=python)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"platform_machine": "aarch64"},
+        {"sys_platform": "win32", "platform_machine": "AMD64"},
+        {"platform_python_implementation": "PyPy"},
+        {"python_version": "3.14"},
+    ],
+)
+def test_coremltools_is_not_asked_for_elsewhere(elsewhere):
+    assert not wants_coremltools(**elsewhere)

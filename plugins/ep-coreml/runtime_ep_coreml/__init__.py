@@ -1,0 +1,1 @@
+"""The Core ML execution provider: claimed subgraphs become ML Programs."""

@@ -1,0 +1,96 @@
+"""Builds what runs a partition: its package, from the cache or made, and an engine."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from runtime.cache import CompileCache, structure_key
+from runtime.graph import Tensor
+from runtime.plugin import Partition
+from runtime.settings import Settings
+from runtime.weights import fingerprint
+
+from runtime_ep_coreml.boundary import Boundary
+from runtime_ep_coreml.dims import Sizes, sizes_of
+from runtime_ep_coreml.engine import Loader
+from runtime_ep_coreml.info import info
+from runtime_ep_coreml.options import Choice, chosen
+from runtime_ep_coreml.package import SUFFIX, packed, unpack, write_package
+from runtime_ep_coreml.program import Program
+from runtime_ep_coreml.tools import coremltools
+
+logger = logging.getLogger("runtime.coreml")
+
+LOWERING = 1
+"""Number of the way in which partitions are lowered; enters the cache's keys."""
+
+
+def build(partition: Partition, settings: Settings, load: Loader) -> Program:
+    """Return what runs a partition as a session's settings ask.
+
+    Neither the package nor its entry in the cache depends on who makes it: what was made
+    ahead of time, on Linux too, is found on a Mac. Raises `Unsupported` with the reason.
+    """
+    choice = chosen(settings)
+    sizes = sizes_of(partition.graph, choice.dims)
+    store = _store(choice, settings)
+    key = _key(partition, choice, sizes)
+    folder = tempfile.TemporaryDirectory(prefix="runtime-coreml-")
+    path = Path(folder.name) / f"model{SUFFIX}"
+    began = time.perf_counter()
+    with store.lock(key) if store.enabled else nullcontext():
+        source = _place(partition, choice, sizes, store, key, path)
+        compiled = store.path(key).with_suffix(".mlmodelc") if store.enabled else None
+        engine = load(path, choice, compiled)
+    seconds = time.perf_counter() - began
+    logger.info("%d nodes %s in %.3f s", len(partition.nodes), source, seconds)
+    facts = {**_facts(choice), **engine.facts, "source": source}
+    return Program(partition, Boundary(partition, sizes), engine, folder, path, facts)
+
+
+def _store(choice: Choice, settings: Settings) -> CompileCache:
+    directory = choice.cache or settings.cache_directory
+    return CompileCache(directory, settings.cache or bool(choice.cache))
+
+
+def _key(partition: Partition, choice: Choice, sizes: dict[str, Sizes]) -> str:
+    constants = partition.constants
+    arrays = {v.name: v.constant for v in constants if isinstance(v.const, Tensor)}
+    values = [(v.name, v.shape) for v in (*partition.inputs, *partition.outputs)]
+    parts = (
+        LOWERING, coremltools().__version__, choice.package, values,
+        sorted((name, repr(one)) for name, one in sizes.items()),
+    )  # fmt: skip
+    whole = replace(partition, provider=info.name)
+    return structure_key(whole, *parts, fingerprint(arrays))  # type: ignore[arg-type]
+
+
+def _place(
+    partition: Partition,
+    choice: Choice,
+    sizes: dict[str, Sizes],
+    store: CompileCache,
+    key: str,
+    path: Path,
+) -> str:
+    """Put the package into a folder; say where it came from."""
+    data = store.get(key)
+    if data is not None:
+        unpack(data, path)
+        return "loaded from the compile cache"
+    write_package(partition, choice, sizes, path)
+    store.put(key, packed(path))
+    return "compiled"
+
+
+def _facts(choice: Choice) -> dict[str, str]:
+    return {
+        "engine": f"Core ML by coremltools {coremltools().__version__}",
+        "precision": choice.precision.lower(),
+        "weights": choice.compression,
+    }

@@ -1,0 +1,155 @@
+"""Core ML itself, on a Mac: loading, predicting, and which device runs what.
+
+None of this runs elsewhere. A model that Core ML has compiled is kept in a folder of its
+own, so that a later session loads it without compiling.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from runtime_ep_coreml.options import Choice
+from runtime_ep_coreml.tools import coremltools, writing
+
+logger = logging.getLogger("runtime.coreml")
+
+
+class Engine(Protocol):
+    """What runs a package."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What `explain()` tells of it."""
+
+    def predict(self, feed: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run once, arrays by name; safe from several threads."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class Loader(Protocol):
+    """Loads a package for what a session has chosen."""
+
+    def __call__(self, package: Path, choice: Choice, compiled: Path | None) -> Engine:
+        """Return the engine; ``compiled`` is where a compiled model is kept, if at all."""
+
+
+class CoreMl:
+    """Models loaded from one compiled folder, each used by one run at a time.
+
+    Core ML asks that one model is used by one thread at a time, so that runs side by side
+    have one each.
+    """
+
+    def __init__(self, package: Path, choice: Choice, compiled: Path | None) -> None:
+        self._choice = choice
+        self._lock = threading.Lock()
+        self._first: Any = None
+        self._path = self._compiled(package, compiled)
+        self._idle = [self._load()]
+        self.facts: dict[str, str] = {"units": choice.units}
+        if choice.plan:
+            self.facts["plan"] = self._plan()
+
+    def predict(self, feed: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run once on a model that nobody else uses; Core ML reads the arrays in place."""
+        with self._lock:
+            model = self._idle.pop() if self._idle else None
+        if model is None:
+            model = self._load()
+        try:
+            found: Mapping[str, Any] = model.predict(dict(feed))
+            return found
+        finally:
+            with self._lock:
+                self._idle.append(model)
+
+    def trim(self) -> None:
+        """Keep a single model."""
+        with self._lock:
+            del self._idle[1:]
+
+    def close(self) -> None:
+        """Let go of every model."""
+        with self._lock:
+            self._idle.clear()
+        self._first = None
+
+    def _compiled(self, package: Path, kept: Path | None) -> Path:
+        """Return the folder of the compiled model, made if need be."""
+        if kept is not None and kept.exists():
+            return kept
+        tools = coremltools()
+        with writing():
+            self._first = tools.models.MLModel(
+                str(package), compute_units=tools.ComputeUnit[self._choice.units]
+            )
+        made = Path(self._first.get_compiled_model_path())
+        if kept is None:
+            return made
+        return _moved(made, kept)
+
+    def _load(self) -> Any:
+        tools = coremltools()
+        return tools.models.CompiledMLModel(
+            str(self._path),
+            tools.ComputeUnit[self._choice.units],
+            optimization_hints=self._hints(),
+        )
+
+    def _hints(self) -> dict[str, Any] | None:
+        """Return what macOS 15 can be told; nothing where nothing is asked for."""
+        tools = coremltools()
+        hints: dict[str, Any] = {}
+        if self._choice.fast_prediction:
+            strategy = tools.SpecializationStrategy.FastPrediction
+            hints["specializationStrategy"] = strategy
+        if self._choice.low_precision_sums:
+            hints["allowLowPrecisionAccumulationOnGPU"] = True
+        return hints or None
+
+    def _plan(self) -> str:
+        """Return how many operations each device would run, and log each operation's."""
+        tools = coremltools()
+        plan = tools.models.compute_plan.MLComputePlan.load_from_path(
+            str(self._path), compute_units=tools.ComputeUnit[self._choice.units]
+        )
+        counted: Counter[str] = Counter()
+        main = plan.model_structure.program.functions["main"]
+        for operation in main.block.operations:
+            usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+            if usage is None:
+                continue
+            device = type(usage.preferred_compute_device).__name__
+            name = device.removeprefix("ML").removesuffix("ComputeDevice")
+            counted[name] += 1
+            logger.info("%s runs on %s", operation.operator_name, name)
+        return ", ".join(f"{name} {count}" for name, count in counted.most_common())
+
+
+def _moved(made: Path, kept: Path) -> Path:
+    """Copy a compiled model to where it is kept: all of it, or nothing."""
+    temporary = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copytree(made, temporary)
+        os.replace(temporary, kept)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not kept.exists():
+            logger.warning("a compiled model is not kept: %s", error)
+            return made
+    return kept
+
+
+def load(package: Path, choice: Choice, compiled: Path | None) -> Engine:
+    """Load a package with Core ML."""
+    return CoreMl(package, choice, compiled)

@@ -1,0 +1,167 @@
+"""What is known of the Core ML provider without importing coremltools."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from runtime.plugin import HOST, Option, Probe, ProviderInfo
+
+from runtime_ep_coreml.dims import read_dims
+
+OLDEST = 9
+"""The oldest major release of coremltools whose programs were held against ONNX."""
+
+REMEDY = f'install it with: pip install "coremltools>={OLDEST}" (CPython 3.11 to 3.13)'
+AHEAD = (
+    "run it on a Mac; packages for Macs can be made here, with "
+    "runtime_ep_coreml.ahead.write_packages"
+)
+EARLIEST_SYSTEM = (14, 0)
+"""The macOS that loads the programs made here unless an option asks for a later one."""
+
+
+def probe() -> Probe:
+    """Look for macOS and for coremltools by its metadata; nothing of it is imported."""
+    found = tools()
+    if isinstance(found, Probe):
+        return found
+    if sys.platform != "darwin":
+        reason = f"Core ML runs models on macOS only, and this is {platform.system()}"
+        return Probe(reason=reason, remedy=AHEAD, details=found)
+    version = platform.mac_ver()[0]
+    numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
+    if numbers < EARLIEST_SYSTEM:
+        wanted = ".".join(map(str, EARLIEST_SYSTEM))
+        reason = f"this is macOS {version or 'of unknown version'}; {wanted} is needed"
+        return Probe(reason=reason, remedy="update macOS", details=found)
+    return Probe((HOST,), details={**found, "macOS": version})
+
+
+def tools() -> Probe | dict[str, str]:
+    """Return the version of coremltools, or a probe that says what is missing."""
+    if importlib.util.find_spec("coremltools") is None:
+        return Probe(reason="the coremltools package is not installed", remedy=REMEDY)
+    try:
+        version = importlib.metadata.version("coremltools")
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown"
+    major = version.partition(".")[0]
+    if major.isdigit() and int(major) < OLDEST:
+        reason = f"coremltools {version} is installed, and {OLDEST} or newer is needed"
+        return Probe(reason=reason, remedy=REMEDY)
+    return {"coremltools": version}
+
+
+def _readable(read: Callable[[str], object]) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        read(value)
+
+    return check
+
+
+def _ml_program(value: str) -> None:
+    if value != "MLProgram":
+        raise ValueError(
+            "the NeuralNetwork format is not made here: it lacks half of the operators; "
+            "write MLProgram"
+        )
+
+
+_UNITS = ("ALL", "CPUOnly", "CPUAndGPU", "CPUAndNeuralEngine")
+_OLD_UNITS = {
+    "CPU_ONLY": "CPUOnly",
+    "CPU_AND_GPU": "CPUAndGPU",
+    "CPU_AND_NE": "CPUAndNeuralEngine",
+    "CPU_AND_NEURAL_ENGINE": "CPUAndNeuralEngine",
+    "MLComputeUnitsCPUOnly": "CPUOnly",
+    "MLComputeUnitsCPUAndGPU": "CPUAndGPU",
+    "MLComputeUnitsAll": "ALL",
+    "All": "ALL",
+}
+
+OPTIONS = {
+    "ModelFormat": Option(
+        ("MLProgram", "NeuralNetwork"),
+        "MLProgram",
+        "The format that is made; `NeuralNetwork` is refused, with the reason.",
+        check=_ml_program,
+    ),
+    "MLComputeUnits": Option(
+        _UNITS,
+        "ALL",
+        "Where Core ML may compute. The old `CPU_ONLY`, `CPU_AND_GPU` and `CPU_AND_NE` "
+        "mean the same.",
+        aliases=_OLD_UNITS,
+    ),
+    "RequireStaticInputShapes": Option(
+        bool, False, "Refuse every node that has a dim without a fixed size."
+    ),
+    "EnableOnSubgraphs": Option(
+        bool, False, "Claim nodes in the bodies of `If`, `Loop` and `Scan` too."
+    ),
+    "SpecializationStrategy": Option(
+        ("Default", "FastPrediction"),
+        "Default",
+        "`FastPrediction` spends more time on loading to predict faster (macOS 15).",
+    ),
+    "ProfileComputePlan": Option(
+        bool,
+        False,
+        "Ask Core ML which device runs each operation, for the log and `explain()`.",
+    ),
+    "AllowLowPrecisionAccumulationOnGPU": Option(
+        bool, False, "Let a GPU add up in float16 (macOS 15)."
+    ),
+    "ModelCacheDirectory": Option(
+        str,
+        "",
+        "Keep packages and compiled models in this folder. Empty is the runtime's compile "
+        "cache.",
+    ),
+    "Precision": Option(
+        ("FP32", "FP16"),
+        "FP32",
+        "What float32 values are computed in. The Neural Engine only has `FP16`.",
+        aliases={"float32": "FP32", "float16": "FP16", "fp32": "FP32", "fp16": "FP16"},
+    ),
+    "WeightCompression": Option(
+        ("none", "int8", "palettize4", "palettize6", "palettize8"),
+        "none",
+        "How large weights are kept: as they are, in 8 bits with a scale for each channel, "
+        "or as indices into a table of 16, 64 or 256 evenly spaced values.",
+    ),
+    "MinimumDeploymentTarget": Option(
+        ("macOS14", "macOS15"),
+        "macOS14",
+        "The oldest system that shall load what is made. `macOS15` has one operation for "
+        "attention, and several inputs of enumerated shapes.",
+        aliases={"iOS17": "macOS14", "iOS18": "macOS15"},
+    ),
+    "DimBounds": Option(
+        str,
+        "",
+        "Sizes of symbolic dims, which must be bounded: `batch=1..8, sequence=16|32|64`.",
+        check=_readable(read_dims),
+    ),
+}
+"""onnxruntime's options of this provider, four of our own, and what they mean here."""
+
+info = ProviderInfo(
+    name="CoreMLExecutionProvider",
+    aliases=("coreml",),
+    vendor="Apple",
+    description="Core ML on the CPU, the GPU and the Neural Engine of a Mac",
+    url="https://developer.apple.com/documentation/coreml",
+    version="1.0.0",
+    options=OPTIONS,
+    install="pip install runtime-ep-coreml",
+    probe=probe,
+    flops=1e12,
+    overhead=1e-4,
+)
+"""The description. ``flops`` and ``overhead`` are assumptions, measured on no Mac."""

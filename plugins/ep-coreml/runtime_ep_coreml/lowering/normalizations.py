@@ -1,0 +1,164 @@
+"""Normalizations: over batches, instances, groups, layers and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from runtime_ep_coreml.guards import attribute, floating, outputs, ranks
+from runtime_ep_coreml.scope import Handle, Refused, Scope
+from runtime_ep_coreml.table import lowers
+
+
+@lowers(
+    "BatchNormalization",
+    guards=(floating, attribute("training_mode", None, 0), outputs(1, "training")),
+    since=7,
+)
+def batch(at: Scope) -> Handle:
+    """Each channel by a mean and variance that are given."""
+    x = at.x()
+    epsilon = at.like(x, at.attr("epsilon", 1e-5))
+    parts = [at.known(index) for index in range(1, 5)]
+    if all(part is not None for part in parts) and at.rank(x) >= 3:
+        gamma, beta, mean, variance = (np.asarray(part) for part in parts)
+        return at.op(
+            "batch_norm", x=x, mean=_as(at, x, mean), variance=_as(at, x, variance),
+            gamma=_as(at, x, gamma), beta=_as(at, x, beta), epsilon=epsilon,
+        )  # fmt: skip
+    shape = [1, -1] + [1] * (at.rank(x) - 2)
+    if at.rank(x) < 2:
+        raise Refused("rank 1 is not supported")
+    scale, bias, centre, spread = (
+        at.reshape(at.cast(at.x(index), at.kind(x)), shape) for index in range(1, 5)
+    )
+    width = at.op("sqrt", x=at.op("add", x=spread, y=epsilon))
+    unit = at.op("real_div", x=at.op("sub", x=x, y=centre), y=width)
+    return at.op("add", x=at.op("mul", x=unit, y=scale), y=bias)
+
+
+def _as(at: Scope, x: Handle, array: Any) -> Any:
+    return np.asarray(array).astype(np.float16 if at.kind(x) == "fp16" else np.float32)
+
+
+def _unit(
+    at: Scope, x: Handle, axes: Sequence[int], epsilon: float
+) -> tuple[Handle, Handle, Handle]:
+    """Return a value of mean 0 and variance 1 along axes, its mean and its 1 / width."""
+    mean = at.op("reduce_mean", x=x, axes=list(axes), keep_dims=True)
+    centred = at.op("sub", x=x, y=mean)
+    square = at.op("square", x=centred)
+    variance = at.op("reduce_mean", x=square, axes=list(axes), keep_dims=True)
+    inverse = _inverse_root(at, variance, epsilon)
+    return at.op("mul", x=centred, y=inverse), mean, inverse
+
+
+def _inverse_root(at: Scope, x: Handle, epsilon: float) -> Handle:
+    root = at.op("sqrt", x=at.op("add", x=x, y=at.like(x, epsilon)))
+    return at.op("real_div", x=at.constant(1, like=x), y=root)
+
+
+@lowers("InstanceNormalization", guards=(floating, ranks(3)), since=6)
+def instance(at: Scope) -> Handle:
+    """Each channel of each image by its own mean and variance."""
+    x = at.x()
+    epsilon = at.attr("epsilon", 1e-5)
+    gamma, beta = at.known(1), at.known(2)
+    if gamma is not None and beta is not None and at.rank(x) <= 4:
+        return at.op(
+            "instance_norm", x=x, gamma=_as(at, x, gamma), beta=_as(at, x, beta),
+            epsilon=at.like(x, epsilon),
+        )  # fmt: skip
+    unit, _, _ = _unit(at, x, range(2, at.rank(x)), epsilon)
+    shape = [1, -1] + [1] * (at.rank(x) - 2)
+    scaled = at.op("mul", x=unit, y=at.reshape(at.x(1), shape))
+    return at.op("add", x=scaled, y=at.reshape(at.x(2), shape))
+
+
+@lowers("LayerNormalization", guards=(floating, ranks(1)), since=17)
+def layer(at: Scope) -> Any:
+    """Along the last axes."""
+    x = at.x()
+    axes = list(range(at.axis(x, -1), at.rank(x)))
+    epsilon = at.attr("epsilon", 1e-5)
+    if at.wanted(1) or at.wanted(2):
+        return _layer_in_parts(at, x, axes, epsilon)
+    shape = at.sizes(x)[axes[0] :]
+    given: dict[str, Any] = {}
+    gamma, beta = at.known(1), at.known(2)
+    whole = (
+        None not in shape and gamma is not None and (beta is not None or not at.has(2))
+    )
+    if whole:
+        given["gamma"] = _as(at, x, np.broadcast_to(gamma, shape))  # type: ignore[arg-type]
+        if beta is not None:
+            given["beta"] = _as(at, x, np.broadcast_to(beta, shape))  # type: ignore[arg-type]
+    made = at.op("layer_norm", x=x, axes=axes, epsilon=at.like(x, epsilon), **given)
+    return made if whole else _scaled(at, made)
+
+
+def _scaled(at: Scope, unit: Handle) -> Handle:
+    made = at.op("mul", x=unit, y=at.x(1)) if at.has(1) else unit
+    return at.op("add", x=made, y=at.x(2)) if at.has(2) else made
+
+
+def _layer_in_parts(
+    at: Scope, x: Handle, axes: list[int], epsilon: float
+) -> tuple[Handle, Handle, Handle]:
+    unit, mean, inverse = _unit(at, x, axes, epsilon)
+    kind = "fp32" if at.attr("stash_type", 1) == 1 else at.kind(x)
+    return _scaled(at, unit), at.cast(mean, kind), at.cast(inverse, kind)
+
+
+@lowers("GroupNormalization", guards=(floating, ranks(3)), since=21)
+def group(at: Scope) -> Handle:
+    """Groups of channels by their own mean and variance, channels scaled."""
+    x = at.x()
+    rank, groups = at.rank(x), at.attr("num_groups")
+    channels = at.sizes(x)[1]
+    if channels is None:
+        raise Refused("the number of channels must be known")
+    batch_size = at.size(x, 0)
+    grouped = at.into(x, [batch_size, groups, channels // groups, -1])
+    unit, _, _ = _unit(at, grouped, [2, 3], at.attr("epsilon", 1e-5))
+    back = at.into(unit, [at.size(x, axis) for axis in range(rank)])
+    shape = [1, -1] + [1] * (rank - 2)
+    scaled = at.op("mul", x=back, y=at.reshape(at.x(1), shape))
+    return at.op("add", x=scaled, y=at.reshape(at.x(2), shape))
+
+
+@lowers("RMSNormalization", guards=(floating, ranks(1)))
+def root_mean_square(at: Scope) -> Handle:
+    """Along the last axes, by the root of the mean square; in float32 where said so."""
+    given = at.x()
+    kind = at.kind(given)
+    x = at.cast(given, "fp32") if at.attr("stash_type", 1) == 1 else given
+    axes = list(range(at.axis(x, -1), at.rank(x)))
+    square = at.op("square", x=x)
+    mean = at.op("reduce_mean", x=square, axes=axes, keep_dims=True)
+    unit = at.op("mul", x=x, y=_inverse_root(at, mean, at.attr("epsilon", 1e-5)))
+    return at.op("mul", x=at.cast(unit, kind), y=at.cast(at.x(1), kind))
+
+
+@lowers("LpNormalization", guards=(floating, ranks(1), attribute("p", None, 1, 2)))
+def norm(at: Scope) -> Handle:
+    """By the norm along an axis; what has none stays zero."""
+    x = at.x()
+    kind = "reduce_l1_norm" if at.attr("p", 2) == 1 else "reduce_l2_norm"
+    size = at.op(kind, x=x, axes=[at.axis(x, -1)], keep_dims=True)
+    nothing = at.cast(at.op("equal", x=size, y=at.like(x, 0)), at.kind(x))
+    return at.op("real_div", x=x, y=at.op("add", x=size, y=nothing))
+
+
+@lowers("LRN", guards=(floating, ranks(3, 4)))
+def local_response(at: Scope) -> Handle:
+    """By the squares of the neighbouring channels."""
+    x, size = at.x(), at.attr("size")
+    if size % 2 == 0:
+        raise Refused("an even number of neighbours is not supported")
+    return at.op(
+        "local_response_norm", x=x, size=size, alpha=at.like(x, at.attr("alpha", 1e-4)),
+        beta=at.like(x, at.attr("beta", 0.75)), k=at.like(x, at.attr("bias", 1.0)),
+    )  # fmt: skip

@@ -1,0 +1,44 @@
+"""The hooks of the Core ML provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from runtime.graph import Graph, Node
+from runtime.plugin import Claim, Device, Partition, Refusal, hookimpl
+from runtime.settings import Settings
+
+from runtime_ep_coreml.build import build
+from runtime_ep_coreml.capability import offer
+from runtime_ep_coreml.engine import Loader, load
+from runtime_ep_coreml.options import chosen
+from runtime_ep_coreml.program import Program
+
+
+class CoreMlProvider:
+    """Claims what can be lowered, and compiles partitions to packages.
+
+    ``loader`` loads a package; by default Core ML does.
+    """
+
+    def __init__(self, loader: Loader = load) -> None:
+        self._load = loader
+
+    @hookimpl
+    def get_capability(
+        self, graph: Graph, nodes: Sequence[Node], settings: Settings
+    ) -> Iterator[Claim | Refusal]:
+        """Look each operator up, and lower each kind of node once on trial."""
+        return offer(graph, nodes, chosen(settings))
+
+    @hookimpl
+    def compile(self, partition: Partition, settings: Settings) -> Program:
+        """Lower, convert and load."""
+        return build(partition, settings, self._load)
+
+    @hookimpl
+    def data_transfer(self, source: Device, target: Device) -> None:
+        """Nothing: Core ML takes and gives host memory, whatever the device."""
+
+
+provider = CoreMlProvider()
