@@ -21,6 +21,7 @@ from . import (
     detector,
     efficientnet,
     gpt2,
+    gru,
     llama,
     lstm,
     mlp,
@@ -65,6 +66,12 @@ class Entry:
         words = f"{self.description}; {spelling}, opset {opset or 'usual'}"
         return replace(self, build=build, description=words)
 
+    def resized(self, words: str, **config: object) -> Entry:
+        """Return the same model with other sizes, which its inputs do not show."""
+        description = f"{self.description}, {words}"
+        build = partial(self.build, **config)
+        return replace(self, build=build, description=description)
+
     def configured(self, **config: object) -> Entry:
         """Return the same model in another configuration, with inputs that fit."""
         build, feeds = partial(self.build, **config), partial(self.feeds, **config)
@@ -82,6 +89,14 @@ CLIPS = {
 TEXT = {
     "tiny": {"batch": (1, 2, 3), "sequence": (8, 5, 16)},
     "full": {"batch": (1, 1, 4), "sequence": (128, 16, 64)},
+}
+TAGGED = {
+    "tiny": TEXT["tiny"],
+    "full": {"batch": (1, 8, 1), "sequence": (128, 32, 16)},
+}
+SPOKEN = {
+    "tiny": {"batch": (1, 2, 3), "frames": (8, 5, 16)},
+    "full": {"batch": (1, 8, 1), "frames": (98, 98, 20)},
 }
 DECODER = {
     "tiny": {"batch": (1, 2, 3), "sequence": (5, 1, 4), "past": (0, 7, 3)},
@@ -142,11 +157,15 @@ ZOO: dict[str, Entry] = {
     "detector": Entry("YOLOv8n with NMS", detector.build, detector.feeds, DETECTION),
     "video": Entry("R3D-18", video.build, video.feeds, ROWS),
     "audio": Entry("wav2vec 2.0, feature encoder", audio.build, audio.feeds, CLIPS),
-    "lstm": Entry("bidirectional LSTM tagger", lstm.build, lstm.feeds, TEXT),
+    "lstm": Entry("bidirectional LSTM tagger", lstm.build, lstm.feeds, TAGGED),
+    "gru": Entry("GRU keyword spotter", gru.build, gru.feeds, SPOKEN),
     "mlp": Entry("perceptron", mlp.build, mlp.feeds, ROWS),
 }
 
 _VARIANTS = {
+    "lstm_small": ZOO["lstm"].resized("hidden 64", width=64, hidden=64),
+    "gru_small": ZOO["gru"].resized("hidden 32", hidden=32),
+    "gru_large": ZOO["gru"].resized("hidden 384", hidden=384),
     "resnet18_batchnorm": ZOO["resnet18"].spelled("torchscript", batch_norm=True),
     "resnet50_dynamo": ZOO["resnet50"].spelled("dynamo"),
     "convnext_dynamo20": ZOO["convnext"].spelled("dynamo", 20),

@@ -62,10 +62,13 @@ def blocking(rows: int, hidden: int, gates: int, panels: int, most: int) -> Bloc
     return Blocking(block, lanes, parts)
 
 
+SUMS: Final = 3072
+"""Numbers of float32 that the sums of a group of panels take, if it is several: they and
+the rows they are made from stay in the first cache."""
 _CACHED = 256 * 1024
 """Numbers of weights that fit in the second cache."""
 _TILES = 4
-_PART = 32 * 1024
+_PART = 16 * 1024
 """Multiplications worth a claim within a phase."""
 _LARGEST = 8
 """Parts of all lanes together, at most."""

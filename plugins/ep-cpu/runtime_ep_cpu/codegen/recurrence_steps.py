@@ -9,7 +9,7 @@ from runtime_ep_cpu.codegen import recurrence_cells as cells
 from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
 from runtime_ep_cpu.codegen.memory import mask_of, read, stored, write
 from runtime_ep_cpu.codegen.recurrence_cells import STAGES, Cell
-from runtime_ep_cpu.codegen.recurrence_shapes import most_rows
+from runtime_ep_cpu.codegen.recurrence_shapes import SUMS, most_rows
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.codegen.vmath import VectorMath
 
@@ -153,30 +153,55 @@ class Step(Phase):
         odd = (step & 1).differs(0)
         way = f.select(odd, f.value(-1, "i64"), f.value(1, "i64"))
         begin = f.select(odd, last - 1, first)
-        with f.loop(0, last - first) as panels:
-            panel: Val = begin + panels.index * way
+        room = f.maximum(f.value(SUMS, "i64") // (height * self.width), 1)
+        group = f.select(count.equals(1), room, f.value(1, "i64"))
+        panels = last - first
+        with f.loop(0, panels, group) as groups:
+            number = f.minimum(panels - groups.index, group)
+            start = begin + groups.index * way
             with f.loop(0, count, carried=[self.given["top"]], runs=True) as loop:
                 (row,) = loop.carried
                 rows = least + f.convert(loop.index < extra, "i64", unsigned=True)
-                self._tile(panel, panel + way, row, rows)
+                self._group((start, way, number), row, rows)
                 loop.next(row + rows)
         f.ret()
 
-    def _tile(self, panel: Val, following: Val, row: Val, rows: Val) -> None:
-        f, field = self.f, self.field
-        ahead = self._input(row, following * (self.units * self.lanes))
-        for line in range(0, self.width, 16):
-            f.prefetch(ahead.at(line, "float"))
+    def _group(self, panels: tuple[Val, Val, Val], row: Val, rows: Val) -> None:
+        """Write the products of some rows and panels, and then all of their cells.
+
+        ``panels`` are the first, the way to the next, and their number.
+        """
+        f = self.f
+        start, way, number = panels
         if self.layer.masked:
             with f.loop(0, rows, carried=[f.value(0, "i64")], runs=True) as loop:
                 length = self.length(row + loop.index)
                 loop.next(f.maximum(loop.carried[0], length))
             with f.when(loop.results[0] > self.time):
-                self._multiply(panel, row, rows)
+                self._products(panels, row, rows)
         else:
-            self._multiply(panel, row, rows)
+            self._products(panels, row, rows)
+        with f.loop(0, number, runs=True) as loop:
+            self._cells(start + loop.index * way, loop.index, row, rows)
+
+    def _products(self, panels: tuple[Val, Val, Val], row: Val, rows: Val) -> None:
+        f = self.f
+        start, way, number = panels
+        with f.loop(0, number, runs=True) as loop:
+            panel = start + loop.index * way
+            ahead = self._input(row, panel * (self.units * self.lanes))
+            for line in range(0, self.width, 16):
+                f.prefetch(ahead.at(line, "float"))
+            self._multiply(panel, row, rows, self._sums(loop.index, rows))
+
+    def _sums(self, index: Val, rows: Val) -> Val:
+        """Return where the sums of one of a group's panels lie."""
+        return self.scratch.at(index * rows * self.width, "float")
+
+    def _cells(self, panel: Val, index: Val, row: Val, rows: Val) -> None:
+        f, field = self.f, self.field
         with f.loop(0, rows, runs=True) as loop:
-            sums = self.scratch.at(loop.index * self.width, "float")
+            sums = self._sums(index, rows).at(loop.index * self.width, "float")
             for number in range(self.units):
                 place = panel * self.units + number
                 here = sums.at(number * self.gates * self.lanes, "float")
@@ -186,7 +211,7 @@ class Step(Phase):
                     with f.when(place < field["vectors"]):
                         self._unit(row + loop.index, place, here)
 
-    def _multiply(self, panel: Val, row: Val, rows: Val) -> None:
+    def _multiply(self, panel: Val, row: Val, rows: Val, sums: Val) -> None:
         """Call the tile that multiplies rows of the state by a panel."""
         f, field = self.f, self.field
         nothing = f.value(0, "i64")
@@ -202,7 +227,7 @@ class Step(Phase):
             state,
             field["pitch"] * 4,
             weights,
-            self.scratch,
+            sums,
             f.value(self.width, "i64"),
             field["hidden"],
             f.value(1, "i64"),

@@ -291,7 +291,7 @@ class RecurrenceStep:
             cut.lanes * cut.parts,
             [layout for layout in reads if layout is not None],
             [*room, *(v for v in (y, last_h, last_c) if v is not None)],
-            4 * most * width * self._target.lanes,
+            4 * max(most * width * self._target.lanes, shapes.SUMS),
             float(steps) * batch * said.gates * hidden * hidden,
         )
 
