@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import onnx
 
+from runtime import ml_shapes
 from runtime.errors import ModelInvalid, ModelUnreadable
 from runtime.export import to_proto
 from runtime.graph import Graph, Model, Value
@@ -53,8 +54,25 @@ def infer(model: Model, settings: Settings) -> None:
     except (RuntimeError, ValueError) as error:
         logger.info("shape inference gave up: %s", error)
         return
-    _read_back(model.graph, inferred.graph)
+    _read_back(model.graph, _completed(inferred).graph)
     _compare(model)
+
+
+def _completed(inferred: onnx.ModelProto) -> onnx.ModelProto:
+    """Return types with the shapes that ONNX's inference leaves out, and what follows."""
+    for _ in range(_ROUNDS):
+        if not ml_shapes.complete(inferred.graph):
+            break
+        try:
+            inferred = onnx.shape_inference.infer_shapes(inferred, False, False, True)
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+            logger.info("shape inference gave up: %s", error)
+            break
+    return inferred
+
+
+_ROUNDS = 20
+"""Operators of ai.onnx.ml behind each other, for which shapes are completed."""
 
 
 def _compare(model: Model) -> None:
