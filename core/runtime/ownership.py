@@ -45,6 +45,20 @@ def is_given(values: list[Any], index: int) -> bool:
     )
 
 
+def all_given(values: list[Any], lists: int) -> bool:
+    """Whether `is_given` holds for all results, which so many lists refer to."""
+    most = _OWN - 2 + lists
+    for value in values:
+        if not (
+            type(value) is np.ndarray
+            and value.base is None
+            and sys.getrefcount(value) <= most
+            and value.flags.carray
+        ):
+            return False
+    return True
+
+
 def _own() -> int:
     """Count the references to an array that two lists and a local hold, as told here."""
     slots = [np.empty(1)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from runtime.abilities import Preparable
 from runtime.explain import Event, warn_once
-from runtime.ownership import is_given
+from runtime.ownership import all_given
 
 REMEMBERED = 8
 """For so many kinds of inputs runs are kept prepared, the latest met."""
@@ -37,8 +37,17 @@ class Prepared:
     fed: Sequence[bool]
     takes: Sequence[int]
     makes: Sequence[int]
+    _chooses: bool = field(init=False)
+    _orders: bool = field(init=False)
     _runs: dict[Any, Any] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        """Note whether inputs and outputs are taken as they come."""
+        chooses = [*self.takes] != [*range(len(self.fed))]
+        orders = [*self.makes] != [*range(len(self.makes))]
+        object.__setattr__(self, "_chooses", chooses)
+        object.__setattr__(self, "_orders", orders)
 
     def run(self, values: Sequence[Any]) -> list[Any] | None:
         """Run once; ``None`` where the general way shall, to answer or to say why not.
@@ -50,16 +59,17 @@ class Prepared:
         if run is None:
             return None
         try:
-            results = run([values[i] for i in self.takes])
+            results = run(
+                [values[i] for i in self.takes] if self._chooses else list(values)
+            )
         except Exception:  # the general way fails as well, and its errors are clear
             return None
         if results is None:
             return None
-        made = [results[i] for i in self.makes]
-        for index in range(len(made)):
-            if not is_given(made, index):
-                self._runs[kinds] = None  # what is not its own is never given away
-                return None
+        made = [results[i] for i in self.makes] if self._orders else results
+        if not all_given(made, 2 if self._orders else 1):
+            self._runs[kinds] = None  # what is not its own is never given away
+            return None
         return made
 
     def learn(self, values: Sequence[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime_ep_cpu.codegen.binding import binding_text
 from runtime_ep_cpu.codegen.library import Store, library
 from runtime_ep_cpu.codegen.machine import function
 from runtime_ep_cpu.codegen.target import Target
@@ -43,9 +44,12 @@ class Pool:
 
     def __init__(self, threads: int, target: Target, store: Store | None = None):
         self.threads = threads
-        self._code = library(target).code(["walk"], [lambda: walk_text(target)], store)
+        self._code = library(target).code(["walk"], [lambda: _text(target)], store)
         self._run: Any = self._function("run", _Address, _Address, _Number)
         self._run_alone: Any = self._function("run_alone", _Address)
+        bind, run_bound = map(self._code.address, ("bind", "run_bound"))
+        self.bind: Any = ctypes.CFUNCTYPE(None, _Address, _Address)(bind)
+        self.run_bound: Any = ctypes.CFUNCTYPE(_Number, _Address, _Address)(run_bound)
         self._stop: Any = self._function("stop", _Address)
         self._settle: Any = self._function("settle", _Address)
         self.begin()
@@ -114,6 +118,10 @@ class Pool:
             for thread in self._workers:
                 thread.join()
             self._workers = []
+
+
+def _text(target: Target) -> str:
+    return walk_text(target) + binding_text()
 
 
 def _work(work: Any, block: np.ndarray[Any, Any], index: int) -> None:

@@ -25,6 +25,7 @@ from runtime_ep_cpu.native.steps import (
     grid_sample,
     group_norm,
     indexed,
+    learned,
     pad,
     pooling,
     recurrence,
@@ -37,6 +38,7 @@ from runtime_ep_cpu.native.steps import (
     transposed,
 )
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
+from runtime_ep_cpu.native.texts import is_chosen_from, is_text, moves_text
 
 _RANDOM = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
@@ -147,6 +149,7 @@ _NATIVE: dict[str, Callable[[Node], bool]] = {
     **dict.fromkeys(indexed.OPERATORS, indexed.is_supported),
     **dict.fromkeys(roi.OPERATORS, roi.is_supported),
     **dict.fromkeys(recurrence.OPERATORS, recurrence.is_supported),
+    **learned.DEMANDS,
 }  # fmt: skip
 """Further operators of the standard that have a step, with what a step demands."""
 
@@ -167,11 +170,13 @@ def is_native(node: Node) -> bool:
     values = [v for v in node.inputs if v is not None]
     values += [v for v in node.outputs if v.name or v.uses]
     contents = set(shape_operands(node))
-    if not all(has_rank(value) for value in values if value not in contents):
+    values = [v for v in values if v not in contents and not has_rank(v)]
+    if not all(is_text(v) or is_chosen_from(v, node) for v in values):
         return False
-    if is_elementwise(node):
+    if is_elementwise(node) or moves_text(node):
         return True
-    demands = _NATIVE.get(node.op_type) if not node.domain else None
+    own = node.domain in ("", learned.DOMAIN)
+    demands = _NATIVE.get(node.op_type) if own else None
     return demands is not None and demands(node)
 
 
@@ -236,8 +241,17 @@ class Classes:
                         self.roles[node] = Role.HOST
         self._spread(nodes)
         for node in nodes:
+            if self.roles[node] is Role.NATIVE and any(map(is_text, node.reads)):
+                self._follow(node)
             if self.roles[node] is Role.NATIVE and node.op_type in _COUNTED:
                 self.counted.update(node.outputs)
+
+    def _follow(self, node: Node) -> None:
+        """Leave texts to NumPy that are not native code's own."""
+        makers = (value.producer for value in node.reads if is_text(value))
+        roles = [None if maker is None else self.roles.get(maker) for maker in makers]
+        if any(role is not Role.NATIVE for role in roles):
+            self.roles[node] = Role.HOST
 
     def _role(self, node: Node) -> Role:
         if node.op_type in ("Shape", "Size") and not node.domain:

@@ -93,7 +93,7 @@ def is_elementwise(node: Node) -> bool:
     if out is None or None in elements or len(node.outputs) != 1:
         return False
     if name == "convert":
-        return _converts(elements[0], out)
+        return _converts(elements[0], out) or _cuts(elements[0], out)
     if name == "power":
         return elements[0] in FLOATS and _exponent(node) in _POWERS
     computed = [e for e in elements if not (name == "where" and e == "i1")]
@@ -112,6 +112,11 @@ def _converts(source: str | None, target: str) -> bool:
     if source in _EXACT:
         return target in FLOATS or target in _EXACT or target == "i1"
     return source == "i1" and (target in FLOATS or target in _EXACT)
+
+
+def _cuts(source: str | None, target: str) -> bool:
+    """Whether floats become integers, see `_Writer._cut`."""
+    return source == "float" and target in _EXACT
 
 
 def _exponent(node: Node) -> float | None:
@@ -175,7 +180,9 @@ class _Writer:
         ]
         name = operation(node)
         element = element_of(node.outputs[0]) or ""
-        if name == "convert":
+        if name == "convert" and _cuts(element_of(node.inputs[0]), element):
+            number = self._cut(inputs[0], element)
+        elif name == "convert":
             number = self._emit("convert", inputs, type=widened(element))
         elif name == "power":
             number = self._power(inputs[0], _exponent(node) or 0.0)
@@ -186,6 +193,25 @@ class _Writer:
         if node is not self._last and element in ROUNDED:
             number = self._rounded(number, element)
         self.numbers[node.outputs[0]] = number
+
+    def _cut(self, number: int, element: str) -> int:
+        """Cut a float to an integer; what it cannot hold is the lowest, as x86 has it."""
+        end = 2.0 ** (63 if element == "i64" else 31)
+        zero, lowest, beyond = (
+            self._emit("constant", (), type="float", value=value)
+            for value in (0.0, -end, end)
+        )
+        fits = self._emit(
+            "and",
+            (
+                self._emit("greater_or_equal", (number, lowest)),
+                self._emit("less", (number, beyond)),
+            ),
+        )
+        inside = self._emit("where", (fits, number, zero))
+        found = self._emit("convert", (inside,), type=element)
+        none = self._emit("constant", (), type=element, value=-int(end))
+        return self._emit("where", (fits, found, none))
 
     def _rounded(self, number: int, element: str) -> int:
         """Round to a narrow type, as if the value had been stored and read again."""

@@ -17,6 +17,7 @@ from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.steps.blocks import OPERATORS as BLOCKS
 from runtime_ep_cpu.native.steps.group_norm import OPERATORS as GROUP_NORMS
 from runtime_ep_cpu.native.steps.indexed import OPERATORS as INDEXED
+from runtime_ep_cpu.native.steps.learned import KINDS as LEARNED
 from runtime_ep_cpu.native.steps.pooling import OPERATORS as POOLING
 from runtime_ep_cpu.native.steps.recurrence import OPERATORS as RECURRENT
 from runtime_ep_cpu.native.steps.reduction import OPERATIONS
@@ -41,7 +42,7 @@ _KINDS = {
     "Gather": "gather", "Concat": "concat",
     "Reshape": "view", "Flatten": "view", "Squeeze": "view", "Unsqueeze": "view",
     "Transpose": "view", "Identity": "view", "Slice": "view", "Expand": "view",
-    "Split": "view",
+    "Split": "view", "Cast": "view",
     "Conv": "convolution", "ConvTranspose": "transposed",
     "Resize": "resize", "Pad": "pad", "GridSample": "grid_sample",
     "NonMaxSuppression": "suppression", "TopK": "top_k",
@@ -54,6 +55,7 @@ _KINDS = {
     **dict.fromkeys(INDEXED, "indexed"),
     **dict.fromkeys(REGIONS, "regions"),
     **dict.fromkeys(RECURRENT, "recurrence"),
+    **LEARNED,
 }  # fmt: skip
 """Which step plans an operator that is no element-wise one."""
 

@@ -19,6 +19,7 @@ import numpy as np
 from runtime.abilities import Context
 from runtime.errors import Cancelled
 
+from runtime_ep_cpu.codegen import binding
 from runtime_ep_cpu.codegen.walk import (
     COUNTER_SLOTS,
     FRAME,
@@ -43,12 +44,14 @@ class Output:
     """A result: its shape and NumPy type.
 
     ``count`` is the slot of the frame in which a run finds how many rows it has, if that
-    depends on more than shapes; ``shape`` is then the largest it can have.
+    depends on more than shapes; ``shape`` is then the largest it can have. ``texts`` are
+    the strings that its numbers mean, if they mean any.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     count: int | None = None
+    texts: np.ndarray[Any, Any] | None = None
 
 
 class Frame:
@@ -65,6 +68,7 @@ class Frame:
         self.block[plan.in_arena] += self.arena.ctypes.data
         self.block[FRAME["scratch"]] = self.scratch.ctypes.data
         self.block[FRAME["scratch_stride"]] = plan.scratch
+        self.table = self.address + plan.table
 
 
 def huge(size: int) -> np.ndarray[Any, Any]:
@@ -106,6 +110,12 @@ class Plan:
         self.outputs = tuple(outputs)
         counts = [(index, output.count) for index, output in enumerate(outputs)]
         self._counts = [(i, slot) for i, slot in counts if slot is not None]
+        self._texts = [
+            (index, output.texts)
+            for index, output in enumerate(self.outputs)
+            if output.texts is not None
+        ]
+        self._indirect = bool(self._counts or self._texts)
         self._grown = grown
         self._pool = pool
         self.steps = sorted(planner.steps, key=lambda step: step.level)
@@ -170,11 +180,35 @@ class Plan:
             words[row + 2] = chunks
         own += [p for home in (Home.TABLE, Home.FRAME) for p, _ in places[home]]
         self._holders = list(holders.values())  # who own fixed memory
+        self._bound = self._bind(words, places, planner.inputs)
+        self.table = 8 * position
+        own += [position] * self._bound
         self.template = np.array(words)
         self.own = np.array(own, np.intp)
         self.in_arena = np.array([p for p, _ in places[Home.ARENA]], np.intp)
         self._given = _Given(self.template, places[Home.INPUT])
         self._made = _Given(self.template, places[Home.OUTPUT])
+        self._shapes = [output.shape for output in self.outputs]
+        self._dtypes = [output.dtype for output in self.outputs]
+
+    def _bind(
+        self,
+        words: array[int],
+        places: dict[Home, list[tuple[int, int]]],
+        inputs: int,
+    ) -> bool:
+        """Append the table by which native code finds arrays, if it can."""
+        offsets = binding.offsets()
+        if offsets is not None:
+            words += binding.table(
+                *offsets,
+                (
+                    (first + index, place, words[place])
+                    for home, first in ((Home.INPUT, 0), (Home.OUTPUT, inputs))
+                    for place, index in places[home]
+                ),
+            )
+        return offsets is not None
 
     def run(
         self, inputs: Sequence[Any], buffers: Sequence[Any], context: Context
@@ -195,7 +229,7 @@ class Plan:
                 self._timed(frame, context)
             if frame.words[_CANCELLED]:
                 raise Cancelled("the run was stopped, as asked")
-            return None if frame.words[_FAILED] else self._cut(frame, results)
+            return None if frame.words[_FAILED] else self._meant(frame, results)
         finally:
             self._give_back(frame)
 
@@ -208,17 +242,35 @@ class Plan:
         results = self._new()
         frame = self._lease()
         try:
-            self._address(frame, inputs, results)
-            self._pool.run(frame.address, self.threads)
-            spoiled = frame.words[_FAILED] or frame.words[_CANCELLED]
-            return None if spoiled else self._cut(frame, results)
+            if self._bound and type(inputs) is list:
+                spoiled = self._run_bound(frame, inputs, results)
+            else:
+                self._address(frame, inputs, results)
+                self._pool.run(frame.address, self.threads)
+                spoiled = frame.words[_FAILED] or frame.words[_CANCELLED]
+            if spoiled:
+                return None
+            return self._meant(frame, results) if self._indirect else results
         finally:
             self._give_back(frame)
 
-    def _cut(self, frame: Frame, results: list[Any]) -> list[Any]:
-        """Return results with no more rows than this run has counted."""
+    def _run_bound(self, frame: Frame, inputs: list[Any], results: list[Any]) -> int:
+        """Run with arrays whose memory native code finds; 0 where all went well."""
+        arrays = inputs + results
+        if self.threads <= 1:
+            spoiled: int = self._pool.run_bound(frame.table, id(arrays))
+            return spoiled
+        self._pool.bind(frame.table, id(arrays))
+        self._pool.run(frame.address, self.threads)
+        return bool(frame.words[_FAILED] or frame.words[_CANCELLED])
+
+    def _meant(self, frame: Frame, results: list[Any]) -> list[Any]:
+        """Return results with no more rows than this run has counted, and strings in
+        the place of the numbers that mean them."""
         for index, slot in self._counts:
             results[index] = results[index][: frame.words[slot]].copy()
+        for index, texts in self._texts:
+            results[index] = texts.take(results[index])
         return results
 
     def _address(
@@ -232,7 +284,7 @@ class Plan:
         words[_CANCELLED] = 0
 
     def _new(self) -> list[Any]:
-        return [np.empty(output.shape, output.dtype) for output in self.outputs]
+        return list(map(np.empty, self._shapes, self._dtypes))
 
     def _results(self, inputs: Sequence[Any], buffers: Sequence[Any]) -> list[Any]:
         """Return where results go: the caller's buffers, if all of them will do."""

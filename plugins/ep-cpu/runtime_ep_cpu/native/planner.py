@@ -123,9 +123,10 @@ class Planner:
     """What steps use while a plan is made.
 
     ``layouts`` tells where values lie; a known value gets one when a step asks for it.
-    ``wanted`` are the values that are to be made in an output's memory. ``borders`` and
-    ``bordered`` are kept by `native.images`: which buffers hold an image, and the images
-    with zeros around them that have been asked for.
+    ``inputs`` is how many arrays a run is given. ``wanted`` are the values that are to be
+    made in an output's memory. ``borders`` and ``bordered`` are kept by `native.images`:
+    which buffers hold an image, and the images with zeros around them that have been
+    asked for.
     """
 
     def __init__(self, library: Library, knowledge: Knowledge | None = None) -> None:
@@ -136,6 +137,7 @@ class Planner:
         self._apart: list[PlannedStep] | None = None
         self.buffers: list[Buffer] = []
         self.scratch = 0
+        self.inputs = 0
         self.tables = array("q")
         self.wanted: dict[Value, Buffer] = {}
         self.borders: dict[Buffer, Border] = {}

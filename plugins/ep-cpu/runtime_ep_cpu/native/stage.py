@@ -21,6 +21,7 @@ from runtime.valuetypes import numpy_dtype
 
 from runtime_ep_cpu.codegen.library import Library, Spec, Store
 from runtime_ep_cpu.info import info
+from runtime_ep_cpu.native import texts
 from runtime_ep_cpu.native.chains import chained
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
@@ -218,6 +219,7 @@ class Stage:
     def plan(self, inputs: Sequence[np.ndarray[Any, Any]]) -> Plan:
         """Make the plan for inputs of these shapes; raises `Unplannable`."""
         planner = Planner(self._engine.library, _Knowledge(self, inputs))
+        planner.inputs = len(inputs)
         for index, (value, array) in enumerate(
             zip(self.extent.inputs, inputs, strict=True)
         ):
@@ -261,8 +263,9 @@ class Stage:
         if layout.buffer is not buffer or not layout.is_contiguous or layout.offset:
             planner.group = None
             planner.copy(layout, target)
-        dtype = numpy_dtype(value.dtype or 1)
-        return Output(layout.shape, dtype, planner.counts.get(value))
+        words = texts.table(value)
+        dtype = numpy_dtype((value.dtype or 1) if words is None else texts.INT64)
+        return Output(layout.shape, dtype, planner.counts.get(value), words)
 
     def _root(self, value: Value, outputs: set[Value]) -> Value:
         """Return the value whose memory an output can be, through mere reshapes."""

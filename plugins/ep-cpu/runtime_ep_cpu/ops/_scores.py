@@ -73,6 +73,12 @@ def class_labels(ints: Any, strings: Any) -> np.ndarray:
     return np.array(strings, object)
 
 
+def and_other(labels: np.ndarray) -> np.ndarray:
+    """Return the label of what is not in a single class, and that of the class."""
+    other = np.array([0 if labels.dtype == np.int64 else ""], labels.dtype)
+    return np.concatenate([other, labels])
+
+
 def rows_of(x: Any) -> Any:
     """Return features as [rows, features]; one row may come without its dim."""
     if x.ndim == 1:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from runtime.kernels import KernelTable
 
-from runtime_ep_cpu.ops._ensembles import flat_ensemble, ints, pair_ensemble
+from runtime_ep_cpu.ops._ensembles import Ensemble, flat_ensemble, ints, pair_ensemble
 from runtime_ep_cpu.ops._remembered import remembered
-from runtime_ep_cpu.ops._scores import class_labels, transformed
+from runtime_ep_cpu.ops._scores import and_other, class_labels, transformed
 
 table = KernelTable()
 
@@ -223,6 +224,10 @@ class Signs(NamedTuple):
     classes: tuple[int, ...]
     positive: bool
 
+    def are_probabilities(self, post_transform: str) -> bool:
+        """Whether the votes for one of two classes are its probability, no margin."""
+        return self.positive and post_transform in ("NONE", "PROBIT")
+
 
 @remembered
 def _signs(class_ids: Any, weights: Any) -> Signs:
@@ -241,11 +246,10 @@ def _binary(
     """
     voted = signs.classes[0]
     score = scores[:, voted]
-    probable = signs.positive and post_transform in ("NONE", "PROBIT")
+    probable = signs.are_probabilities(post_transform)
     chosen = score > (0.5 if probable else 0)
     if len(labels) == 1:
-        other = np.array([0 if labels.dtype == np.int64 else ""], labels.dtype)
-        labels = np.concatenate([other, labels])
+        labels = and_other(labels)
         chosen = score > 0
     elif voted == 0:
         other = 1 - score if probable else -score
@@ -298,6 +302,110 @@ def tree_ensemble(
     )
     scores = transformed(ensemble.scores(x), TRANSFORMS[post_transform])
     return scores.astype(x.dtype, copy=False)
+
+
+class Meaning(NamedTuple):
+    """What the attributes of a node say, for whoever else runs it.
+
+    ``labels`` are a classifier's; ``signs`` are told where one of two classes is voted
+    for, and the scores are to be completed.
+    """
+
+    ensemble: Ensemble
+    base: np.ndarray
+    post_transform: str
+    labels: np.ndarray | None = None
+    signs: Signs | None = None
+
+    @property
+    def all_labels(self) -> np.ndarray | None:
+        """The labels by class, with the one of those that are not in a single class."""
+        if self.labels is None or self.signs is None or len(self.labels) > 1:
+            return self.labels
+        return and_other(self.labels)
+
+
+def _meant_by_regressor(given: Mapping[str, Any]) -> Meaning:
+    targets = given.get("n_targets")
+    if not targets:
+        raise ValueError("TreeEnsembleRegressor needs n_targets")
+    aggregate = given.get("aggregate_function", "SUM")
+    ensemble = _of_pairs(given, "target", targets, aggregate)
+    return Meaning(ensemble, _bases(given, targets), _transform(given))
+
+
+def _meant_by_classifier(given: Mapping[str, Any]) -> Meaning:
+    labels = class_labels(
+        given.get("classlabels_int64s"), given.get("classlabels_strings")
+    )
+    ensemble = _of_pairs(given, "class", len(labels), "SUM")
+    signs = None
+    if len(labels) <= 2:
+        found = _signs(given.get("class_ids"), _weights(given, "class"))
+        signs = found if len(found.classes) == 1 else None
+    bases = _bases(given, len(labels))
+    return Meaning(ensemble, bases, _transform(given), labels, signs)
+
+
+def _meant_by_ensemble(given: Mapping[str, Any]) -> Meaning:
+    number = given.get("post_transform", 0)
+    if not 0 <= number < len(TRANSFORMS):
+        raise ValueError(f"unknown post_transform {number}")
+    ensemble = flat_ensemble(
+        given.get("aggregate_function", 1),
+        given.get("n_targets"),
+        *(given.get(name) for name in _FLAT),
+    )
+    return Meaning(ensemble, np.zeros(1), TRANSFORMS[number])
+
+
+_FLAT = (
+    "leaf_targetids", "leaf_weights", "nodes_falseleafs", "nodes_falsenodeids",
+    "nodes_featureids", "nodes_modes", "nodes_splits", "nodes_trueleafs",
+    "nodes_truenodeids", "tree_roots", "membership_values",
+    "nodes_missing_value_tracks_true",
+)  # fmt: skip
+_PAIRED = (
+    "nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_modes",
+    "nodes_truenodeids", "nodes_falsenodeids",
+)  # fmt: skip
+
+READERS: dict[str, Callable[[Mapping[str, Any]], Meaning]] = {
+    "TreeEnsembleRegressor": _meant_by_regressor,
+    "TreeEnsembleClassifier": _meant_by_classifier,
+    "TreeEnsemble": _meant_by_ensemble,
+}
+"""By operator, what reads a node's attributes, tensors as arrays; ``ValueError`` for those
+that make no sense."""
+
+
+def _of_pairs(
+    given: Mapping[str, Any], votes: str, targets: int, aggregate: str
+) -> Ensemble:
+    splits = _either(given.get("nodes_values"), given.get("nodes_values_as_tensor"))
+    return pair_ensemble(
+        aggregate,
+        targets,
+        given.get("nodes_missing_value_tracks_true"),
+        splits,
+        _weights(given, votes),
+        *(given.get(name) for name in _PAIRED),
+        *(given.get(f"{votes}_{name}") for name in ("treeids", "nodeids", "ids")),
+    )
+
+
+def _weights(given: Mapping[str, Any], votes: str) -> Any:
+    names = f"{votes}_weights", f"{votes}_weights_as_tensor"
+    return _either(*(given.get(name) for name in names))
+
+
+def _bases(given: Mapping[str, Any], count: int) -> np.ndarray:
+    values, tensor = given.get("base_values"), given.get("base_values_as_tensor")
+    return _base(_either(values, tensor), count)
+
+
+def _transform(given: Mapping[str, Any]) -> str:
+    return str(given.get("post_transform", "NONE"))
 
 
 def _either(numbers: Any, tensor: Any) -> Any:

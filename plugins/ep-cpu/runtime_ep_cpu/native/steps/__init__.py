@@ -19,6 +19,7 @@ from runtime_ep_cpu.native.steps.gather import GatherStep
 from runtime_ep_cpu.native.steps.grid_sample import GridSampleStep
 from runtime_ep_cpu.native.steps.group_norm import GroupNormStep
 from runtime_ep_cpu.native.steps.indexed import IndexedStep
+from runtime_ep_cpu.native.steps.learned import STEPS as LEARNED
 from runtime_ep_cpu.native.steps.pad import PadStep
 from runtime_ep_cpu.native.steps.pooling import PoolStep
 from runtime_ep_cpu.native.steps.product import ProductStep
@@ -87,4 +88,5 @@ _STEPS: dict[str, Callable[[Group], Step]] = {
     "group_norm": GroupNormStep,
     "response": ResponseStep,
     "rotary": RotaryStep,
+    **LEARNED,
 }

@@ -226,6 +226,7 @@ _VIEWS: dict[str, Callable[[Planner, Node, Layout], list[Layout]]] = {
     "Unsqueeze": _unsqueeze,
     "Transpose": _transpose,
     "Identity": _identity,
+    "Cast": _identity,
     "Slice": _slice,
     "Expand": _expand,
     "Split": _split,
