@@ -29,6 +29,7 @@ from runtime.passes import (
     raise_rotary,
     raise_silu,
     shapes,
+    sink_reshapes,
 )
 from runtime.passes.scope import Evaluate, Scope
 from runtime.settings import Settings
@@ -47,6 +48,7 @@ _RAISING = (
     raise_silu,
     raise_rotary,
     raise_attention,
+    sink_reshapes,
 )
 _ROUNDS = 6
 

@@ -274,3 +274,12 @@ def test_elementwise_graphs_are_few_groups_and_give_numpys_results(seed):
     feed = {info.name: floats(2, 3) for info in proto.graph.input}
     session = checked(proto, feed, least=1.0)
     assert len(groups(session)) < len(proto.graph.node) / 1.2
+
+
+def test_an_activation_behind_a_reshape_of_a_product_is_part_of_it():
+    nodes = [
+        node("Gemm", ["x", "w"], ["g"]),
+        node("Reshape", ["g", "shape"], ["r"]),
+        node("Relu", ["r"], ["y"]),
+    ]
+    assert made(nodes, shape=np.array([0, 2, 2])) == ["Gemm+Relu", "Reshape"]
