@@ -78,7 +78,7 @@ def test_a_pixel_outside_is_not_read(padding):
     checked(d.model(["y"]), d.feed, tolerance=8e-6)
 
 
-@pytest.mark.parametrize("padding", ["zeros", "border"])
+@pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("mode", MODES)
 def test_points_that_are_no_number_or_infinite(mode, padding):
     d = Draw(4)

@@ -286,10 +286,10 @@ class _Axis:
         where = self.low + (where + 1.0) * self.half
         if self.kernel.mode == "nearest":
             where = math.rint(where)
-        size = f.convert(self.size, "float")
-        where = f.select(unordered, -(size + 8.0), where)
         if self.kernel.padding == "reflection":
             return self._mirrored(where)
+        size = f.convert(self.size, "float")
+        where = f.select(unordered, -(size + 8.0), where)
         return self._between(where, f.value(-4.0, where.type), size + 4.0)
 
     def _between(self, x: Val, least: Val, most: Val) -> Val:
@@ -297,7 +297,10 @@ class _Axis:
         return self.f.select(x < most, x, most)
 
     def _mirrored(self, where: Val) -> Val:
-        """Mirror places at both borders until they lie between them."""
+        """Mirror places at both borders until they lie between them.
+
+        What is no number, or infinite, is at the lower one.
+        """
         f, math = self.f, self.math
         far = math.abs(where - self.low)
         turns = math.floor(far / self.period)

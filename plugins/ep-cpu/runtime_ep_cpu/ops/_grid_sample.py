@@ -83,6 +83,8 @@ def _taps(
     where = low + (point + 1) * ((high - low) / 2)
     if mode == "nearest":
         where = xp.rint(where)
+    if padding == "reflection":
+        where = xp.where(xp.isfinite(where), where, low).astype(where.dtype)
     where = xp.nan_to_num(where, nan=-length - 8.0, posinf=2.0**62, neginf=-(2.0**62))
     if padding == "reflection":
         where = _reflected(where, low, high)
