@@ -159,3 +159,73 @@ def test_a_fork_waits_for_the_thread_and_the_child_opens_sessions(fresh):
             os._exit(status)
     assert not threads()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.fixture
+def paused(fresh, monkeypatch):
+    """Hold up whatever is compiled behind a session; return what lets it go on."""
+    free = threading.Event()
+    real = libraries.Library.load
+
+    def load(self, *given):
+        if threading.current_thread() in threads():
+            assert free.wait(30)
+        real(self, *given)
+
+    monkeypatch.setattr(libraries.Library, "load", load)
+    monkeypatch.setattr(ahead, "begin", lambda *_: None)
+    yield free
+    free.set()
+    ahead.settle()
+
+
+def test_kernels_for_sizes_left_open_are_not_waited_for_but_by_the_first_plan(paused):
+    session = opened(dense("batch"), native="auto")
+    (thread,) = threads()
+    kernels = libraries.library(host())
+    assert kernels.compiled == len(["walk", "pack"])
+    paused.set()
+    right(session)
+    thread.join()
+    assert kernels.compiled == len(kernels._addresses) + len(["walk"])
+
+
+def test_kernels_for_known_sizes_are_ready_when_a_session_is(fresh):
+    session = opened(dense(3), native="auto")
+    assert not threads()
+    before = libraries.library(host()).compiled
+    right(session)
+    assert libraries.library(host()).compiled == before
+
+
+def test_kernels_that_are_kept_are_ready_when_a_session_is(fresh, monkeypatch):
+    right(opened(dense("batch"), native="auto"))
+    for thread in threads():
+        thread.join(30)
+    libraries.library.cache_clear()
+    monkeypatch.setattr(pool, "_shared", {})
+    session = opened(dense("batch"), native="auto")
+    right(session)
+    assert not libraries.library(host()).compiled
+
+
+def test_a_session_that_nobody_runs_leaves_no_thread_for_long(fresh):
+    opened(dense("batch"), native="auto")
+    for thread in threads():
+        thread.join(30)
+    assert not threads()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_waits_for_what_is_compiled_behind_a_session(fresh):
+    session = opened(dense("batch"), native="auto")
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            right(session)
+            status = 0
+        finally:
+            os._exit(status)
+    assert not threads()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

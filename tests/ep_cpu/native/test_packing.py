@@ -169,6 +169,7 @@ def test_packed_matrices_are_let_go_and_restored_from_their_panels(
     ("shape", "groups"),
     [
         ((64, 32, 1, 1), 1),
+        ((256, 128, 3, 3), 1),
         ((70, 20, 1, 1), 1),
         ((40, 16, 3, 2), 1),
         ((300, 1, 9), 1),

@@ -156,19 +156,42 @@ class Library:
         is new here finds them in the cache; of a batch of `usual` kernels all are made.
         So many ``threads`` compile.
         """
+        wanted = self._with_batches(specs)
+        while own := self._claimed(wanted):
+            try:
+                missing = self._recalled(own, store)
+                self._make(missing, store, threads)
+            finally:
+                self._let_go(own)
+
+    def recall(self, specs: Iterable[Spec], store: Store | None = None) -> set[Spec]:
+        """Make ready what a store has; return what is left for `load` to compile.
+
+        What others are making ready is not waited for, and not among it.
+        """
+        wanted = self._with_batches(specs)
+        with self._changed:
+            own = wanted - self._addresses.keys() - self._underway
+            self._underway |= own
+        try:
+            return set().union(*self._recalled(own, store))
+        finally:
+            self._let_go(own)
+
+    def _with_batches(self, specs: Iterable[Spec]) -> set[Spec]:
+        """Return kernels with the whole of every usual batch that some are of."""
         from runtime_ep_cpu.codegen import usual
 
         wanted = set(specs)
         for batch in usual.batches(self.target):
             if not wanted.isdisjoint(batch):
                 wanted |= batch
-        while own := self._claimed(wanted):
-            try:
-                self._load(own, store, threads)
-            finally:
-                with self._changed:
-                    self._underway -= own
-                    self._changed.notify_all()
+        return wanted
+
+    def _let_go(self, specs: set[Spec]) -> None:
+        with self._changed:
+            self._underway -= specs
+            self._changed.notify_all()
 
     def _claimed(self, wanted: set[Spec]) -> set[Spec]:
         """Return kernels for the caller to make, none when all are ready.
@@ -183,33 +206,47 @@ class Library:
                 self._changed.wait()
         return set()
 
-    def _load(self, specs: set[Spec], store: Store | None, threads: int) -> None:
-        groups = [
-            sorted(group, key=lambda spec: spec.symbol)
-            for group in self._grouped(specs)
-        ]
+    def _recalled(self, specs: set[Spec], store: Store | None) -> list[list[Spec]]:
+        """Make ready what a store has; return the groups of which it has nothing."""
+        missing = []
+        for group in self._grouped(specs):
+            code = self._kept([spec.symbol for spec in group], store)
+            if code is None:
+                missing.append(group)
+            else:
+                self._add(group, code)
+        return missing
+
+    def _make(
+        self, groups: Sequence[Sequence[Spec]], store: Store | None, threads: int
+    ) -> None:
+        """Compile groups of kernels, all at once, and keep each."""
         entries = [
             _Entry([spec.symbol for spec in group], self._modules(group))
             for group in groups
         ]
-        codes = self._codes_of(entries, store, threads)
-        found = {
-            spec: code.address(spec.symbol)
-            for group, code in zip(groups, codes, strict=True)
-            for spec in group
-        }
+        made = self._made(entries, store, threads)
+        for group, code in zip(groups, made, strict=True):
+            self._add(group, code)
+
+    def _add(self, specs: Sequence[Spec], code: Code) -> None:
+        found = {spec: code.address(spec.symbol) for spec in specs}
         with self._changed:
-            self._codes += codes
+            self._codes.append(code)
             self._addresses |= found
 
-    def _grouped(self, specs: set[Spec]) -> list[set[Spec]]:
+    def _grouped(self, specs: set[Spec]) -> list[list[Spec]]:
         """Return kernels by the entry of a store they belong to, the heaviest first."""
         from runtime_ep_cpu.codegen import usual
 
         batches = [specs & batch for batch in usual.batches(self.target)]
         left = specs.difference(*batches)
         often = {spec for spec in left if spec.family in USUAL}
-        return [group for group in (left - often, often, *batches) if group]
+        return [
+            sorted(group, key=lambda spec: spec.symbol)
+            for group in (left - often, often, *batches)
+            if group
+        ]
 
     def _modules(self, specs: Sequence[Spec]) -> list[Callable[[], str]]:
         return [
@@ -228,30 +265,33 @@ class Library:
 
         ``names`` are what they are known by; their texts are asked for only if need be.
         """
-        (code,) = self._codes_of([_Entry(names, modules)], store, threads)
+        code = self._kept(names, store)
+        if code is None:
+            (code,) = self._made([_Entry(names, modules)], store, threads)
         return code
 
-    def _codes_of(
+    def _kept(self, names: Sequence[str], store: Store | None) -> Code | None:
+        """Return the code a store has of modules known by these names."""
+        from runtime_ep_cpu.codegen.machine import Code, parted
+
+        data = None if store is None else store.get(self._key(names))
+        return None if data is None else Code(self.target, *parted(data))
+
+    def _made(
         self, entries: Sequence[_Entry], store: Store | None, threads: int
     ) -> list[Code]:
-        """Return the code of each entry; what no store has is compiled all at once."""
-        from runtime_ep_cpu.codegen.machine import Code, joined, parted
+        """Return the code of each entry, compiled now and kept."""
+        from runtime_ep_cpu.codegen.machine import Code, joined
 
-        keys = [self._key(entry.names) for entry in entries]
-        kept = [None if store is None else store.get(key) for key in keys]
-        missing = [e for e, data in zip(entries, kept, strict=True) if data is None]
-        made = iter(self._compiled([m for e in missing for m in e.modules], threads))
+        made = iter(self._compiled([m for e in entries for m in e.modules], threads))
         codes = []
-        for entry, key, data in zip(entries, keys, kept, strict=True):
-            if data is not None:
-                codes.append(Code(self.target, *parted(data)))
-                continue
+        for entry in entries:
             objects = list(islice(made, len(entry.modules)))
             if store is not None:
-                store.put(key, joined(objects))
+                store.put(self._key(entry.names), joined(objects))
             codes.append(Code(self.target, *objects))
         with self._changed:
-            self.compiled += sum(len(entry.names) for entry in missing)
+            self.compiled += sum(len(entry.names) for entry in entries)
         return codes
 
     def _compiled(

@@ -44,6 +44,10 @@ class Packing(Protocol):
         """What is packed."""
 
     @property
+    def specs(self) -> Sequence[Spec]:
+        """The kernels that pack it."""
+
+    @property
     def key(self) -> tuple[Any, ...]:
         """What two requests for the same panels have in common."""
 
@@ -92,10 +96,12 @@ class Request:
         return Layout(Buffer(Home.FIXED), self.element, shape, strides)
 
     @property
-    def spec(self) -> Spec:
-        """The kernel that packs it."""
-        return Spec.of(
-            "pack", vectors=self.vectors, element=self.element, turned=self.turned
+    def specs(self) -> Sequence[Spec]:
+        """The kernels that pack it."""
+        return (
+            Spec.of(
+                "pack", vectors=self.vectors, element=self.element, turned=self.turned
+            ),
         )
 
     @property
@@ -123,7 +129,8 @@ class Request:
         strides = (1, k) if self.turned else (n, 1)
         table = planner.table((0, 0))
         fields: list[Argument] = [source, *strides, made, k, n, panels, table]
-        planner.step(self.spec, fields, panels, [source], [made], work=float(k) * n)
+        (spec,) = self.specs
+        planner.step(spec, fields, panels, [source], [made], work=float(k) * n)
         return made
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from runtime.abilities import Context
@@ -17,6 +18,7 @@ from runtime.settings import Settings
 from runtime_ep_cpu import pool
 from runtime_ep_cpu.codegen.library import library
 from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.native import ahead
 from runtime_ep_cpu.native.classify import Classes, Role
 from runtime_ep_cpu.native.packing import Panels
 from runtime_ep_cpu.native.plan import apart
@@ -65,6 +67,7 @@ class Program:
             threads,
             Panels(),
         )
+        self._required = settings.options.get("native") == "required"
         self._plain: Callable[..., list[Any]] | None = None
         self._lock = threading.Lock()
         self.moved = 0
@@ -128,12 +131,25 @@ class Program:
         return run
 
     def _prepare(self) -> None:
-        """Load every kernel that a plan may need, and pack constant matrices."""
+        """Pack constant matrices; load every kernel that a plan may need.
+
+        Where the model leaves sizes open, and native code is not required, kernels that
+        are not kept are compiled while weights are packed, and after that: the first plan
+        waits for them.
+        """
         engine = self._engine
-        specs = [spec for stage in self.stages for spec in stage.specs]
-        engine.library.load(specs, engine.store, engine.threads)
+        library, store, threads = engine.library, engine.store, engine.threads
+        specs = {spec for stage in self.stages for spec in stage.specs}
         requests = [r for stage in self.stages for r in stage.requests]
-        engine.panels.pack(requests, engine.library, engine.pool, engine.threads)
+        packing = [spec for request in requests for spec in request.specs]
+        library.load(packing, store, threads)
+        if self._required or all(stage.is_known for stage in self.stages):
+            library.load(specs, store, threads)
+        elif missing := library.recall(specs, store):
+            threads = max(1, threads - 1)
+            ahead.later(partial(library.load, missing, store, threads))
+            threads = engine.threads - threads or 1
+        engine.panels.pack(requests, library, engine.pool, threads)
 
     def _facts(self, target: Target, threads: int) -> dict[str, str]:
         native = {n for s in self.stages for n in (*s.extent.nodes, *s.extent.known)}

@@ -122,6 +122,7 @@ class Stage:
         self._roomy: deque[weakref.ref[Plan]] = deque()
         self._latest: tuple[Any, Plan | None] = (None, None)
         self._lock = threading.Lock()
+        self._is_ready = False
 
     @property
     def steps(self) -> Sequence[Step]:
@@ -133,6 +134,22 @@ class Stage:
         """The kernels that plans may need."""
         steps = (*self._steps, *(step for _, step in self._planned))
         return {spec for step in steps for spec in step.specs}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the model tells the sizes of all inputs, and so which plan it needs."""
+        shapes = [value.shape for value in self.extent.inputs]
+        return not self.extent.contents and all(
+            shape is not None and all(isinstance(dim, int) for dim in shape)
+            for shape in shapes
+        )
+
+    def _make_ready(self) -> None:
+        """Wait for kernels that are being compiled, or compile them; once."""
+        if not self._is_ready:
+            engine = self._engine
+            engine.library.load(self.specs, engine.store, engine.threads)
+            self._is_ready = True
 
     @property
     def requests(self) -> list[Request]:
@@ -218,6 +235,7 @@ class Stage:
 
     def plan(self, inputs: Sequence[np.ndarray[Any, Any]]) -> Plan:
         """Make the plan for inputs of these shapes; raises `Unplannable`."""
+        self._make_ready()
         planner = Planner(self._engine.library, _Knowledge(self, inputs))
         planner.inputs = len(inputs)
         for index, (value, array) in enumerate(

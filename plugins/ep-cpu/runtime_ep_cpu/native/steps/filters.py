@@ -11,6 +11,7 @@ import numpy as np
 from runtime.graph import Tensor, Value
 from runtime.valuetypes import numpy_dtype
 
+from runtime_ep_cpu.codegen import copies
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.layout import (
@@ -25,6 +26,9 @@ from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.native.steps.matrix import width_for
 
 Array = np.ndarray[Any, Any]
+
+_LARGE = 1 << 18
+"""Numbers of filters, from which on native code moves them faster."""
 
 
 class Parts(NamedTuple):
@@ -106,7 +110,15 @@ class FilterRequest:
     def specs(self) -> tuple[Spec, ...]:
         """The kernels that pack it."""
         _, *widths = self.widths
-        return tuple(self._spec(vectors) for vectors in widths if vectors)
+        packing = (self._spec(vectors) for vectors in widths if vectors)
+        size = numpy_dtype(self.const.dtype).itemsize
+        return (*packing, *(copies.specs(size) if self._is_large else ()))
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether the numbers of several taps are moved by native code."""
+        taps = prod(self.const.shape[2:])
+        return self.groups == 1 and taps > 1 and self.const.size >= _LARGE
 
     def _spec(self, vectors: int) -> Spec:
         dtype = (
@@ -157,14 +169,17 @@ class FilterRequest:
 
         Every part is filled up with rows of zeros to whole panels, where there are several.
         """
-        if self.groups > 1:
-            array: Array = source.buffer.holder
-            return of_array(self._joined(array.astype(np.float32, copy=False)))
         filters, channels, *kernel = source.shape
         taps = prod(kernel)
+        array: Array = source.buffer.holder
+        if self.groups > 1:
+            return of_array(self._joined(array.astype(np.float32, copy=False)))
         whole = (filters, channels, taps)
-        rows = source.with_dims(whole, contiguous_strides(whole)).transposed((0, 2, 1))
-        rows = planner.contiguous(rows)
+        if self._is_large:
+            order = source.with_dims(whole, contiguous_strides(whole))
+            rows = planner.contiguous(order.transposed((0, 2, 1)))
+        else:
+            rows = of_array(array.reshape(whole).transpose((0, 2, 1)))
         return rows.with_dims((filters, self._reads), (self._reads, 1))
 
     def _pack(

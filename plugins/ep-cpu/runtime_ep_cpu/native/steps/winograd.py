@@ -196,9 +196,9 @@ class TransformRequest:
         return constant_of(self.value)
 
     @property
-    def spec(self) -> Spec:
-        """The kernel that transforms it."""
-        return Spec.of("winograd_filters", size=self.size, vectors=self.vectors)
+    def specs(self) -> Sequence[Spec]:
+        """The kernels that transform it."""
+        return (Spec.of("winograd_filters", size=self.size, vectors=self.vectors),)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -223,8 +223,9 @@ class TransformRequest:
         fields: list[Argument] = [
             source, step, each, made, filters, channels, prod(kernel[:-2])
         ]  # fmt: skip
+        (spec,) = self.specs
         planner.step(
-            self.spec, fields, self._panels, [source], [made], work=float(self.numbers)
+            spec, fields, self._panels, [source], [made], work=float(self.numbers)
         )
         return made
 
@@ -265,7 +266,7 @@ class WinogradStep:
         self._unlimited = of_array(np.array(UNLIMITED, np.float32))
         self.packed = TransformRequest(filters, size, vectors, self._width)
         self.specs: Sequence[Spec] = (
-            self._spec, self._transform, *self._tiles, self.packed.spec,
+            self._spec, self._transform, *self._tiles, *self.packed.specs,
             *reading_specs(self._x, self._epilogue),
         )  # fmt: skip
 
