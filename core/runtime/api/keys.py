@@ -112,7 +112,9 @@ SESSION_KEYS: Mapping[str, Acts | Accepted | Refused] = {
     "session.use_ort_model_bytes_for_initializers": Accepted(
         "weights are views of the given bytes"
     ),
-    "session.use_memory_mapped_ort_model": Accepted("model files are always mapped"),
+    "session.use_memory_mapped_ort_model": Accepted(
+        "files below 1 MiB are read at once, up to 256 MiB piece by piece, larger ones mapped"
+    ),
     "session.load_model_format": _FORMAT,
     "session.save_model_format": _FORMAT,
     "session.optimized_model_external_initializers_file_name": Accepted(
