@@ -390,3 +390,11 @@ def test_images_are_carried_too():
     feed = {"first": random(1, 8, 5, 7), "x": random(4, 1, 8, 5, 7)}
     session = checked(model(text, w=weights), feed, feed, tolerance=2e-5)
     assert native(session, "Scan") == ["native"]
+
+
+def test_results_of_unknown_rank_are_made_too():
+    built = model(COUNTED)
+    built.graph.output[0].type.tensor_type.ClearField("shape")
+    feed = {"trips": np.array(3), "a0": random(5)}
+    session = checked(built, feed)
+    assert native(session, "Loop") == ["native"]

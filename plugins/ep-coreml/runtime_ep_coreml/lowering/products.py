@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 import numpy as np
 
 from runtime_ep_coreml.guards import floating, same_kind

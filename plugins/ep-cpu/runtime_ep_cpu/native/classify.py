@@ -200,8 +200,8 @@ def _repeats(node: Node) -> bool:
     if said is None or classes is None:
         return False
     values = [v for v in (*node.inputs, *said.body.inputs, *said.body.outputs) if v]
-    values += [v for v in node.outputs if v.name or v.uses]
-    if not all(map(has_rank, values)):
+    made = [v for v in node.outputs if v.name or v.uses]
+    if not all(map(has_rank, values)) or None in map(element_of, made):
         return False
     if said.given or not said.made:
         return True
