@@ -17,6 +17,7 @@ Every element of C is summed in the same order, whatever the chunks and threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from runtime_ep_cpu.codegen.builder import Function, Module, Val
@@ -57,6 +58,7 @@ class Blocking(NamedTuple):
     groups: int
 
 
+@lru_cache(1024)
 def blocking(m: int, n: int, k: int, batch: int, width: int) -> Blocking:
     """Divide a product: blocks that stay in the second cache, chunks worth claiming.
 

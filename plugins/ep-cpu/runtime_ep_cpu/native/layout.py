@@ -128,19 +128,23 @@ class Layout(NamedTuple):
         Raises `Unplannable` where shapes do not fit.
         """
         shape = tuple(shape)
-        if shape == self.shape and 1 not in shape:
-            return self
-        extra = len(shape) - len(self.shape)
-        if extra < 0:
-            raise Unplannable(f"{self.shape} does not broadcast to {shape}")
-        strides = [0] * extra
-        for have, stride, want in zip(
-            self.shape, self.strides, shape[extra:], strict=True
-        ):
-            if have != want and have != 1:
-                raise Unplannable(f"{self.shape} does not broadcast to {shape}")
-            strides.append(stride if have == want and have != 1 else 0)
-        return self.with_dims(shape, strides)
+        strides = _broadcast_strides(self.shape, self.strides, shape)
+        return Layout(self.buffer, self.element, shape, strides, self.offset)
+
+
+@lru_cache(_REMEMBERED)
+def _broadcast_strides(
+    shape: tuple[int, ...], strides: tuple[int, ...], wanted: tuple[int, ...]
+) -> tuple[int, ...]:
+    extra = len(wanted) - len(shape)
+    if extra < 0:
+        raise Unplannable(f"{shape} does not broadcast to {wanted}")
+    found = [0] * extra
+    for have, stride, want in zip(shape, strides, wanted[extra:], strict=True):
+        if have != want and have != 1:
+            raise Unplannable(f"{shape} does not broadcast to {wanted}")
+        found.append(stride if have == want and have != 1 else 0)
+    return tuple(found)
 
 
 @lru_cache(_REMEMBERED)

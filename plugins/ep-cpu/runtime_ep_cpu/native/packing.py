@@ -110,10 +110,15 @@ class Request:
         return (id(self.const), self.vectors, self.width, self.turned)
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        """K and N."""
+        rows, columns = self.const.shape
+        return (columns, rows) if self.turned else (rows, columns)
+
+    @property
     def _sizes(self) -> tuple[int, int, int]:
         """K, N and the number of panels."""
-        shape = self.const.shape
-        k, n = shape[::-1] if self.turned else shape
+        k, n = self.sizes
         return k, n, -(-n // self.width)
 
     @property

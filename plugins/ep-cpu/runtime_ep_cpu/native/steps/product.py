@@ -63,9 +63,12 @@ class ProductStep:
     def plan(self, planner: Planner) -> None:
         """Plan the product for the shapes at hand."""
         a = planner.layout(self._a)
-        b = planner.layout(self._b) if self.packed is None else self.packed.layout
         if self._turned[0]:
             a = a.transposed((1, 0))
+        if self.packed is not None and len(a.shape) > 1:
+            self._multiply_rows(planner, a, self.packed)
+            return
+        b = planner.layout(self._b) if self.packed is None else self.packed.layout
         if self._turned[1]:
             b = b.transposed((1, 0))
         vector_a, vector_b = len(a.shape) == 1, len(b.shape) == 1
@@ -84,6 +87,19 @@ class ProductStep:
             del shape[-1]
         self._place(planner, a, b, whole, tuple(shape))
 
+    def _multiply_rows(self, planner: Planner, a: Layout, packed: Request) -> None:
+        """Multiply all rows of A, whatever its batches, by a matrix that is packed."""
+        k, n = packed.sizes
+        *lead, m, columns = a.shape
+        if columns != k:
+            raise Unplannable(f"{a.shape} and {(k, n)} cannot be multiplied")
+        rows = prod(lead) * m
+        a = self._matrix.readable(planner, reshaped(planner, a, (rows, k)))
+        panels = planner.panels(packed)
+        if panels is None:
+            raise Unplannable("B is not packed")
+        self._finish(planner, a, panels, [0], (*lead, m, n), (rows, n))
+
     def _place(
         self,
         planner: Planner,
@@ -101,11 +117,23 @@ class ProductStep:
             b = b.with_dims(b.shape[-2:], b.strides[-2:])
             whole = (m, n)
         a = self._matrix.readable(planner, a)
+        panels, starts = self._matrix.panels(planner, b, whole[:-2], self.packed)
+        self._finish(planner, a, panels, starts, shape, whole)
+
+    def _finish(
+        self,
+        planner: Planner,
+        a: Layout,
+        panels: Layout,
+        starts: list[int],
+        shape: tuple[int, ...],
+        whole: tuple[int, ...],
+    ) -> None:
+        """Multiply into a result of some shape, which is a batch of ``whole``."""
         out = result_layout(planner, self._epilogue.result, shape)
         placed = out.reshaped(whole)
         if placed is None:
-            raise Unplannable(f"{shape} has no rows of {n}")
-        panels, starts = self._matrix.panels(planner, b, whole[:-2], self.packed)
+            raise Unplannable(f"{shape} has no rows of {whole[-1]}")
         pairs = zip(self._epilogue.operands, self._epilogue.wide, strict=True)
         operands = [
             operand_layout(planner, value, shape, whole, wide) for value, wide in pairs
