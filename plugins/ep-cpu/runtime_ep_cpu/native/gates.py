@@ -41,9 +41,9 @@ class Gates:
         return constant_of(self.value)
 
     @property
-    def spec(self) -> Spec:
+    def specs(self) -> tuple[Spec, ...]:
         """The kernel that packs it."""
-        return Spec.of("gates", vectors=self.vectors, element=self.element)
+        return (Spec.of("gates", vectors=self.vectors, element=self.element),)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -87,7 +87,8 @@ class Gates:
             self.panels,
         ]  # fmt: skip
         chunks = count * self.panels
-        planner.step(self.spec, fields, chunks, [source], [made], work=float(made.size))
+        (spec,) = self.specs
+        planner.step(spec, fields, chunks, [source], [made], work=float(made.size))
         return made
 
     def packed(self, planner: Planner) -> Layout:

@@ -152,7 +152,7 @@ class RecurrenceStep:
             *self._matrix.specs,
             *self._specs,
             *chain(*self._tiles),
-            *(packing.spec for packing in packings),
+            *(spec for packing in packings for spec in packing.specs),
             *(spec for size in sorted(sizes) for spec in copies.specs(size)),
         )
         self.packed = [packing for packing in packings if packing.value.is_constant]
