@@ -146,9 +146,9 @@ class Program:
         if self._required or all(stage.is_known for stage in self.stages):
             library.load(specs, store, threads)
         elif missing := library.recall(specs, store):
-            threads = max(1, threads - 1)
-            ahead.later(partial(library.load, missing, store, threads))
-            threads = engine.threads - threads or 1
+            behind = max(1, threads // 2)
+            ahead.later(partial(library.load, missing, store, behind))
+            threads = max(1, threads - behind)
         engine.panels.pack(requests, library, engine.pool, threads)
 
     def _facts(self, target: Target, threads: int) -> dict[str, str]:
