@@ -188,6 +188,19 @@ def test_pooling_over_regions(seed, pooled, scale):
     same(got, by_onnxruntime("MaxRoiPool", [x, rois], made))
 
 
+@given(SEEDS, st.integers(1, 14), st.integers(1, 14), st.sampled_from([1.0, 0.5, 0.3]))
+def test_pooling_over_regions_with_any_corners(seed, height, width, scale):
+    """Also where a bound of a cell is a whole number but for its rounding."""
+    numbers = Numbers(seed)
+    x = numbers.floats(2, 3, 28, 14)
+    corners = numbers.random.uniform(-20, 60, (20, 4))
+    batch = numbers.random.integers(0, 2, (20, 1))
+    rois = np.concatenate([batch, corners], axis=1).astype(np.float32)
+    made = {"pooled_shape": [height, width], "spatial_scale": scale}
+    got = run_node("MaxRoiPool", [x, rois], made)
+    same(got, by_onnxruntime("MaxRoiPool", [x, rois], made))
+
+
 @given(SEEDS, st.booleans(), st.booleans(), FEW)
 def test_quantized_products_and_convolutions(seed, by_column, biased, stride):
     """Within one step: both round, at most in different directions."""
