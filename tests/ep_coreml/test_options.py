@@ -61,7 +61,6 @@ def test_nothing_is_asked_for_by_default():
     [
         ({"MLComputeUnits": "GPU"}, "expected one of ALL, CPUOnly"),
         ({"MLComputeUnit": "ALL"}, "did you mean 'MLComputeUnits'"),
-        ({"ModelFormat": "NeuralNetwork"}, "the NeuralNetwork format is not made"),
         ({"ModelFormat": "ONNX"}, "expected one of MLProgram"),
         ({"RequireStaticInputShapes": "maybe"}, "expected true or false"),
         ({"DimBounds": "n=4..2"}, "expected 1 <= low <= high"),
@@ -76,6 +75,11 @@ def test_nothing_is_asked_for_by_default():
 def test_a_mistake_is_an_error_that_says_what_to_write(given, told):
     with pytest.raises(OptionError, match=told):
         choice(**given)
+
+
+def test_the_older_format_is_accepted_and_says_what_is_made():
+    with pytest.warns(DeprecationWarning, match="an ML Program is"):
+        assert choice(ModelFormat="NeuralNetwork") == choice()
 
 
 def test_dims_are_ranges_or_counted():

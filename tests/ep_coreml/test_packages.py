@@ -17,6 +17,8 @@ from coreml_models import (
     subject,
 )
 from mil_evaluator.packages import Package
+from runtime.abilities import Context
+from runtime.trace import Trace
 from runtime_ep_coreml.package import packed, unpack
 
 LARGE = RNG.standard_normal((64, 256)).astype(np.float32)
@@ -150,3 +152,12 @@ def test_what_becomes_of_weights_is_told():
         rtol=1e-4,
         atol=1e-4,
     )
+
+
+def test_the_profile_has_what_core_ml_did_and_with_what():
+    made, _ = program(dense())
+    trace = Trace()
+    made.run([X], (None,), Context(trace=trace))
+    (event,) = trace.events
+    assert (event["name"], event["cat"]) == ("predict", "CoreML")
+    assert event["args"]["precision"] == "fp32"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runtime_ep_coreml.options import Choice
-from runtime_ep_coreml.tools import coremltools, writing
+from runtime_ep_coreml.tools import coremltools
 
 logger = logging.getLogger("runtime.coreml")
 
@@ -52,15 +52,14 @@ class CoreMl:
     def __init__(self, package: Path, choice: Choice, compiled: Path | None) -> None:
         self._choice = choice
         self._lock = threading.Lock()
-        self._first: Any = None
-        self._path = self._compiled(package, compiled)
+        self._path = _compiled(package, compiled)
         self._idle = [self._load()]
         self.facts: dict[str, str] = {"units": choice.units}
         if choice.plan:
             self.facts["plan"] = self._plan()
 
     def predict(self, feed: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Run once on a model that nobody else uses; Core ML reads the arrays in place."""
+        """Run once, on a model that nobody else uses meanwhile."""
         with self._lock:
             model = self._idle.pop() if self._idle else None
         if model is None:
@@ -81,36 +80,22 @@ class CoreMl:
         """Let go of every model."""
         with self._lock:
             self._idle.clear()
-        self._first = None
-
-    def _compiled(self, package: Path, kept: Path | None) -> Path:
-        """Return the folder of the compiled model, made if need be."""
-        if kept is not None and kept.exists():
-            return kept
-        tools = coremltools()
-        with writing():
-            self._first = tools.models.MLModel(
-                str(package), compute_units=tools.ComputeUnit[self._choice.units]
-            )
-        made = Path(self._first.get_compiled_model_path())
-        if kept is None:
-            return made
-        return _moved(made, kept)
 
     def _load(self) -> Any:
         tools = coremltools()
         return tools.models.CompiledMLModel(
-            str(self._path),
-            tools.ComputeUnit[self._choice.units],
-            optimization_hints=self._hints(),
+            str(self._path), self._units, optimization_hints=self._hints()
         )
+
+    @property
+    def _units(self) -> Any:
+        return coremltools().ComputeUnit[self._choice.units]
 
     def _hints(self) -> dict[str, Any] | None:
         """Return what macOS 15 can be told; nothing where nothing is asked for."""
-        tools = coremltools()
         hints: dict[str, Any] = {}
         if self._choice.fast_prediction:
-            strategy = tools.SpecializationStrategy.FastPrediction
+            strategy = coremltools().SpecializationStrategy.FastPrediction
             hints["specializationStrategy"] = strategy
         if self._choice.low_precision_sums:
             hints["allowLowPrecisionAccumulationOnGPU"] = True
@@ -118,13 +103,12 @@ class CoreMl:
 
     def _plan(self) -> str:
         """Return how many operations each device would run, and log each operation's."""
-        tools = coremltools()
-        plan = tools.models.compute_plan.MLComputePlan.load_from_path(
-            str(self._path), compute_units=tools.ComputeUnit[self._choice.units]
-        )
+        plans = coremltools().models.compute_plan.MLComputePlan
+        plan = plans.load_from_path(str(self._path), self._units)
         counted: Counter[str] = Counter()
-        main = plan.model_structure.program.functions["main"]
-        for operation in main.block.operations:
+        for operation in plan.model_structure.program.functions[
+            "main"
+        ].block.operations:
             usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
             if usage is None:
                 continue
@@ -135,8 +119,17 @@ class CoreMl:
         return ", ".join(f"{name} {count}" for name, count in counted.most_common())
 
 
-def _moved(made: Path, kept: Path) -> Path:
-    """Copy a compiled model to where it is kept: all of it, or nothing."""
+def _compiled(package: Path, kept: Path | None) -> Path:
+    """Return the folder of the compiled model, made if need be: all of it, or nothing.
+
+    Without a place to keep it, it lies beside the package and goes with it.
+    """
+    if kept is not None and kept.exists():
+        return kept
+    made = package.with_suffix(".mlmodelc")
+    coremltools().models.utils.compile_model(str(package), str(made))
+    if kept is None:
+        return made
     temporary = kept.with_name(f"{kept.name}.{os.getpid()}")
     try:
         kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -144,9 +137,8 @@ def _moved(made: Path, kept: Path) -> Path:
         os.replace(temporary, kept)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if not kept.exists():
-            logger.warning("a compiled model is not kept: %s", error)
-            return made
+        logger.warning("a compiled model is not kept: %s", error)
+        return made
     return kept
 
 

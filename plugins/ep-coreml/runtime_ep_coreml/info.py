@@ -64,14 +64,6 @@ def _readable(read: Callable[[str], object]) -> Callable[[Any], None]:
     return check
 
 
-def _ml_program(value: str) -> None:
-    if value != "MLProgram":
-        raise ValueError(
-            "the NeuralNetwork format is not made here: it lacks half of the operators; "
-            "write MLProgram"
-        )
-
-
 _UNITS = ("ALL", "CPUOnly", "CPUAndGPU", "CPUAndNeuralEngine")
 _OLD_UNITS = {
     "CPU_ONLY": "CPUOnly",
@@ -88,8 +80,8 @@ OPTIONS = {
     "ModelFormat": Option(
         ("MLProgram", "NeuralNetwork"),
         "MLProgram",
-        "The format that is made; `NeuralNetwork` is refused, with the reason.",
-        check=_ml_program,
+        "The format that is made. `NeuralNetwork` is accepted and warned about: it lacks "
+        "half of the operators, and an ML Program is made all the same.",
     ),
     "MLComputeUnits": Option(
         _UNITS,

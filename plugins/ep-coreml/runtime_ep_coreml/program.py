@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,19 @@ class Program:
     def run(
         self, inputs: Sequence[Array], outputs: Sequence[Any], context: Context
     ) -> list[Array]:
-        """Run once. Raises `ExecutionError` with Core ML's reason."""
+        """Run once; the trace has an event for what Core ML does, with its plan.
+
+        Raises `ExecutionError` with Core ML's reason.
+        """
         feed = self._boundary.feed(inputs)
+        began = time.perf_counter_ns()
         try:
             made = self._engine.predict(feed)
         except RuntimeError as error:
             raise ExecutionError(first_line(error)) from error
+        if context.trace is not None:
+            ended = time.perf_counter_ns()
+            context.trace.add("predict", "CoreML", began, ended, dict(self.facts))
         return filled(self._boundary.results(made), outputs)
 
     def export(self) -> bytes:

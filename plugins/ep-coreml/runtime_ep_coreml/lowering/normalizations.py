@@ -142,6 +142,20 @@ def root_mean_square(at: Scope) -> Handle:
     return at.op("mul", x=at.cast(unit, kind), y=at.cast(at.x(1), kind))
 
 
+@lowers("MeanVarianceNormalization", guards=(floating, ranks(1)), since=9)
+def mean_variance(at: Scope) -> Handle:
+    """Along given axes, the width made a little larger than it is."""
+    x = at.x()
+    axes = [axis % at.rank(x) for axis in at.attr("axes") or [0, 2, 3]]
+    mean = at.op("reduce_mean", x=x, axes=axes, keep_dims=True)
+    centred = at.op("sub", x=x, y=mean)
+    square = at.op("square", x=centred)
+    variance = at.op("reduce_mean", x=square, axes=axes, keep_dims=True)
+    width = at.op("sqrt", x=variance)
+    slightly = at.op("add", x=width, y=at.like(x, 1e-9))
+    return at.op("real_div", x=centred, y=slightly)
+
+
 @lowers("LpNormalization", guards=(floating, ranks(1), attribute("p", None, 1, 2)))
 def norm(at: Scope) -> Handle:
     """By the norm along an axis; what has none stays zero."""
