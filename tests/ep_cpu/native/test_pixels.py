@@ -62,7 +62,7 @@ def test_rows_are_of_one_kind_where_the_same_rows_of_a_filter_read_no_padding():
     rows = rows_of([place], kinds.apart)
     assert kinds.of(rows).tolist() == [0, 1, 1, 2] * 2
     _, pieces = kinds.pieces(3, 3)
-    assert pieces == [1, 2, 1, 0, 3, 1, 0, 2, 1]
+    assert pieces == [1, 2, 1, 1, 0, 3, 1, 1, 0, 2, 1, 1]
 
 
 def test_planes_of_a_volume_and_their_rows_have_kinds_of_both():
