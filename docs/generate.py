@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import onnx
-from runtime.api.keys import RUN_KEYS, SESSION_KEYS, Acts, Refused
+from runtime.api.keys import RUN_KEYS, SESSION_KEYS, Acts, Does, Refused
 from runtime_ep_cpu.ops import table
 from runtime_ep_cpu.ops.contrib import MS, REFUSED
 
@@ -138,7 +138,7 @@ KEYS_HEAD = """# Config keys
 
 Made by `docs/generate.py` from `runtime/api/keys.py`; do not edit. Keys of
 `SessionOptions.add_session_config_entry` and `RunOptions.add_run_config_entry`. An unknown key
-warns with the near match.
+warns with the near match. A key that ends in a dot stands for all that begin so.
 
 | key | what it does |
 |---|---|
@@ -152,6 +152,8 @@ def config_keys() -> str:
         if isinstance(row, Acts):
             name = f"`{row.field}`" if row.field.isidentifier() else row.field
             told = f"sets {name}"
+        elif isinstance(row, Does):
+            told = row.what
         else:
             verb = "refused" if isinstance(row, Refused) else "accepted without effect"
             told = f"{verb}: {row.reason}"

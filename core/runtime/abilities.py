@@ -134,7 +134,10 @@ class Exportable(Protocol):
     def export(self) -> bytes:
         """Return what the provider needs to rebuild this executable.
 
-        Meant for models that are saved compiled, which the core does not write yet.
+        Where a model is written compiled, an ``EPContext`` node of domain
+        ``com.microsoft`` takes the partition's place: ``ep_cache_context`` holds these
+        bytes, a string of surrogate escapes once it is read, and ``source`` the
+        provider's name, by which the provider claims the node and compiles it.
         """
 
 

@@ -81,7 +81,8 @@ def load(source: Source, settings: Settings | None = None) -> Model:
         raise errors.ModelUnreadable(
             f"{path or 'the bytes given'!r} is not an ONNX model: protobuf parsing failed"
         ) from error
-    external = ExternalData(folder, settings.external_data_buffers, path)
+    buffers, replaced = settings.external_data_buffers, settings.initializers
+    external = ExternalData(folder, buffers, path, replaced)
     model = from_proto(proto, views, external)
     model.path = path
     model.file = data if isinstance(data, FilePieces) else None

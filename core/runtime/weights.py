@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -263,9 +263,14 @@ class ExternalData:
     """Resolves external tensors below one folder, and nowhere else."""
 
     def __init__(
-        self, folder: str, buffers: Mapping[str, Any], model: str = ""
+        self,
+        folder: str,
+        buffers: Mapping[str, Any],
+        model: str = "",
+        replaced: Container[str] = (),
     ) -> None:
         self._folder = folder
+        self._replaced = replaced
         self._model = model
         self._buffers = buffers
         self._files: dict[str, Buffer] = {}
@@ -273,9 +278,12 @@ class ExternalData:
     def view(self, tensor: str, entries: Mapping[str, str], size: int) -> Buffer:
         """Return the bytes of an external tensor that needs ``size`` of them.
 
-        Raises `ExternalDataError` for a file that is missing, too short, or outside
-        the model's folder.
+        One that the caller replaces is not looked for: it is zeros. Raises
+        `ExternalDataError` for a file that is missing, too short, or outside the model's
+        folder.
         """
+        if tensor in self._replaced:
+            return memoryview(bytes(size))
         location = entries.get("location", "")
         data = self._files.get(location)
         if data is None:

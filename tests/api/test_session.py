@@ -170,7 +170,7 @@ def test_a_key_that_asks_for_the_impossible_is_refused_with_the_reason():
 def test_every_key_either_sets_a_field_or_says_why_not():
     import dataclasses
 
-    from runtime.api.keys import SESSION_KEYS, Acts
+    from runtime.api.keys import SESSION_KEYS, Acts, Does
     from runtime.settings import Settings
 
     fields = {field.name for field in dataclasses.fields(Settings)}
@@ -178,7 +178,70 @@ def test_every_key_either_sets_a_field_or_says_why_not():
         if isinstance(row, Acts):
             assert row.field in fields, key
         else:
-            assert len(row.reason) > 10, key
+            told = row.what if isinstance(row, Does) else row.reason
+            assert len(told) > 10, key
+
+
+def test_every_key_that_onnxruntime_knows_is_known():
+    import re
+    from pathlib import Path
+
+    from runtime.api.keys import RUN_KEYS, row_of
+
+    peer = pytest.importorskip("onnxruntime")
+    libraries = (Path(peer.__file__).parent / "capi").glob("*onnxruntime*")
+    pattern = rb"(?<![\w./])((?:session|optimization|ep|mlas)\.[a-z0-9_.]*[a-z0-9_])\0"
+    keys = {
+        key.decode()
+        for path in libraries
+        if path.suffix in (".so", ".pyd", ".dll", ".dylib") or ".so." in path.name
+        for key in re.findall(pattern, path.read_bytes())
+    } - {"ep.dynamic.workload_type"}
+    assert len(keys) > 80
+    unknown = {k for k in keys if row_of(k) is None and k not in RUN_KEYS}
+    assert not unknown
+
+
+def test_keys_of_a_family_share_a_row():
+    from runtime.api.keys import SESSION_KEYS, row_of
+
+    assert row_of("session.moe.offload.mode") is SESSION_KEYS["session.moe."]
+    assert row_of("session.nothing") is row_of("nothing") is row_of("") is None
+
+
+def test_attributes_can_be_given_as_config_keys():
+    options = ort.SessionOptions()
+    for key, value in (
+        ("session.intra_op_num_threads", "1"),
+        ("session.graph_optimization_level", "1"),
+        ("session.use_deterministic_compute", "1"),
+    ):
+        options.add_session_config_entry(key, value)
+    settings = ort.InferenceSession(dense(), options)._runnable.settings
+    assert settings.intra_op_threads == 1
+    assert settings.passes == "basic"
+    assert settings.deterministic
+    options.add_session_config_entry("session.graph_optimization_level", "7")
+    with pytest.raises(InvalidArgument, match="expected one of"):
+        ort.InferenceSession(dense(), options)
+
+
+def test_a_session_writes_its_model_compiled_where_that_is_asked_for(tmp_path):
+    path = tmp_path / "compiled.onnx"
+    options = ort.SessionOptions()
+    options.add_session_config_entry("ep.context_enable", "1")
+    with pytest.raises(InvalidArgument, match="ep.context_file_path"):
+        ort.InferenceSession(dense(), options)
+    options.add_session_config_entry("ep.context_file_path", str(path))
+    ort.InferenceSession(dense(), options)
+    (result,) = ort.InferenceSession(path).run(None, {"x": X})
+    np.testing.assert_allclose(result, dense_reference(X), rtol=1e-5)
+    source = tmp_path / "model.onnx"
+    source.write_bytes(dense())
+    options = ort.SessionOptions()
+    options.add_session_config_entry("ep.context_enable", "1")
+    ort.InferenceSession(source, options)
+    assert (tmp_path / "model_ctx.onnx").exists()
 
 
 def test_free_dimensions_can_be_fixed():

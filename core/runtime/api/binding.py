@@ -295,3 +295,7 @@ def _converted(name: str, kind: Type | None, value: Any) -> Any:
         return converter(name, kind)(value)
     except Fault as fault:
         raise FeedError(str(fault)) from None
+
+
+SessionIOBinding = IOBinding
+"""onnxruntime's name for what stands behind an IOBinding, which here is one class."""

@@ -21,8 +21,12 @@ _TYPES = {
     "fpga": 2,
     "npu": 3,
     "cann": 3,
-    "dml": 4,
+    "dml": 1,
 }
+
+
+_VENDORS = {"cuda": 0x10DE, "cann": 0x19E5, "dml": 0x1414}
+"""Who makes the devices of a kind, by PCI number."""
 
 
 class OrtDevice:
@@ -31,7 +35,7 @@ class OrtDevice:
     def __init__(self, kind: str, device_id: int = 0, vendor_id: int = -1) -> None:
         self._kind = kind
         self._id = device_id
-        self._vendor = vendor_id
+        self._vendor = _VENDORS.get(kind, 0) if vendor_id == -1 else vendor_id
 
     @staticmethod
     def make(name: str, device_id: int, vendor_id: int = -1) -> OrtDevice:
@@ -52,7 +56,7 @@ class OrtDevice:
         return _TYPES.get(self._kind, 3)
 
     def device_vendor_id(self) -> int:
-        """Return the PCI vendor, or -1."""
+        """Return the PCI vendor; 0 is nobody in particular."""
         return self._vendor
 
     def device_mem_type(self) -> int:

@@ -109,3 +109,36 @@ class OrtDeviceVendorId(IntEnum):
     HUAWEI = 0x19E5
     QUALCOMM = 0x5143
     INTEL = 0x8086
+
+
+class OrtCompiledModelCompatibility(IntEnum):
+    """Whether a compiled model fits the devices of a provider."""
+
+    EP_NOT_APPLICABLE = 0
+    EP_SUPPORTED_OPTIMAL = 1
+    EP_SUPPORTED_PREFER_RECOMPILATION = 2
+    EP_UNSUPPORTED = 3
+
+
+class OrtDeviceEpIncompatibilityReason(IntEnum):
+    """Why a provider cannot use a device."""
+
+    NONE = 0
+    DRIVER_INCOMPATIBLE = 1
+    DEVICE_INCOMPATIBLE = 2
+    MISSING_DEPENDENCY = 4
+    UNKNOWN = -(2**31)
+
+
+class ArenaExtendStrategy(IntEnum):
+    """How an arena would grow."""
+
+    kNextPowerOfTwo = 0  # noqa: N815
+    kSameAsRequested = 1  # noqa: N815
+
+
+class ModelPackageWriteMode(IntEnum):
+    """How a model package would be written."""
+
+    PRESERVE = 0
+    DENSE = 1

@@ -183,6 +183,11 @@ def _type_name(dtype: Any) -> str:
         return str(dtype)
 
 
+def check_given(inputs: Sequence[Value], feed: Mapping[str, Any]) -> None:
+    """Raise `MissingFeed` for inputs that were not given, `FeedError` for unknown ones."""
+    Signature(inputs).check_names(feed)
+
+
 class Signature:
     """A model's inputs: turns a feed dict into values in order, or says all its faults."""
 
@@ -205,7 +210,7 @@ class Signature:
         Raises `MissingFeed` or `FeedError` with every fault found.
         """
         if not isinstance(feed, Mapping) or self.fixed or self.known != feed.keys():
-            self._check_names(feed)
+            self.check_names(feed)
         try:
             return [
                 convert(feed[name]) if name in feed else None
@@ -224,7 +229,8 @@ class Signature:
                     faults.append(str(fault))
         return faults
 
-    def _check_names(self, feed: Mapping[str, Any]) -> None:
+    def check_names(self, feed: Mapping[str, Any]) -> None:
+        """Raise for names that are missing or unknown."""
         if not isinstance(feed, Mapping):
             raise FeedError(
                 f"the input feed is a mapping of names to arrays, not a "

@@ -31,6 +31,16 @@ class Refused:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Does:
+    """The key is read by the façade itself, for what is told here."""
+
+    what: str
+
+
+Row = Acts | Accepted | Refused | Does
+
+
 def _flag(text: str) -> bool:
     return text.strip().lower() in ("1", "true", "yes", "on")
 
@@ -57,13 +67,68 @@ def _policy(text: str) -> str:
     return text
 
 
+def _level(text: str) -> str:
+    """Return how far graphs are simplified, for the number of an optimisation level."""
+    levels = {"0": "none", "1": "basic", "2": "all", "3": "all", "99": "all"}
+    if text not in levels:
+        raise ValueError(f"expected one of {', '.join(levels)}")
+    return levels[text]
+
+
 _NO_PREPACK = Accepted("weights are packed once and shared; there is no knob")
 _NO_MLAS = Accepted("MLAS is not used here")
 _NO_ORT_FORMAT = Refused("the .ort flatbuffer format is not read; use the .onnx model")
 _FORMAT = Accepted("models are ONNX protobuf")
 _QDQ = Accepted("quantised models run as the standard says, without rewriting")
 
-SESSION_KEYS: Mapping[str, Acts | Accepted | Refused] = {
+_SPIN = Accepted("workers spin as long as pays, then sleep")
+_MOE = Accepted("experts are not moved between devices")
+_LOG = Accepted("SessionOptions has attributes for logging")
+
+SESSION_KEYS: Mapping[str, Row] = {
+    "session.intra_op_num_threads": Acts("intra_op_threads", int),
+    "session.inter_op_num_threads": Acts("inter_op_threads", int),
+    "session.use_per_session_threads": Acts("shared_threads", _not),
+    "session.enable_cpu_mem_arena": Acts("arena", _flag),
+    "session.enable_profiling": Acts("profiling", _flag),
+    "session.graph_optimization_level": Acts("passes", _level),
+    "session.use_deterministic_compute": Acts("deterministic", _flag),
+    "session.enable_mem_pattern": Accepted("memory is always planned"),
+    "session.execution_mode": Accepted("a model is a straight list of steps"),
+    "session.log_id": _LOG,
+    "session.log_severity_level": _LOG,
+    "session.log_verbosity_level": _LOG,
+    "session.optimized_model_filepath": Accepted(
+        "SessionOptions has an attribute for it"
+    ),
+    "session.intra_op.spin_duration_us": _SPIN,
+    "session.intra_op.spin_backoff_max": _SPIN,
+    "session.inter_op.spin_duration_us": _SPIN,
+    "session.inter_op.spin_backoff_max": _SPIN,
+    "session.collect_node_memory_stats_to_file": Accepted("use runtime profile"),
+    "session.debug_layout_transformation": Accepted("layouts belong to providers"),
+    "session.enable_moe_expert_counting": _MOE,
+    "session.enable_moe_expert_statistics": _MOE,
+    "session.moe_expert_counter_alpha": _MOE,
+    "session.moe_expert_counter_beta": _MOE,
+    "session.moe_expert_counter_state_file": _MOE,
+    "session.moe.": _MOE,
+    "session.gqa_value_layout": Accepted("layouts belong to providers"),
+    "session.kernel_dispatch_policy": Accepted("providers choose their kernels"),
+    "session.enable_saved_runtime_optimizations": Accepted(
+        "the compile cache has what was compiled"
+    ),
+    "session.fail_on_suboptimal_compiled_model": Accepted(
+        "compiled code that does not fit is compiled anew"
+    ),
+    "session.resource_cuda_partitioning_settings": Accepted(
+        "the cost rule decides what pays"
+    ),
+    "session.strict_workspace_verification": Accepted("providers plan their memory"),
+    "session.use_external_initializer_file_buffers_directly": Accepted(
+        "given buffers are never copied"
+    ),
+    "session.external_data_loader.": Accepted("weights are read as they are needed"),
     "session.strict": Acts("fallback", lambda v: "error" if _flag(v) else "warn"),
     "session.disable_cpu_ep_fallback": Acts("host_fallback", _not),
     "session.record_ep_graph_assignment_info": Accepted("placement is always recorded"),
@@ -136,19 +201,38 @@ SESSION_KEYS: Mapping[str, Acts | Accepted | Refused] = {
     "session.layer_assignment_settings": Refused("providers choose nodes themselves"),
     "session.name_based_layer_assignment": Refused("providers choose nodes themselves"),
     "session.compile_only": Refused("use runtime compile"),
-    "ep.context_enable": Accepted("no provider in this release writes EPContext nodes"),
-    "ep.context_file_path": Accepted(
-        "no provider in this release writes EPContext nodes"
+    "ep.context_enable": Does(
+        "has the session write its model compiled, as ModelCompiler does"
     ),
-    "ep.context_embed_mode": Accepted(
-        "no provider in this release writes EPContext nodes"
+    "ep.context_file_path": Does("where the compiled model is written"),
+    "ep.context_embed_mode": Accepted("compiled data is always within the model"),
+    "ep.context_source_model_path": Accepted("compiled data is within the model"),
+    "ep.context_node_name_prefix": Accepted("partitions have names of their own"),
+    "ep.context_model_external_initializers_file_name": Accepted(
+        "use ModelCompiler, which has an argument for it"
     ),
+    "ep.enable_weightless": Accepted("providers hold weights"),
+    "ep.enable_weightless_ep_context_nodes": Accepted("providers hold weights"),
+    "ep.enable_weightless_mode": Accepted("providers hold weights"),
+    "ep.cpu.": Accepted("the CPU provider has options of its own"),
+    "ep.cuda.": Accepted("the CUDA provider has options of its own"),
     "ep.share_ep_contexts": Accepted("compiled code is shared by the cache"),
     "ep.stop_share_ep_contexts": Accepted("compiled code is shared by the cache"),
-    "mlas.disable_kleidiai": _NO_MLAS,
-    "mlas.use_lut_gemm": _NO_MLAS,
-    "mlas.qnbit.force_fp32": _NO_MLAS,
+    "mlas.": _NO_MLAS,
 }
+"""What each key does; one that ends in a dot stands for all that begin so."""
+
+
+def row_of(key: str) -> Row | None:
+    """Return what is known of a session's config key."""
+    found = SESSION_KEYS.get(key)
+    while found is None and "." in key:
+        key = key.rstrip(".").rpartition(".")[0] + "."
+        if key == ".":
+            break
+        found = SESSION_KEYS.get(key)
+    return found
+
 
 MAXIMUM_SECONDS = "run.maximum_seconds"
 
@@ -157,4 +241,8 @@ RUN_KEYS: Mapping[str, Acts | Accepted] = {
     "memory.enable_memory_arena_shrinkage": Accepted("use session.trim()"),
     "disable_synchronize_execution_providers": Accepted("values come finished"),
     "gpu_graph_id": Accepted("graphs are captured by shape"),
+}
+
+DYNAMIC_KEYS: Mapping[str, Accepted] = {
+    "ep.dynamic.workload_type": Accepted("the operating system's priorities decide"),
 }

@@ -5,17 +5,31 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from runtime.abilities import CancelFlag
 from runtime.api.devices import is_strict
 from runtime.api.enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel
+from runtime.api.enums import OrtExecutionProviderDevicePolicy as Policy
+from runtime.api.environment import global_threads
 from runtime.api.exceptions import Fail, InvalidArgument
-from runtime.api.keys import RUN_KEYS, SESSION_KEYS, Accepted, Acts, Refused
+from runtime.api.keys import (
+    RUN_KEYS,
+    SESSION_KEYS,
+    Accepted,
+    Acts,
+    Refused,
+    row_of,
+)
+from runtime.api.refused import refuse
 from runtime.errors import OptionError, near
 from runtime.settings import Settings
 from runtime.valuetypes import Bounds
+
+if TYPE_CHECKING:
+    from runtime.api.hardware import OrtEpDevice
+    from runtime.api.policies import Delegate
 
 logger = logging.getLogger("runtime")
 
@@ -119,13 +133,15 @@ class SessionOptions(_Options):
         self._initializers: dict[str, Any] = {}
         self._buffers: dict[str, Any] = {}
         self._cancelled = False
+        self._policy: Policy | None = None
+        self._delegate: Delegate | None = None
 
     def add_session_config_entry(self, key: str, value: str) -> None:
         """Set a config entry; an unknown key warns with the near match."""
         if key in self._entries:
             logger.warning("session config entry %s overwritten", key)
         self._add_entry(key, value)
-        row = SESSION_KEYS.get(key)
+        row = row_of(key)
         if isinstance(row, Refused):
             raise InvalidArgument(
                 f"session config key {key!r} is refused: {row.reason}"
@@ -184,14 +200,35 @@ class SessionOptions(_Options):
         """Whether providers were added here."""
         return bool(self._providers)
 
+    def add_provider_for_devices(
+        self, ep_devices: Sequence[OrtEpDevice], provider_options: Mapping[str, str]
+    ) -> None:
+        """Append the provider of some devices, all of one provider."""
+        from runtime.api.policies import requests_for
+
+        self._providers.append(requests_for(ep_devices, provider_options))
+
+    def set_provider_selection_policy(self, policy: Policy) -> None:
+        """Prefer a kind of device, where no provider is named."""
+        self._policy = Policy(policy)
+
+    def set_provider_selection_policy_delegate(self, delegate: Delegate) -> None:
+        """Have a function choose among the devices, where no provider is named."""
+        self._delegate = delegate
+
+    def set_ep_context_data_read_func(
+        self, read_func: Callable[..., Any], max_data_size: int
+    ) -> None:
+        """Do nothing: compiled data is in the model itself."""
+
+    def clear_ep_context_data_read_func(self) -> None:
+        """Do nothing: compiled data is in the model itself."""
+
     def register_custom_ops_library(self, path: str) -> None:
         """Refuse: native custom-operator libraries cannot be hosted."""
         if not os.path.exists(path):
             raise Fail(f"failed to load library {path}: no such file")
-        raise Fail(
-            f"{path} is a native custom-operator library, which this runtime cannot "
-            "host; write a provider with the operators instead (runtime.plugin)"
-        )
+        refuse("SessionOptions.register_custom_ops_library")
 
     def set_load_cancellation_flag(self, value: bool) -> None:
         """Make loading stop."""
@@ -200,11 +237,14 @@ class SessionOptions(_Options):
 
 def settings_of(options: SessionOptions, strict: bool | None = None) -> Settings:
     """Translate session options to the engine's settings."""
+    intra, inter = (0, 0) if options.use_per_session_threads else global_threads()
     fields: dict[str, Any] = {
         "passes": _passes(options.graph_optimization_level),
         "intra_op_threads": options.intra_op_num_threads
+        or intra
         or int(_number("ORT_INTRA_OP_NUM_THREADS") or _number("RUNTIME_NUM_THREADS")),
         "inter_op_threads": options.inter_op_num_threads
+        or inter
         or int(_number("ORT_INTER_OP_NUM_THREADS")),
         "hang_warning": _number("RUNTIME_HANG_WARNING_SECONDS"),
         "shared_threads": not options.use_per_session_threads
@@ -223,7 +263,7 @@ def settings_of(options: SessionOptions, strict: bool | None = None) -> Settings
     if is_strict():
         fields["fallback"] = "error"
     for key, value in options._entries.items():
-        row = SESSION_KEYS.get(key)
+        row = row_of(key)
         if isinstance(row, Acts):
             try:
                 fields[row.field] = row.read(value)
@@ -284,6 +324,10 @@ class RunOptions(_Options):
         if row is None:
             message = f"unknown run config key {key!r}{near(key, RUN_KEYS)}"
             warnings.warn(message, stacklevel=2)
+
+    def add_active_adapter(self, adapter: Any) -> None:
+        """Refuse: adapters are not read."""
+        refuse("RunOptions.add_active_adapter")
 
     def get_run_config_entry(self, key: str) -> str:
         """Return a config entry; one that was not set is a RuntimeError."""

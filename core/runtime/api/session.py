@@ -8,10 +8,13 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from runtime.api.assignment import OrtEpAssignedSubgraph, assignment_of
 from runtime.api.binding import IOBinding
 from runtime.api.call import bound_call
+from runtime.api.devices import OrtDevice
 from runtime.api.environment import host_name, severity
 from runtime.api.exceptions import (
     Fail,
@@ -19,11 +22,18 @@ from runtime.api.exceptions import (
     ModelLoadCanceled,
     translation,
 )
+from runtime.api.feeds import check_given
+from runtime.api.hardware import OrtEpDevice, get_ep_devices
+from runtime.api.keys import DYNAMIC_KEYS
 from runtime.api.known import elsewhere
+from runtime.api.later import Callback, Later
+from runtime.api.memory import OrtMemoryInfo, host_memory
 from runtime.api.metadata import ModelMetadata, NodeArg
 from runtime.api.options import RunOptions, SessionOptions, settings_of
 from runtime.api.requests import requests_of
 from runtime.api.values import OrtValue
+from runtime.api.vector import OrtValueVector
+from runtime.errors import near
 from runtime.explain import Placement
 from runtime.graph import Graph
 from runtime.providers import Request, resolve, usable
@@ -75,6 +85,7 @@ class InferenceSession:
             self._options._entries[key] = ",".join(disabled_optimizers)
         self._strict = strict
         self._dry_run = dry_run
+        self._later: Later | None = None
         self._release: Callable[[], Any] = lambda: None
         self._asked = self._chosen(providers, provider_options)
         self._open()
@@ -84,6 +95,8 @@ class InferenceSession:
     ) -> list[tuple[str, dict[str, Any]]]:
         if providers == "auto":
             return [(name, {}) for name in usable()]
+        if not providers and not self._options.has_providers():
+            return [*self._preferred()]
         if self._options.has_providers():
             if providers:
                 message = "providers= replaces those of the session options"
@@ -91,6 +104,18 @@ class InferenceSession:
             else:
                 providers = list(self._options._providers)
         return requests_of(providers, provider_options)
+
+    def _preferred(self) -> list[tuple[str, dict[str, str]]]:
+        """Return the providers that the options' policy or delegate chooses, if any."""
+        from runtime.api import policies
+
+        if self._options._delegate is not None:
+            with InferenceSession(self._source, dry_run=True) as probe:
+                told = policies.described(probe.get_modelmeta())
+            return policies.delegated(self._options._delegate, told)
+        if self._options._policy is not None:
+            return policies.preferred(self._options._policy)
+        return []
 
     def _open(self) -> None:
         from runtime.build import build
@@ -114,6 +139,13 @@ class InferenceSession:
             sys.stderr.write(f"Node placements\n{runnable.placement}\n")
 
     def _write_optimized(self, runnable: Runnable) -> None:
+        entries = self._options._entries
+        if entries.get("ep.context_enable") == "1":
+            from runtime.api.compiler import compiled_proto, context_path
+
+            target = entries.get("ep.context_file_path") or context_path(self._source)
+            with open(target, "wb") as file:
+                file.write(compiled_proto(runnable).SerializeToString())
         path = self._options.optimized_model_filepath
         if path:
             from runtime.export import to_proto
@@ -143,6 +175,57 @@ class InferenceSession:
         """Run the model once from and to OrtValues on the host."""
         results = self._call(output_names, input_dict_ort_values, run_options)
         return [OrtValue(value) for value in results]
+
+    def run_async(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        callback: Callback,
+        user_data: Any,
+        run_options: RunOptions | None = None,
+    ) -> None:
+        """Return at once, run on a thread, and call back there.
+
+        ``callback`` gets the results, ``user_data`` and ``""``; after a failure ``[]``,
+        ``user_data`` and what went wrong. A missing input is an error here and now.
+        """
+        with translation():
+            check_given(self._runnable.inputs, input_feed)
+        if self._later is None:
+            self._later = Later(self)
+        run = partial(self._call, output_names, dict(input_feed), run_options)
+        self._later.call(run, callback, user_data)
+
+    def run_with_ortvaluevector(
+        self,
+        run_options: RunOptions | None,
+        feed_names: Sequence[str],
+        feeds: Sequence[OrtValue],
+        fetch_names: Sequence[str],
+        fetches: OrtValueVector,
+        fetch_devices: Sequence[OrtDevice],
+    ) -> None:
+        """Run once from OrtValues, and append the results to ``fetches``."""
+        binding = self.io_binding()
+        for name, value in zip(feed_names, feeds, strict=True):
+            binding.bind_ortvalue_input(name, value)
+        for name, device in zip(fetch_names, fetch_devices, strict=True):
+            binding.bind_output(name, device._kind, device.device_id())
+        binding._run(run_options)
+        fetches[:] = binding.get_outputs()
+
+    def create_ortvalue_from_shape_and_type(
+        self,
+        shape: Sequence[int],
+        element_type: Any,
+        device_type: str,
+        device_id: int = 0,
+        vendor_id: int = -1,
+    ) -> OrtValue:
+        """Allocate an uninitialised tensor on a device."""
+        return OrtValue.ortvalue_from_shape_and_type(
+            shape, element_type, device_type, device_id, vendor_id
+        )
 
     def io_binding(self) -> IOBinding:
         """Return an empty binding for this session."""
@@ -208,6 +291,45 @@ class InferenceSession:
     def get_session_options(self) -> SessionOptions:
         """Return a copy of the options."""
         return copy.copy(self._options)
+
+    def get_input_memory_infos(self) -> list[OrtMemoryInfo]:
+        """Return where each input is taken from: the host's memory."""
+        return [host_memory() for _ in self.get_inputs()]
+
+    def get_output_memory_infos(self) -> list[OrtMemoryInfo]:
+        """Return where each output is put: the host's memory."""
+        return [host_memory() for _ in self.get_outputs()]
+
+    def get_input_epdevices(self) -> list[OrtEpDevice | None]:
+        """Return which device each input is taken from: the host."""
+        host = host_name()
+        device = next((d for d in get_ep_devices() if d.ep_name == host), None)
+        return [device for _ in self.get_inputs()]
+
+    def get_provider_graph_assignment_info(self) -> list[OrtEpAssignedSubgraph]:
+        """Return the partitions and their nodes; `explain` tells more."""
+        return assignment_of(self._runnable.placement)
+
+    def get_tuning_results(self) -> list[Any]:
+        """Return ``[]``: what is tuned is in the compile cache."""
+        return []
+
+    def set_tuning_results(
+        self, results: Any, *, error_on_invalid: bool = False
+    ) -> None:
+        """Do nothing: what is tuned is in the compile cache."""
+
+    def release_captured_graph(self, graph_annotation_id: int = 0) -> None:
+        """Do nothing: captured graphs belong to providers and go with the session."""
+
+    def set_ep_dynamic_options(self, options: Mapping[str, str]) -> None:
+        """Take options that may change between runs; an unknown one warns."""
+        if not options:
+            raise InvalidArgument("Options are empty")
+        for key in options:
+            if key not in DYNAMIC_KEYS:
+                message = f"unknown dynamic option {key!r}{near(key, DYNAMIC_KEYS)}"
+                warnings.warn(message, stacklevel=2)
 
     def explain(self) -> Placement:
         """Return what runs where and why: print it, read it as data, or ``save`` it."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from runtime.api import dlpack
 from runtime.api.devices import OrtDevice, device_of, reachable, transfer
+from runtime.api.sparse import SparseTensor
 from runtime.plugin import HOST, Device
 from runtime.valuetypes import ELEMENT_TYPES, element_code, numpy_dtype
-
-_DLPACK_CPU = (1, 0)
 
 
 class OrtValue:
@@ -81,24 +81,48 @@ class OrtValue:
             raise TypeError(f"{type(obj).__name__} does not speak DLPack")
         return OrtValue(from_dlpack(obj), keep=obj)
 
+    @staticmethod
+    def ort_value_from_sparse_tensor(sparse_tensor: SparseTensor) -> OrtValue:
+        """Wrap a sparse tensor; `as_sparse_tensor` gives it back."""
+        return OrtValue(sparse_tensor)
+
+    def as_sparse_tensor(self) -> SparseTensor:
+        """Return the sparse tensor; any other value is a RuntimeError."""
+        if not isinstance(self._value, SparseTensor):
+            raise RuntimeError(f"the value is a {self.data_type()}, no sparse tensor")
+        return self._value
+
     def numpy(self) -> Any:
         """Return the value on the host: the same memory there, else a copy."""
+        self._must_be_dense()
         return transfer(self._device, HOST)(self._value)
+
+    def _must_be_dense(self) -> None:
+        if isinstance(self._value, SparseTensor):
+            raise RuntimeError(
+                "the value is a sparse tensor; as_sparse_tensor().numpy() makes it dense"
+            )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __dlpack__(self, *, stream: Any = None, **keywords: Any) -> Any:
-        if stream is not None and self._device != HOST:
-            keywords["stream"] = stream
-        return self._value.__dlpack__(**keywords)
+        if self._device != HOST:
+            return self._value.__dlpack__(stream=stream, **keywords)
+        try:
+            return self._value.__dlpack__(**keywords)
+        except BufferError:
+            if np.dtype(self._value.dtype).type.__module__ == "numpy":
+                raise
+            return dlpack.lend(self._value, keywords.get("max_version"))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         found = getattr(self._value, "__dlpack_device__", None)
-        return found() if found is not None else _DLPACK_CPU
+        return found() if found is not None else dlpack.CPU
 
     def data_ptr(self) -> int:
         """Return the address of the first element."""
+        self._must_be_dense()
         return pointer(self._value)
 
     def device_name(self) -> str:
@@ -111,6 +135,8 @@ class OrtValue:
 
     def shape(self) -> list[int]:
         """Return a tensor's shape."""
+        if isinstance(self._value, SparseTensor):
+            return self._value.dense_shape()
         return [int(dim) for dim in self._value.shape]
 
     def data_type(self) -> str:
@@ -120,14 +146,19 @@ class OrtValue:
             return f"seq({inner})"
         if isinstance(self._value, dict):
             return "map"
+        if isinstance(self._value, SparseTensor):
+            return self._value.data_type()
         return f"tensor({ELEMENT_TYPES[self.element_type()].name})"
 
     def element_type(self) -> int:
         """Return the ONNX number of the element type."""
+        if isinstance(self._value, SparseTensor):
+            return self._value.element_type()
         return element_code(self._value.dtype)
 
     def tensor_size_in_bytes(self) -> int:
         """Return the bytes a tensor takes."""
+        self._must_be_dense()
         return int(self._value.nbytes)
 
     def has_value(self) -> bool:
@@ -140,7 +171,7 @@ class OrtValue:
 
     def is_sparse_tensor(self) -> bool:
         """Whether it is a sparse tensor."""
-        return False
+        return isinstance(self._value, SparseTensor)
 
     def is_tensor_sequence(self) -> bool:
         """Whether it is a sequence of tensors."""
@@ -183,7 +214,7 @@ def native(array: Any) -> Any:
 def from_dlpack(obj: Any) -> Any:
     """Return a host array over any DLPack tensor; others' devices are copied down."""
     kind, _ = obj.__dlpack_device__()
-    if kind != 1 and hasattr(obj, "cpu"):
+    if kind != dlpack.CPU[0] and hasattr(obj, "cpu"):
         obj = obj.cpu()
     if hasattr(obj, "detach"):
         obj = obj.detach()
@@ -192,22 +223,15 @@ def from_dlpack(obj: Any) -> Any:
     try:
         return native(np.from_dlpack(obj))
     except (BufferError, RuntimeError, TypeError):
-        return _reinterpreted(obj)
+        return native(dlpack.borrow(_capsule(obj)))
 
 
-def _reinterpreted(obj: Any) -> Any:
-    """Return types NumPy's DLPack lacks (bfloat16, 8-bit floats) by their bytes."""
-    name = str(getattr(obj, "dtype", "")).rpartition(".")[2]
-    import ml_dtypes
-
-    target = getattr(ml_dtypes, name, None)
-    if target is None or not hasattr(obj, "view"):
-        raise TypeError(f"tensors of type {name or type(obj).__name__} cannot be read")
-    import importlib
-
-    library = importlib.import_module(type(obj).__module__.partition(".")[0])
-    bits = np.dtype(target).itemsize * 8
-    return np.from_dlpack(obj.view(getattr(library, f"int{bits}"))).view(target)
+def _capsule(obj: Any) -> Any:
+    """Return a tensor's capsule, of the newest form its maker knows."""
+    try:
+        return obj.__dlpack__(max_version=(1, 1))
+    except TypeError:
+        return obj.__dlpack__()
 
 
 def pointer(value: Any) -> int:
