@@ -204,3 +204,49 @@ class DeviceExecutable:
                 buffer.data[...] = result
                 made.append(buffer)
         return made
+
+
+class Saving(Choosy):
+    """Saves what it compiles, and runs the ``EPContext`` nodes that carry it."""
+
+    def __init__(self, name: str, likes: Iterable[str]) -> None:
+        liked = frozenset(likes)
+        super().__init__(name, lambda n: n.op_type in liked or self._is_mine(n))
+
+    def _is_mine(self, node: Node) -> bool:
+        source = node.attribute("source")
+        return node.op_type == "EPContext" and source == self.info.name
+
+    @hookimpl
+    def compile(self, partition: Partition, settings: Any) -> Any:
+        if partition.nodes[0].op_type != "EPContext":
+            return _Saved(partition, Choosy.compile(self, partition, settings))
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        data = partition.nodes[0].attribute("ep_cache_context")
+        model = onnx.ModelProto.FromString(data.encode("utf-8", "surrogateescape"))
+        names = [value.name for value in model.graph.input]
+        evaluate = ReferenceEvaluator(model)
+
+        def run(*arrays: Any) -> Any:
+            return tuple(evaluate.run(None, dict(zip(names, arrays, strict=True))))
+
+        return run
+
+
+class _Saved:
+    """An executable that hands out its partition as a model."""
+
+    def __init__(self, partition: Partition, executable: Any) -> None:
+        self._partition = partition
+        self._executable = executable
+
+    def run(self, inputs: Any, outputs: Any, context: Context) -> Any:
+        return self._executable.run(inputs, outputs, context)
+
+    def export(self) -> bytes:
+        from runtime.export import partition_proto
+
+        data: bytes = partition_proto(self._partition).SerializeToString()
+        return data

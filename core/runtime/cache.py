@@ -136,7 +136,7 @@ class CompileCache:
             return None
         path = self.path(key)
         try:
-            return _verified(path.read_bytes())
+            return verified(path.read_bytes())
         except FileNotFoundError:
             return None
         except CacheError as error:
@@ -203,7 +203,8 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
-def _verified(entry: bytes) -> bytes:
+def verified(entry: bytes) -> bytes:
+    """Return what an entry's file holds; `CacheError` where it is damaged."""
     head = len(_MAGIC) + 64
     data = entry[head:]
     if entry[: len(_MAGIC)] != _MAGIC:

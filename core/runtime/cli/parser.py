@@ -8,11 +8,22 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from runtime.cli import bench, compare, demo, doctor, ep, inspect, run
+from runtime.cli import (
+    bench,
+    cache,
+    compare,
+    compile,
+    demo,
+    doctor,
+    ep,
+    inspect,
+    profile,
+    run,
+)
 from runtime.cli.exits import Exit
 from runtime.version import __version__
 
-VERBS = (run, inspect, compare, bench, doctor, ep, demo)
+VERBS = (run, inspect, compare, bench, profile, compile, cache, doctor, ep, demo)
 """One module per verb; one with `VERBS` of its own is a noun that groups them."""
 
 ABOUT = "Run, inspect, compare and measure ONNX models."

@@ -47,10 +47,8 @@ def requests(asked: Sequence[Asked]) -> Any:
     return [(full_name(one.name), one.options) for one in asked] or None
 
 
-def open_session(
-    args: Namespace, asked: Sequence[Asked] | None = None, dry_run: bool = False
-) -> Any:
-    """Return a session for the arguments, with ``asked`` in the providers' place."""
+def options_of(args: Namespace) -> Any:
+    """Return the session options that the arguments ask for."""
     import runtime as ort
 
     options = ort.SessionOptions()
@@ -67,6 +65,20 @@ def open_session(
     if args.fix_dims:
         for symbol, size in args.dims:
             options.add_free_dimension_override_by_name(symbol, size)
+    return options
+
+
+def open_session(
+    args: Namespace,
+    asked: Sequence[Asked] | None = None,
+    dry_run: bool = False,
+    profiling: bool = False,
+) -> Any:
+    """Return a session for the arguments, with ``asked`` in the providers' place."""
+    import runtime as ort
+
+    options = options_of(args)
+    options.enable_profiling = profiling
     return ort.InferenceSession(
         args.model,
         options,
