@@ -68,6 +68,13 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Random shapes, threads and sessions that come and go; memory's slope. 31 min."""
+    install(session, "test")
+    session.run("python", "tests/soak.py", *(session.posargs or ["30"]))
+
+
+@nox.session
 def packaging(session: nox.Session) -> None:
     """Wheels, extras, uv and a third-party plugin in fresh environments. 5 min, 300 MB."""
     install(session, "test")
