@@ -16,6 +16,7 @@ from runtime.passes import (
     constants,
     cse,
     deadcode,
+    expand_einsum,
     fold,
     functions,
     gradient,
@@ -41,6 +42,7 @@ logger = logging.getLogger("runtime")
 _REQUIRED = (functions, gradient, constants)
 _BASIC = (shapes, fold, branches, identities, cse, deadcode)
 _RAISING = (
+    expand_einsum,
     raise_layernorm,
     raise_rmsnorm,
     raise_groupnorm,
