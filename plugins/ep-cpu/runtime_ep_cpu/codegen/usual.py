@@ -16,8 +16,18 @@ from runtime_ep_cpu.codegen.target import Target
 
 @cache
 def batches(target: Target) -> tuple[frozenset[Spec], ...]:
-    """Return what copies elements of 4 bytes or more, and the tiles of most products."""
+    """Return what packs matrices, what copies elements of 4 bytes or more, and tiles.
+
+    Packing comes first, as it is what a session waits for; it and the tiles are those of
+    most products.
+    """
+    width = usual_width(target)
+    packing = (
+        Spec.of("pack", vectors=width, element="float", turned=turned)
+        for turned in (False, True)
+    )
     return (
+        frozenset(packing),
         frozenset(copies.specs(4)),
-        frozenset(tiles(target, usual_width(target))),
+        frozenset(tiles(target, width)),
     )
