@@ -10,6 +10,7 @@ from runtime.cost import components
 from runtime.partition import Owner
 
 from benchmarks.zoo import ZOO
+from benchmarks.zoo.convolutional import CONVOLUTIONAL
 
 MODELS = (
     "resnet50", "mobilenet_v2", "convnext", "vit", "bert_base", "minilm",
@@ -58,6 +59,17 @@ def test_a_model_is_few_pieces_and_equal_to_the_cpu(name, precision, limit, caps
     assert share >= 0.95
     assert count <= 5
     assert error < limit
+
+
+@pytest.mark.parametrize("name", [*sorted(set(ZOO) - set(MODELS)), *CONVOLUTIONAL])
+def test_every_other_model_is_equal_to_the_cpu_however_it_is_divided(name):
+    entry = ZOO.get(name) or CONVOLUTIONAL[name]
+    source = entry.build("tiny").SerializeToString()
+    dims = entry.cases("tiny")[0]
+    opened = SUBJECT.open(source, cache=False, dims=dims)
+    assert len(opened.owned) / len(opened.nodes) >= 0.8
+    assert pieces(opened) <= 5
+    assert max(errors(opened, source, entry.feeds("tiny", **dims))) < 2e-5
 
 
 def test_a_model_of_full_size_is_equal_to_the_cpu():

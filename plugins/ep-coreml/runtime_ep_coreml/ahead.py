@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,6 @@ from runtime_ep_coreml.options import Choice
 from runtime_ep_coreml.package import SUFFIX
 from runtime_ep_coreml.provider import CoreMlProvider
 
-NAME = "CoreMLPackagesExecutionProvider"
-
 
 def write_packages(
     model: str | bytes, folder: str | Path, options: Mapping[str, Any] | None = None
@@ -36,30 +35,44 @@ def write_packages(
     """
     import runtime as ort
 
+    with making(folder) as shelf, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ort.FallbackWarning)
+        given = [(info.name, dict(options or {}))]
+        ort.InferenceSession(model, providers=given).close()
+    return shelf.packages
+
+
+@contextmanager
+def making(folder: str | Path | None = None) -> Iterator[Shelf]:
+    """Let sessions of this process compile with Core ML, whatever the system, and not run.
+
+    What they make is kept in a folder, if one is given. Raises `ProviderUnavailable` where
+    coremltools is missing.
+    """
+    import runtime as ort
+
     found = tools()
     if isinstance(found, Probe):
         raise ProviderUnavailable(f"{found.reason}; {found.remedy}")
-    shelf = Shelf(Path(folder))
+    shelf = Shelf(Path(folder) if folder is not None else None)
     ort.register_execution_provider(Packages(shelf))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ort.FallbackWarning)
-            given = [(NAME, dict(options or {}))]
-            ort.InferenceSession(model, providers=given).close()
+        yield shelf
     finally:
-        ort.unregister_execution_provider(NAME)
-    return shelf.packages
+        ort.unregister_execution_provider(info.name)
 
 
 class Shelf:
     """Loads no package but keeps a copy of each, in the order in which they are made."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self.packages: list[Path] = []
 
     def __call__(self, package: Path, choice: Choice, compiled: Path | None) -> Engine:
         """Keep a copy; what stands for the engine predicts nothing."""
+        if self._folder is None:
+            return Shipped()
         self._folder.mkdir(parents=True, exist_ok=True)
         kept = self._folder / f"partition-{len(self.packages)}{SUFFIX}"
         shutil.rmtree(kept, ignore_errors=True)
@@ -82,10 +95,8 @@ class Shipped:
 
 
 class Packages(CoreMlProvider):
-    """The provider that makes packages wherever coremltools is."""
+    """The provider where it makes packages and runs none; it takes the real one's place."""
 
     def __init__(self, shelf: Shelf) -> None:
         super().__init__(shelf)
-        self.info = replace(
-            info, name=NAME, aliases=(), probe=lambda: Probe((HOST,)), description=""
-        )
+        self.info = replace(info, probe=lambda: Probe((HOST,)))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from runtime.graph import Graph, Node, Value
 from runtime.plugin import Claim, Refusal
 
-from runtime_ep_coreml import islands, lowering  # noqa: F401  (the latter fills the table)
+from runtime_ep_coreml import context, islands, lowering  # noqa: F401  (the latter fills the table)
 from runtime_ep_coreml.dims import Sizes, sizes_of
 from runtime_ep_coreml.guards import type_reason, used
 from runtime_ep_coreml.options import Choice
@@ -27,6 +27,9 @@ def offer(
                 node, "bodies are left alone; EnableOnSubgraphs=1 offers them"
             )
         return
+    if any(map(context.is_compiled, graph)):
+        yield from _compiled(nodes)
+        return
     sizes = sizes_of(graph, choice.dims)
     claimed: dict[Node, None] = {}
     for node in nodes:
@@ -45,6 +48,17 @@ def offer(
     kept = [node for node in claimed if node not in scattered]
     if kept:
         yield Claim(kept)
+
+
+def _compiled(nodes: Sequence[Node]) -> Iterator[Claim | Refusal]:
+    """Claim what carries a package; what was left over when they were made stays so."""
+    for node in nodes:
+        if not context.is_compiled(node):
+            yield Refusal(node, "the model is compiled, and this node was not")
+        elif reason := context.against(node):
+            yield Refusal(node, reason)
+        else:
+            yield Claim([node])
 
 
 def refusal(node: Node) -> str:

@@ -10,6 +10,7 @@ from runtime.settings import Settings
 
 from runtime_ep_coreml.build import build
 from runtime_ep_coreml.capability import offer
+from runtime_ep_coreml.context import Chain, is_compiled, loaded
 from runtime_ep_coreml.engine import Loader, load
 from runtime_ep_coreml.options import chosen
 from runtime_ep_coreml.program import Program
@@ -32,8 +33,10 @@ class CoreMlProvider:
         return offer(graph, nodes, chosen(settings))
 
     @hookimpl
-    def compile(self, partition: Partition, settings: Settings) -> Program:
-        """Lower, convert and load."""
+    def compile(self, partition: Partition, settings: Settings) -> Program | Chain:
+        """Lower, convert and load; or load what comes compiled."""
+        if is_compiled(partition.nodes[0]):
+            return loaded(partition, settings, self._load)
         return build(partition, settings, self._load)
 
     @hookimpl
