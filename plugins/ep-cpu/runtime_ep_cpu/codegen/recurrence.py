@@ -13,7 +13,8 @@ sums are at hand. A *lane* is some rows of the batch; lanes know nothing of each
                 state' = cell(sums + projected inputs)
     last phase: the last states
 
-The parts of a phase are shared by the members of a lane (`team`). States lie twice, as
+The parts of a phase are shared by the members of a lane (`team`); they are as many as
+suit those who are there, which changes no result. States lie twice, as
 every part reads the whole state before; who writes which turns with each step.
 
 Where sequences have lengths, a row that has ended, or not begun backwards, keeps its
@@ -30,7 +31,10 @@ from runtime_ep_cpu.codegen.memory import read, stored, write
 from runtime_ep_cpu.codegen.recurrence_cells import Cell
 from runtime_ep_cpu.codegen.recurrence_steps import Layer, Phase, Step, fields
 from runtime_ep_cpu.codegen.target import Target
-from runtime_ep_cpu.codegen.team import STATE_WORDS, team
+from runtime_ep_cpu.codegen.team import OWN, STATE_WORDS, members, team
+
+_SHARES = 2
+"""Parts of a phase for each thread, where there are several."""
 
 
 @family("recurrence")
@@ -75,12 +79,23 @@ class _Recurrence:
         height = f.minimum(field["rows"] - top, field["block"])
         phases = field["steps"] * len(self.layer.stages) + 2
 
-        def run(phase: Val, part: Val) -> None:
-            self._phase(f, phase, phases, part, (arguments, top, height, scratch))
+        state = field["team"].at(lane * STATE_WORDS, "i64")
+        one = f.value(1, "i64")
+
+        def run(phase: Val, part: Val, parts: Val) -> None:
+            given = (arguments, top, height, scratch)
+            self._phase(f, phase, phases, (part, parts), given)
 
         def parts(phase: Val) -> Val:
-            inner = (phase > 0) & (phase < phases - 1)
-            return f.select(inner, field["parts"], f.value(1, "i64"))
+            last = phase.equals(phases - 1)
+            return f.select(last, one, f.maximum(f.field(state, OWN), one))
+
+        def following(phase: Val) -> Val:
+            """Divide the next phase among those who are there."""
+            there = members(f, state)
+            several = f.minimum(there * _SHARES, field["parts"])
+            f.store(f.select(there > 1, several, one), state.at(OWN, "i64"))
+            return phase + 1
 
         def alone() -> list[Val]:
             nothing = f.value(0, "i64")
@@ -91,11 +106,10 @@ class _Recurrence:
                     "i64",
                 )
                 with f.when(stop.equals(0)):
-                    run(loop.index, nothing)
+                    run(loop.index, nothing, one)
             return []
 
         def together() -> list[Val]:
-            state = field["team"].at(lane * STATE_WORDS, "i64")
             team(
                 f,
                 self.layer.target,
@@ -104,8 +118,8 @@ class _Recurrence:
                 phases,
                 field["cancelled"],
                 parts,
-                run,
-                lambda phase: phase + 1,
+                lambda phase, part: run(phase, part, parts(phase)),
+                following,
             )
             return []
 
@@ -117,10 +131,10 @@ class _Recurrence:
         f: Function,
         phase: Val,
         phases: Val,
-        part: Val,
+        part: tuple[Val, Val],
         given: tuple[Val, Val, Val, Val],
     ) -> None:
-        """Write the call of what a phase is."""
+        """Write the call of what a phase is, or of a ``part``: its number, and of how many."""
         arguments, top, height, scratch = given
 
         def call(word: str, *more: Val) -> Callable[[], list[Val]]:
@@ -134,9 +148,11 @@ class _Recurrence:
         def inner() -> list[Val]:
             number = phase - 1
             if len(self.layer.stages) == 1:
-                return call("stage0", number, part)()
+                return call("stage0", number, *part)()
             step, odd = number // 2, (number & 1).differs(0)
-            return f.choose(odd, call("stage1", step, part), call("stage0", step, part))
+            return f.choose(
+                odd, call("stage1", step, *part), call("stage0", step, *part)
+            )
 
         def after() -> list[Val]:
             return f.choose(phase.equals(phases - 1), call("end"), inner)

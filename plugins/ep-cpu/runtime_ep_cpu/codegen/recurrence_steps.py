@@ -23,9 +23,10 @@ FIELDS: Final = (
 """Arguments; strides are in elements, and hidden units lie side by side everywhere.
 
 ``rows`` is the batch, ``block`` the rows of a lane, ``members`` how many chunks a lane
-has, ``vectors`` how many registers the hidden units take. ``x`` are the projected
-inputs: for each register of units a register of each gate. ``y`` is where each step's
-state goes; it may be null, as may be first and last states. ``lengths`` are i32, one for
+has, ``parts`` into how many a phase is divided at most, ``vectors`` how many registers
+the hidden units take. ``x`` are the projected inputs: for each register of units a
+register of each gate. ``y`` is where each step's state goes; it may be null, as may be
+first and last states. ``lengths`` are i32, one for
 each row; one that is none of a sequence sets the word at ``failed``. ``h`` is room for
 the state twice, ``c`` for an LSTM's cell or a GRU's update gate, ``reset`` for what
 GRU's second stage multiplies; their rows are ``pitch`` apart. ``team`` points to
@@ -121,7 +122,7 @@ class Step(Phase):
     """One stage of a step: products of some panels, and the cells behind them."""
 
     def __init__(self, layer: Layer, number: int) -> None:
-        words = ("step", "part", "top", "height")
+        words = ("step", "part", "parts", "top", "height")
         super().__init__(layer, f"stage{number}", words)
         self.cell = layer.cell
         self.number = number
@@ -145,7 +146,8 @@ class Step(Phase):
         step, height = self.given["step"], self.given["height"]
         backwards = field["backwards"].differs(0)
         self.time = f.select(backwards, field["steps"] - 1 - step, step)
-        each = (field["panels"] + (field["parts"] - 1)) // field["parts"]
+        parts = self.given["parts"]
+        each = (field["panels"] + (parts - 1)) // parts
         first = self.given["part"] * each
         last = f.minimum(first + each, field["panels"])
         count = (height + (self.most - 1)) // self.most

@@ -27,9 +27,11 @@ STATE_WORDS: Final = 16
 """Words of 8 bytes that a team shares, all zeros when it begins.
 
 The first is the phase, above the parts taken of its second half and of its first, 16
-bits each; the ninth, in a cache line of its own, the parts that are done.
+bits each; the second the members that take part. The ninth, in a cache line of its own,
+are the parts that are done, and the tenth is the kernel's: `OWN`.
 """
-_DONE = 8
+_PRESENT, _DONE = 1, 8
+OWN: Final = 9
 MOST_PARTS: Final = 1 << 15
 """Parts a phase may have."""
 
@@ -54,6 +56,8 @@ def team(
     not zero.
     """
     f.module.add_text("breathe", breathing(target))
+    present = state.at(_PRESENT, "i64")
+    f.emit(f"atomicrmw add ptr {present.name}, i64 1 acq_rel", "i64")
     begin, look, claim, work, last, wait, out = (
         f.fresh(word)
         for word in ("begin", "look", "claim", "work", "last", "wait", "out")
@@ -104,6 +108,13 @@ def team(
     f.label(f"{last}_after")
     f.jump(begin)
     f.label(out)
+    f.emit(f"atomicrmw sub ptr {present.name}, i64 1 acq_rel", "i64")
+
+
+def members(f: Function, state: Val) -> Val:
+    """Return how many members take part at present."""
+    place = state.at(_PRESENT, "i64")
+    return f.emit(f"load atomic i64, ptr {place.name} monotonic, align 8", "i64")
 
 
 def _next_part(
