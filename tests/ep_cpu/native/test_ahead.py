@@ -65,6 +65,18 @@ def test_a_thread_loads_the_walk_and_every_usual_kernel(fresh):
     assert not threads()
 
 
+def test_with_a_cache_that_was_used_it_compiles_nothing(fresh, monkeypatch):
+    store = CompileCache(fresh)
+    pool.shared(2, host(), store)
+    libraries.library.cache_clear()
+    monkeypatch.setattr(pool, "_shared", {})
+    ahead.begin(host(), 2, store)
+    for thread in threads():
+        thread.join()
+    assert pool.is_shared(2, host())
+    assert not libraries.library(host()).compiled
+
+
 def test_told_to_finish_it_begins_no_further_batch(fresh, monkeypatch):
     made, free = threading.Event(), threading.Event()
 

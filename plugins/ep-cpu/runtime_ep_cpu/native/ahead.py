@@ -18,7 +18,7 @@ from runtime.locks import ProcessLock
 
 from runtime_ep_cpu import pool
 from runtime_ep_cpu.codegen import usual
-from runtime_ep_cpu.codegen.library import Store, library
+from runtime_ep_cpu.codegen.library import Library, Spec, Store, library
 from runtime_ep_cpu.codegen.target import Target
 
 logger = logging.getLogger("runtime.cpu")
@@ -82,11 +82,22 @@ def begin(target: Target, threads: int, store: Store | None) -> None:
         return
     tasks: list[Callable[[], object]] = [
         partial(pool.shared, threads, target, store),
-        *(partial(kernels.load, batch, store) for batch in missing),
+        *(partial(_make_usual, kernels, batch, store) for batch in missing),
     ]
     with _lock:
         if _running is None or _running.is_over:
             _running = _Errand(tasks)
+
+
+def _make_usual(kernels: Library, batch: frozenset[Spec], store: Store | None) -> None:
+    """Load a batch that is kept; compile it only where the process finds a cold cache.
+
+    So a second session of a model compiles nothing, whatever the first one got done.
+    """
+    if kernels.compiled:
+        kernels.load(batch, store)
+    else:
+        kernels.recall(batch, store)
 
 
 def finish() -> None:
