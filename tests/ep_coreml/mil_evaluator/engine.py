@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mil_evaluator.operations import OPERATIONS
+from mil_evaluator import arithmetic, layers, movement  # noqa: F401  (they fill the table)
 from mil_evaluator.packages import Name, Operation, Package
+from mil_evaluator.registry import OPERATIONS
 
 
 class Evaluator:

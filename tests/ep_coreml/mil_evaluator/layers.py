@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
-LAYERS: dict[str, Callable[..., Any]] = {}
-
-
-def layer(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a function under an operation's name."""
-
-    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
-        LAYERS[name] = function
-        return function
-
-    return enter
-
-
-def ints(values):
-    return [int(v) for v in np.asarray(values).reshape(-1)]
-
+from mil_evaluator.registry import ints, operation
 
 # windows
 
@@ -57,7 +39,7 @@ def _windows(x, kernel, strides, dilations, around, filler):
     return views[tuple(picks)]
 
 
-@layer("conv")
+@operation("conv")
 def conv(
     x,
     weight,
@@ -87,7 +69,7 @@ def conv(
     return y if bias is None else y + np.reshape(bias, [-1] + [1] * count)
 
 
-@layer("conv_transpose")
+@operation("conv_transpose")
 def conv_transpose(
     x, weight, bias=None, pad=None, output_shape=None, pad_type="valid", strides=None,
     dilations=None, groups=1,
@@ -133,14 +115,14 @@ def _pool(x, kernel_sizes, strides, pad_type, pad, filler):
     return views, tuple(range(-count, 0))
 
 
-@layer("max_pool")
+@operation("max_pool")
 def max_pool(x, kernel_sizes, pad_type, strides=None, pad=None, ceil_mode=False):
     assert not ceil_mode
     views, axes = _pool(x, kernel_sizes, strides, pad_type, pad, -np.inf)
     return views.max(axis=axes)
 
 
-@layer("avg_pool")
+@operation("avg_pool")
 def avg_pool(
     x, kernel_sizes, pad_type, strides=None, pad=None, exclude_padding_from_average=False,
     ceil_mode=False,
@@ -153,7 +135,7 @@ def avg_pool(
     return views.sum(axis=axes) / count.sum(axis=axes)
 
 
-@layer("l2_pool")
+@operation("l2_pool")
 def l2_pool(x, kernel_sizes, pad_type, strides=None, pad=None, ceil_mode=False):
     views, axes = _pool(x * x, kernel_sizes, strides, pad_type, pad, 0)
     return np.sqrt(views.sum(axis=axes))
@@ -166,14 +148,14 @@ def _channels(array, rank):
     return np.reshape(array, [1, -1] + [1] * (rank - 2))
 
 
-@layer("batch_norm")
+@operation("batch_norm")
 def batch_norm(x, mean, variance, gamma=1.0, beta=0.0, epsilon=1e-5):
     mean, variance = _channels(mean, x.ndim), _channels(variance, x.ndim)
     unit = (x - mean) / np.sqrt(variance + epsilon)
     return unit * _channels(gamma, x.ndim) + _channels(beta, x.ndim)
 
 
-@layer("instance_norm")
+@operation("instance_norm")
 def instance_norm(x, gamma=1.0, beta=0.0, epsilon=1e-5):
     axes = tuple(range(2, x.ndim))
     centred = x - x.mean(axis=axes, keepdims=True)
@@ -182,7 +164,7 @@ def instance_norm(x, gamma=1.0, beta=0.0, epsilon=1e-5):
     return unit * _channels(gamma, x.ndim) + _channels(beta, x.ndim)
 
 
-@layer("layer_norm")
+@operation("layer_norm")
 def layer_norm(x, axes=None, gamma=None, beta=None, epsilon=1e-5):
     axes = tuple(range(x.ndim)) if axes is None else tuple(ints(axes))
     centred = x - x.mean(axis=axes, keepdims=True)
@@ -192,13 +174,13 @@ def layer_norm(x, axes=None, gamma=None, beta=None, epsilon=1e-5):
     return unit if beta is None else unit + beta
 
 
-@layer("l2_norm")
+@operation("l2_norm")
 def l2_norm(x, epsilon=1e-6):
     axes = tuple(range(max(x.ndim - 3, 0), x.ndim))
     return x / np.sqrt((x * x).sum(axis=axes, keepdims=True) + epsilon)
 
 
-@layer("local_response_norm")
+@operation("local_response_norm")
 def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
     half = int(size) // 2
     squares = np.pad(x * x, [(0, 0), (half, half)] + [(0, 0)] * (x.ndim - 2))
@@ -218,7 +200,7 @@ def _function(name):
     }[str(name)]
 
 
-@layer("lstm")
+@operation("lstm")
 def lstm(
     x, initial_h, initial_c, weight_ih, weight_hh, bias=0.0, peephole=None,
     direction="forward", output_sequence=False, recurrent_activation="sigmoid",
@@ -239,7 +221,7 @@ def lstm(
     return np.stack(made) if output_sequence else h[None], h, c
 
 
-@layer("rnn")
+@operation("rnn")
 def rnn(
     x, initial_h, weight_ih, weight_hh, bias=0.0, direction="forward",
     output_sequence=False, activation="tanh",
@@ -268,7 +250,7 @@ def _pixels(place, size, align):
     return (place + 1) / 2 * (size - 1) if align else ((place + 1) * size - 1) / 2
 
 
-@layer("resample")
+@operation("resample")
 def resample(
     x, coordinates, sampling_mode, padding_mode, padding_value, coordinates_mode,
     align_corners,

@@ -245,9 +245,13 @@ def pad(at: Scope) -> Handle:
     for place, axis in enumerate(axes):
         around[axis % rank] = pads[place], pads[place + len(axes)]
     if (around < 0).any():
-        raise Refused("pads below zero are not supported")
+        if mode != "constant":
+            raise Refused("pads below zero are supported for constants only")
+        x, around = _cut(at, x, around)
     if mode != "constant" and around[:-2].any():
         raise Refused(f"mode={mode!r} is supported along the last two axes only")
+    if not around.any():
+        return at.op("identity", x=x)
     number = at.known(2)
     filler = at.like(x, 0 if number is None else number.reshape(-1)[0])
     if mode != "constant":
@@ -255,6 +259,20 @@ def pad(at: Scope) -> Handle:
     return at.op(
         "pad", x=x, pad=around.reshape(-1), mode=PAD_MODES[mode], constant_val=filler
     )
+
+
+def _cut(at: Scope, x: Handle, around: Any) -> tuple[Handle, Any]:
+    """Return a value without what pads below zero take away, and the other pads."""
+    less, rank = np.minimum(around, 0), len(around)
+    for axis, (begin, end) in enumerate(less):
+        size = at.sizes(x)[axis]
+        if size is not None and size + begin + end < 1:
+            raise Refused("a value has no elements")
+    x = at.op(
+        "slice_by_index", x=x, begin=-less[:, 0], end=less[:, 1],
+        begin_mask=[False] * rank, end_mask=[bool(end == 0) for end in less[:, 1]],
+    )  # fmt: skip
+    return x, np.maximum(around, 0)
 
 
 @lowers("DepthToSpace", guards=(floating, ranks(4, 4)))
