@@ -59,9 +59,7 @@ class Prepared:
         if run is None:
             return None
         try:
-            results = run(
-                [values[i] for i in self.takes] if self._chooses else list(values)
-            )
+            results = run([values[i] for i in self.takes] if self._chooses else values)
         except Exception:  # the general way fails as well, and its errors are clear
             return None
         if results is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -225,45 +226,88 @@ class _Order(NamedTuple):
 
 
 def _placed(roots: Array, nodes: _Nodes) -> _Order:
-    """Lay nodes out tree by tree, level by level, children side by side.
+    """Lay nodes out tree by tree, children side by side, and behind these the children
+    of the heavier one, so that many steps stay within a cache line.
 
     A node several lead to is copied, but its children are not.
     """
     count = len(nodes.left)
     inner = nodes.left != np.arange(count)
-    pair = np.full(count, -1)
+    pairs, depths, shared = _pairs(roots, nodes, inner)
+    starts = _preorder(pairs)
+    order = np.argsort(starts, kind="stable")
+    placed = np.stack([pairs.first, pairs.second], axis=1)[order].reshape(-1)
+    target = 2 * starts[np.maximum(pairs.of[placed], 0)]
+    distances = np.where(inner[placed], target - np.arange(len(placed)), 0)
+    if shared:
+        depths[:] = count
+    return _Order(placed, distances, 2 * starts[: len(roots)], depths)
+
+
+class _Pairs(NamedTuple):
+    """Pairs of neighbours, level by level: roots with themselves, then children.
+
+    ``of`` tells each node's pair of children, -1 for none; ``above`` the pair that the
+    parent is in, ``bounds`` where levels begin.
+    """
+
+    first: Array
+    second: Array
+    above: Array
+    of: Array
+    bounds: Sequence[int]
+
+
+def _pairs(roots: Array, nodes: _Nodes, inner: Array) -> tuple[_Pairs, Array, bool]:
+    """Return all pairs, the trees' depths, and whether several lead to one node."""
+    count = len(inner)
+    of, inside = np.full(count, -1), np.zeros(count, np.int64)
+    inside[roots] = np.arange(len(roots))
     tree = np.zeros(count, np.int64)
-    heads, owners = [np.stack([roots, roots], axis=1)], [np.arange(len(roots))]
     tree[roots] = np.arange(len(roots))
     depths = np.zeros(len(roots), np.int64)
-    made, level, shared = len(roots), roots, False
+    firsts, seconds, above = [roots], [roots], [np.full(len(roots), -1)]
+    made, level, bounds, shared = len(roots), roots, [0, len(roots)], False
     while True:
         fresh = level[inner[level]]
-        known = pair[fresh] >= 0
-        shared |= bool(known.any())
-        found = np.unique(fresh[~known])
+        unknown = fresh[of[fresh] < 0]
+        found = np.unique(unknown)
         shared |= len(found) < len(fresh)
         if not len(found):
             break
-        pair[found] = np.arange(made, made + len(found))
+        of[found] = np.arange(made, made + len(found))
         made += len(found)
-        children = np.stack([nodes.left[found], nodes.right[found]], axis=1)
-        heads.append(children)
-        owners.append(tree[found])
+        bounds.append(made)
+        above.append(inside[found])
         depths[np.unique(tree[found])] += 1
-        tree[children] = tree[found][:, None]
-        level = children.reshape(-1)
-    pairs, owner = np.concatenate(heads), np.concatenate(owners)
-    order = np.argsort(owner, kind="stable")
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    placed = pairs[order].reshape(-1)
-    places = np.arange(len(placed))
-    target = 2 * rank[np.maximum(pair[placed], 0)]
-    distances = np.where(inner[placed], target - places, 0)
-    if shared:
-        depths[:] = count
-    return _Order(placed, distances, 2 * rank[: len(roots)], depths)
+        for children, own in (
+            (nodes.left[found], firsts),
+            (nodes.right[found], seconds),
+        ):
+            inside[children] = of[found]
+            tree[children] = tree[found]
+            own.append(children)
+        level = np.concatenate([firsts[-1], seconds[-1]])
+    first, second, parents = map(np.concatenate, (firsts, seconds, above))
+    return _Pairs(first, second, parents, of, bounds), depths, shared
+
+
+def _preorder(pairs: _Pairs) -> Array:
+    """Return each pair's place: right behind its parent's, or behind its heavier twin's."""
+    sizes = np.ones(len(pairs.first), np.int64)
+    levels = [slice(*ends) for ends in pairwise(pairs.bounds)]
+    for level in reversed(levels[1:]):
+        np.add.at(sizes, pairs.above[level], sizes[level])
+    starts = np.zeros(len(sizes), np.int64)
+    starts[levels[0]] = np.cumsum(sizes[levels[0]]) - sizes[levels[0]]
+    for level in levels[1:]:
+        own = np.arange(level.start, level.stop)
+        own = own[np.lexsort((-sizes[own], pairs.above[own]))]
+        parents = pairs.above[own]
+        is_second = np.concatenate([[False], parents[1:] == parents[:-1]])
+        ahead = np.concatenate([[0], sizes[own][:-1]]) * is_second
+        starts[own] = starts[parents] + 1 + ahead
+    return starts
 
 
 def _columns(nodes: _Nodes) -> tuple[Array, int, Array]:

@@ -115,7 +115,6 @@ class Plan:
             for index, output in enumerate(self.outputs)
             if output.texts is not None
         ]
-        self._indirect = bool(self._counts or self._texts)
         self._grown = grown
         self._pool = pool
         self.steps = sorted(planner.steps, key=lambda step: step.level)
@@ -124,6 +123,9 @@ class Plan:
         self.arena = arrange([b for b in planner.buffers if b.last >= 0])
         self.scratch = -(-planner.scratch // 64) * 64
         self._lay_out(planner)
+        means = bool(self._counts or self._texts)
+        self._is_swift = self._bound and self.threads <= 1 and not means
+        self._run_bound = pool.run_bound
         self._idle: list[Frame] = []
         self._active: set[Frame] = set()
 
@@ -239,30 +241,30 @@ class Plan:
         That is where a kernel found its inputs wrong, or where `cancel` stopped this run
         along with another one.
         """
+        if self._is_swift and type(inputs) is list:
+            return self._run_swiftly(inputs)
         results = self._new()
         frame = self._lease()
         try:
             if self._bound and type(inputs) is list:
-                spoiled = self._run_bound(frame, inputs, results)
+                arrays = inputs + results
+                self._pool.bind(frame.table, id(arrays))
             else:
                 self._address(frame, inputs, results)
-                self._pool.run(frame.address, self.threads)
-                spoiled = frame.words[_FAILED] or frame.words[_CANCELLED]
-            if spoiled:
-                return None
-            return self._meant(frame, results) if self._indirect else results
+            self._pool.run(frame.address, self.threads)
+            spoiled = frame.words[_FAILED] or frame.words[_CANCELLED]
+            return None if spoiled else self._meant(frame, results)
         finally:
             self._give_back(frame)
 
-    def _run_bound(self, frame: Frame, inputs: list[Any], results: list[Any]) -> int:
-        """Run with arrays whose memory native code finds; 0 where all went well."""
+    def _run_swiftly(self, inputs: list[Any]) -> list[Any] | None:
+        """Run by one thread with arrays whose memory native code finds: a call in all."""
+        results = list(map(np.empty, self._shapes, self._dtypes))
         arrays = inputs + results
-        if self.threads <= 1:
-            spoiled: int = self._pool.run_bound(frame.table, id(arrays))
-            return spoiled
-        self._pool.bind(frame.table, id(arrays))
-        self._pool.run(frame.address, self.threads)
-        return bool(frame.words[_FAILED] or frame.words[_CANCELLED])
+        frame = self._lease()
+        spoiled = self._run_bound(frame.table, id(arrays))
+        self._give_back(frame)
+        return None if spoiled else results
 
     def _meant(self, frame: Frame, results: list[Any]) -> list[Any]:
         """Return results with no more rows than this run has counted, and strings in
