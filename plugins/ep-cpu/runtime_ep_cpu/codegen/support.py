@@ -7,6 +7,7 @@ features lie column by column::
                   for sum the vector takes part in: sums += coefficient · value
               scores = the sums + rho, of a regressor
               scores = a decision for each pair of classes, votes = how many each class won
+    support_row  the same for a single row, with the vectors of a class in the lanes
     coupled   probabilities of the classes from those of all pairs, by libsvm's iteration
 
 The sums go through the vectors in their order, whatever the chunks and threads.
@@ -33,6 +34,9 @@ FIELDS: Final = (
 class ends. ``coefficients`` [vectors, sums] are a vector's in the sums of its class, of
 which ``sums`` are one less than there are classes. ``scores`` [pairs, pitch] and ``votes``
 [classes, pitch] are written by whole vectors. A regressor has one class and one sum.
+
+For ``support_row`` vectors are `packed`: ``vectors`` [blocks, features, lanes] and
+``coefficients`` [blocks, sums, lanes], and ``ends`` counts blocks.
 """
 
 COUPLED_FIELDS: Final = (
@@ -53,15 +57,22 @@ CERTAIN: Final = 1e-7
 """How far from 0 and 1 a pair's probability stays."""
 ITERATIONS: Final = 100
 """Rounds of coupling at most, or as many as there are classes."""
+PACKED: Final = 2
+"""Blocks of packed vectors that are computed side by side."""
 TOGETHER: Final = 4
 """Vectors whose kernels are computed side by side."""
 
 
-def spec(given: str, kernel: str, degree: float, classifies: bool) -> Spec:
-    """Return the kernel for features of a type; see `ops._support_vectors.KERNELS`."""
+def spec(
+    given: str, kernel: str, degree: float, classifies: bool, single: bool = False
+) -> Spec:
+    """Return the kernel for features of a type; see `ops._support_vectors.KERNELS`.
+
+    ``single`` is for one row.
+    """
     whole = kernel == "POLY" and degree in range(1, POWERS + 1)
     return Spec.of(
-        "support",
+        "support_row" if single else "support",
         given=given,
         kernel=kernel,
         power=int(degree) if whole else 0,
@@ -166,6 +177,71 @@ def support(
             total = b.read(sums, 0) + b.number(field["rho"], 0)
             f.store(total, field["scores"].at(rows.index, "double"))
     f.ret()
+
+
+@family("support_row")
+def support_row(
+    module: Module,
+    target: Target,
+    name: str,
+    *,
+    given: str,
+    kernel: str,
+    power: int,
+    classifies: bool,
+) -> None:
+    """Write the kernel for a single row; see the module's text."""
+    b = _Block(module, target, name, FIELDS)
+    f, field, block = b.f, b.field, b.f.parameters[2]
+    source = features.Source(field, given, "double")
+    sums = b.place(block, field["columns"])
+    zero, one = f.value(0, "i64"), f.value(1, "i64")
+    features.load(f, source, block, zero, one, 1)
+    with f.loop(0, field["classes"] * field["sums"], runs=True) as each:
+        b.write(f.value(0.0, b.type), sums, each.index)
+    with f.loop(0, field["classes"], carried=[zero], runs=True) as classes:
+        (start,) = classes.carried
+        stop = f.field(field["ends"].at(classes.index, "i64"), 0)
+        own = b.place(sums, classes.index * field["sums"])
+        with f.loop(start, stop, PACKED) as blocks:
+            _add_block(b, kernel, power, block, blocks.index, own)
+        classes.next(stop)
+    with f.loop(0, field["classes"] * field["sums"], runs=True) as each:
+        total = f.reduce("fadd", b.read(sums, each.index))
+        b.write(f.splat(total, b.lanes), sums, each.index)
+    if classifies:
+        _decide(b, sums, zero)
+    else:
+        total = b.read(sums, 0) + b.number(field["rho"], 0)
+        f.store(total, field["scores"])
+    f.ret()
+
+
+def _add_block(
+    b: _Block, kernel: str, power: int, row: Val, first: Val, sums: Val
+) -> None:
+    """Add what some blocks of packed vectors weigh to the sums of their class."""
+    f, field = b.f, b.field
+    width = field["columns"]
+    lines = [b.place(field["vectors"], (first + i) * width) for i in range(PACKED)]
+    starts = [f.value(0.0, b.type)] * PACKED
+    with f.loop(0, width, carried=starts) as columns:
+        x = b.number(row, columns.index)
+        found = []
+        for line, total in zip(lines, columns.carried, strict=True):
+            y = b.read(line, columns.index)
+            other = x - y if kernel == "RBF" else x
+            found.append(f.fma(other, other if kernel == "RBF" else y, total))
+        columns.next(*found)
+    values = [_valued(b, kernel, power, total) for total in columns.results]
+    with f.loop(0, field["sums"], runs=True) as each:
+        total = b.read(sums, each.index)
+        for i, value in enumerate(values):
+            line = b.place(field["coefficients"], (first + i) * field["sums"])
+            weight = b.read(line, each.index)
+            filled = weight.equals(0.0)  # also of what only fills a block
+            total = f.select(filled, total, f.fma(value, weight, total))
+        b.write(total, sums, each.index)
 
 
 def _add(

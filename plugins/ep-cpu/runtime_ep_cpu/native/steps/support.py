@@ -166,7 +166,14 @@ class SupportStep:
                 kernel.degree,
                 model.labels is not None,
             )
-            specs.append(self._spec)
+            self._single = support.spec(
+                element_of(self._x) or "float",
+                kernel.name,
+                kernel.degree,
+                model.labels is not None,
+                single=True,
+            )
+            specs += [self._spec, self._single]
             self._keep(made)
         if model.slopes:
             specs.append(support.coupled_spec())
@@ -186,6 +193,26 @@ class SupportStep:
             np.array(model.offsets or (0.0,)),
         )
         self._constants = [of_array(array) for array in arrays]
+        self._packed: list[Layout] = []
+
+    def _blocks(self, lanes: int) -> list[Layout]:
+        """Return vectors, coefficients and ends as a single row reads them."""
+        if not self._packed:
+            made = self._model.machine
+            vectors, weights = np.asarray(made.vectors), made.weights.T
+            counts = np.array(self._model.counts)
+            blocks = -(-counts // (lanes * support.PACKED)) * support.PACKED
+            starts = np.cumsum(blocks * lanes) - blocks * lanes
+            shifts = starts - (np.cumsum(counts) - counts)
+            places = np.arange(len(vectors)) + np.repeat(shifts, counts)
+            found = []
+            for rows in (vectors, weights):
+                filled = np.zeros((int(blocks.sum()) * lanes, rows.shape[1]))
+                filled[places] = rows
+                parted = filled.reshape(-1, lanes, rows.shape[1]).transpose(0, 2, 1)
+                found.append(of_array(np.ascontiguousarray(parted)))
+            self._packed = [*found, of_array(np.cumsum(blocks))]
+        return self._packed
 
     def plan(self, planner: Planner) -> None:
         """Plan decisions, probabilities and labels for all rows."""
@@ -221,6 +248,10 @@ class SupportStep:
         lanes = planner.target.lanes
         kernel = self._model.machine.kernel
         each = rows_per_chunk(rows, lanes, 4 * count * width)
+        spec = self._spec
+        if rows == 1:
+            spec = self._single
+            vectors, coefficients, ends = self._blocks(lanes)
         fields: list[Argument] = [
             *arguments(x, columns, width, width, width),
             vectors, coefficients, rho, ends, classes, sums, scores, votes, pitch, each,
@@ -228,7 +259,7 @@ class SupportStep:
             double_bits(kernel.degree),
         ]  # fmt: skip
         planner.step(
-            self._spec,
+            spec,
             fields,
             -(-rows // each),
             [x],
