@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.zoo import ZOO, Entry
+from benchmarks.zoo.classical import CLASSICAL
 from benchmarks.zoo.convolutional import CONVOLUTIONAL
 from benchmarks.zoo.generated import GENERATED
 from benchmarks.zoo.precision import converted, retyped
@@ -36,11 +37,16 @@ VISION = [
     "video",
     "audio",
 ]
+FORESTS = ("random_forest", "gradient_boosting")
 SUITES = {
     "transformers": TRANSFORMERS,
     "vision": VISION,
     "generated": list(GENERATED),
     "convolutional": list(CONVOLUTIONAL),
+    "classical": [
+        *(f"{name}{case}" for name in FORESTS for case in ("", ":1")),
+        *(name for name in CLASSICAL if name not in FORESTS),
+    ],
 }
 PRECISIONS: dict[str, type] = {"float32": np.float32, "float16": np.float16}
 
@@ -78,7 +84,7 @@ def parts(name: str) -> tuple[str, str, int]:
 
 def entry(name: str) -> Entry:
     """Return a model by name; raises ``ValueError`` with the names there are."""
-    known = {**ZOO, **GENERATED, **CONVOLUTIONAL}
+    known = {**ZOO, **GENERATED, **CONVOLUTIONAL, **CLASSICAL}
     if name not in known:
         raise ValueError(
             f"no model is named {name!r}; there are {', '.join(SUITES)} (suites) and "
