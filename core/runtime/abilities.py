@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -65,6 +65,18 @@ class Warmable(Protocol):
 
         Called when a session names the provider, before its model is read. The thread
         ends soon, and lets the process fork. What goes wrong is raised when it is needed.
+        """
+
+
+@runtime_checkable
+class CompilesAhead(Protocol):
+    """A provider that can compile for other machines where it cannot run."""
+
+    def compiling_ahead(self) -> AbstractContextManager[Any]:
+        """Let sessions that are opened meanwhile compile with it, and run nothing with it.
+
+        Asked where its probe finds no device and a model is compiled to be written out.
+        Raises `runtime.errors.ProviderUnavailable` where it cannot compile either.
         """
 
 

@@ -8,8 +8,9 @@ import pytest
 pytest.importorskip("coremltools")
 
 import runtime as ort
-from coreml_models import RNG, model, subject
+from coreml_models import RNG, SUBJECT, model, subject
 from mil_evaluator.engine import Evaluator
+from runtime.cli import main
 from runtime_ep_coreml.ahead import making, write_packages
 from runtime_ep_coreml.info import info
 
@@ -62,3 +63,14 @@ def test_sessions_may_compile_where_they_cannot_run():
         with pytest.warns(ort.FallbackWarning, match="made ahead of time run on a Mac"):
             (y,) = session.run(None, {"x": X})
     np.testing.assert_allclose(y, np.maximum(X @ BIG, 0) @ BIG, rtol=1e-3, atol=1e-3)
+
+
+def test_the_command_writes_a_model_that_carries_its_packages(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(SOURCE)
+    out = tmp_path / "compiled.onnx"
+    asked = ["compile", str(tmp_path / "model.onnx"), "-p", "coreml", "-o", str(out)]
+    assert main([*asked, "--must"]) == 0
+    opened = SUBJECT.open(out.read_bytes())
+    assert [node.op_type for node in opened.owned] == ["EPContext"]
+    want = np.maximum(X @ BIG, 0) @ BIG
+    np.testing.assert_allclose(opened({"x": X})[0], want, rtol=1e-3, atol=1e-3)

@@ -132,7 +132,6 @@ def test_what_is_no_package_is_handed_on():
 
 
 def test_a_model_that_was_compiled_ahead_is_run_from_its_packages():
-    pytest.importorskip("runtime.api.compiler")
     import runtime as ort
     from runtime_ep_coreml.ahead import making
 

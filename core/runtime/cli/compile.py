@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from runtime.cli.arguments import add_output, add_session
@@ -71,7 +73,8 @@ def run(args: Namespace, console: Console) -> Exit:
     )
     console.progress("compiling")
     began = time.perf_counter()
-    compiler.compile_to_file(output)
+    with _ahead(each if isinstance(each, str) else each[0] for each in names):
+        compiler.compile_to_file(output)
     seconds = time.perf_counter() - began
     made = onnx.load(output, load_external_data=False)
     contexts = Counter(
@@ -94,3 +97,22 @@ def run(args: Namespace, console: Console) -> Exit:
         }
     )
     return Exit.OK
+
+
+def _ahead(names: Iterable[str]) -> ExitStack:
+    """Let providers compile that cannot run here, where they can; the others are told."""
+    from runtime.abilities import CompilesAhead
+    from runtime.providers import resolve
+
+    entered = ExitStack()
+    for name in names:
+        entry = resolve(name)
+        if entry is None or entry.probe().usable:
+            continue
+        try:
+            provider = entry.load()
+            if isinstance(provider, CompilesAhead):
+                entered.enter_context(provider.compiling_ahead())
+        except Exception:  # the session tells what is wrong with it
+            continue
+    return entered

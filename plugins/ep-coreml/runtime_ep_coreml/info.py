@@ -17,10 +17,7 @@ OLDEST = 9
 """The oldest major release of coremltools whose programs were held against ONNX."""
 
 REMEDY = f'install it with: pip install "coremltools>={OLDEST}" (CPython 3.11 to 3.13)'
-AHEAD = (
-    "run it on a Mac; packages for Macs can be made here, with "
-    "runtime_ep_coreml.ahead.write_packages"
-)
+AHEAD = "run it on a Mac; packages for Macs can be made here: runtime compile -p coreml"
 EARLIEST_SYSTEM = (14, 0)
 """The macOS that loads the programs made here unless an option asks for a later one."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 from runtime.graph import Graph, Node
 from runtime.plugin import Claim, Device, Partition, Refusal, hookimpl
@@ -42,6 +44,12 @@ class CoreMlProvider:
     @hookimpl
     def data_transfer(self, source: Device, target: Device) -> None:
         """Nothing: Core ML takes and gives host memory, whatever the device."""
+
+    def compiling_ahead(self) -> AbstractContextManager[Any]:
+        """Make packages wherever coremltools is; see `runtime_ep_coreml.ahead`."""
+        from runtime_ep_coreml.ahead import making
+
+        return making()
 
 
 provider = CoreMlProvider()
