@@ -79,3 +79,11 @@ def test_coremltools_is_installed_where_there_are_wheels(platform, machine, pyth
 )
 def test_coremltools_is_not_asked_for_elsewhere(elsewhere):
     assert not wants_coremltools(**elsewhere)
+
+
+@pytest.mark.parametrize(("platform", "there"), [("darwin", True), ("linux", False)])
+def test_all_brings_core_ml_to_macs(platform, there):
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    (found,) = (r for r in map(Requirement, extras["all"]) if "coreml" in r.name)
+    assert found.marker.evaluate({"sys_platform": platform}) is there
