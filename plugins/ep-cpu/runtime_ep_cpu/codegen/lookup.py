@@ -9,8 +9,9 @@ depends on an index, or on a tuple of ``depth`` of them, each along an axis of i
 
 Negative indices count from the back. An index out of range sets the word at ``failed``
 to 1 and nothing is read or written there. ``…_rows`` moves rows of bytes and reads an
-index once per row, ``…_elements`` reads one per element. Chunks of a scatter are blocks
-of columns, so that of several rows for one place the last stays.
+index once per row, ``…_elements`` reads one per element; so does ``gather_lanes``, vector
+by vector, where elements of 4 bytes and their indices lie behind each other. Chunks of a
+scatter are blocks of columns, so that of several rows for one place the last stays.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from runtime_ep_cpu.codegen import nest
-from runtime_ep_cpu.codegen.builder import Function, Module, Val
+from runtime_ep_cpu.codegen.builder import Function, Module, Val, kind, vector
 from runtime_ep_cpu.codegen.copies import SIZES, bytes_copied
 from runtime_ep_cpu.codegen.library import Spec, family
 from runtime_ep_cpu.codegen.nest import Division
@@ -63,8 +64,18 @@ class Places(NamedTuple):
 def specs(
     size: int, index: str, depth: int = 1, way: str = "gather"
 ) -> tuple[Spec, ...]:
-    """Return both kernels that `plan` may choose."""
-    return _rows_spec(way, index, depth), _elements_spec(way, index, depth, size)
+    """Return the kernels that `plan` may choose."""
+    found = (_rows_spec(way, index, depth), _elements_spec(way, index, depth, size))
+    return (*found, _lanes_spec(index)) if _has_lanes(size, depth, way) else found
+
+
+def _has_lanes(size: int, depth: int, way: str) -> bool:
+    return size == 4 and depth == 1 and way == "gather"
+
+
+@cache
+def _lanes_spec(index: str) -> Spec:
+    return Spec.of("gather_lanes", index=index)
 
 
 @cache
@@ -99,6 +110,8 @@ def plan(size: int, places: Places, index: str, way: str = "gather") -> Lookup:
             division = by_columns(space.rows, space.inner)
     else:
         spec = _elements_spec(way, index, depth, size)
+        if to[-1] == indices[-1] == 1 and _has_lanes(size, depth, way):
+            spec = _lanes_spec(index)
         division = nest.divide(space.rows, space.inner, _CHUNK)
         if way == "scatter":
             division = Division(space.inner, 1, space.rows, min(1, division.chunks))
@@ -296,6 +309,72 @@ def gathered_elements(
         with f.when(~loop.results[0]):
             kernel.fail()
     f.ret()
+
+
+@family("gather_lanes")
+def gather_lanes(module: Module, target: Target, name: str, *, index: str) -> None:
+    """Write the gathering of elements of 4 bytes by vectors of addresses.
+
+    Where the processor has no instruction for it, they are gathered one by one.
+    """
+    if target.name not in ("avx512", "avx2"):
+        gathered_elements(module, target, name, index=index, depth=1, size=4)
+        return
+    kernel = LookupKernel(module, target, name, index, 1)
+    f, lanes = kernel.f, target.bits // 64
+    ((size, stride),) = kernel.axes
+    sizes, strides = f.splat(size, lanes), f.splat(stride, lanes)
+    numbers = ", ".join(f"i64 {lane}" for lane in range(lanes))
+    places = Val(f, vector("i64", lanes), f"<{numbers}>")
+    zeros = f.value(0, vector("i32", lanes))
+    with nest.rows(f, f.parameters[0], f.parameters[1], kernel.nest, 3) as row:
+        to = kernel.to.at(row.offsets[0], "i32")
+        source = kernel.source.at(row.offsets[1], "i32")
+        indices = kernel.indices.at(row.offsets[2], index)
+        step = row.strides[1]
+        beside = places * f.splat(step, lanes)
+
+        def look(column: Val, mask: Val | None) -> None:
+            first = indices.at(column, index)
+            type = vector(index, lanes)
+            read = (
+                f.load(first, type)
+                if mask is None
+                else f.load_masked(first, type, mask)
+            )
+            chosen = f.convert(read, "i64")
+            chosen = chosen + f.select(chosen < 0, sizes, f.value(0, chosen.type))
+            inside = chosen.compare("ult", sizes)
+            alive = inside if mask is None else inside & mask
+            place = chosen * strides + beside + f.splat(column * step, lanes)
+            found = _gathered(f, source, place, alive, zeros)
+            here = to.at(column, "i32")
+            if mask is None:
+                f.store(found, here)
+            else:
+                f.store_masked(found, here, mask)
+            wrong = ~inside if mask is None else ~inside & mask
+            with f.when(f.bitcast(wrong, f"i{lanes}").differs(0)):
+                kernel.fail()
+
+        whole = row.start + ((row.stop - row.start) & -lanes)
+        with f.loop(row.start, whole, lanes) as loop:
+            look(loop.index, None)
+        with f.when(whole < row.stop):
+            look(whole, f.tail(row.stop - whole, lanes))
+    f.ret()
+
+
+def _gathered(f: Function, base: Val, places: Val, mask: Val, rest: Val) -> Val:
+    """Return elements of 4 bytes at some places, and of ``rest`` where there are none."""
+    lanes = kind(places.type).lanes
+    pointers = vector("ptr", lanes)
+    text = f"getelementptr i32, ptr {base.name}, {places!r}"
+    addresses = f.emit(text, pointers)
+    name = f"llvm.masked.gather.v{lanes}i32.v{lanes}p0"
+    f.module.declare(name, rest.type, [pointers, mask.type, rest.type])
+    listed = f"{pointers} align 4 {addresses.name}, {mask!r}, {rest!r}"
+    return f.emit(f"call {rest.type} @{name}({listed})", rest.type)
 
 
 @family("scatter_elements")
