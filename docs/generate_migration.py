@@ -55,6 +55,7 @@ def page() -> str:
     told = ", ".join(f"{counts[kind]} {word}" for kind, word in WORDS.items())
     version = onnxruntime.__version__
     lines = [HEAD.format(version=version, counts=f"{len(found)} names: {told}.")]
+    lines += _better()
     for title, members in _sections(found).items():
         lines += [f"## {title}", "", "| name | here | why |", "|---|---|---|"]
         for name in members:
@@ -62,6 +63,26 @@ def page() -> str:
             lines.append(f"| `{name}` | {WORDS[kind]} | {why} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _better() -> list[str]:
+    """Return the table of what is better, with how each release fails it."""
+    from better import ITEMS
+    from record import recorded
+
+    releases = recorded()
+    heads = ["name", "better", *(f"onnxruntime {release}" for release in releases)]
+    lines = [
+        "## What is better",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+    ]
+    for item in ITEMS:
+        cells = [f"`{item.name}`", item.what]
+        cells += [release[item.what] for release in releases.values()]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def _sections(found: list[str]) -> dict[str, list[str]]:

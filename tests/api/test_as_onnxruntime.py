@@ -202,3 +202,57 @@ def test_a_program_of_a_tutorial_prints_the_same_on_both(program, tmp_path):
     assert theirs.returncode == 0, theirs.stderr
     assert ours.stdout == theirs.stdout
     assert len(ours.stdout) > 20
+
+
+def test_sessions_of_classes_that_pickle_themselves_survive(tmp_path):
+    (tmp_path / "theirs.py").write_text(
+        textwrap.dedent("""
+            import onnxruntime
+
+            class Pickled(onnxruntime.InferenceSession):
+                def __init__(self, model_path, **keywords):
+                    super().__init__(model_path, **keywords)
+                    self.model_path = model_path
+
+                def __getstate__(self):
+                    return {"model_path": self.model_path}
+
+                def __setstate__(self, values):
+                    self.__init__(values["model_path"])
+        """)
+    )
+    assert told(f"""
+        import pickle, sys
+        import numpy as np
+        sys.path.insert(0, {str(tmp_path)!r})
+        import theirs
+        from onnxruntime.datasets import get_example
+        session = theirs.Pickled(get_example("mul_1.onnx"))
+        again = pickle.loads(pickle.dumps(session))
+        print(type(again).__name__, again.model_path == session.model_path)
+        print(again.run(None, {{"X": np.ones((3, 2), np.float32)}})[0].sum())
+    """) == ["Pickled", "True", "21.0"]
+
+
+def test_magika_tells_files_apart_on_us(tmp_path):
+    pytest.importorskip("magika")
+    (tmp_path / "a.py").write_text(
+        "import os\n\n\ndef main():\n    print(os.name)\n" * 20
+    )
+    (tmp_path / "b.json").write_text(
+        '{"name": [1, 2, 3], "other": {"deep": true}}' * 20
+    )
+    (tmp_path / "c.md").write_text(
+        "# Title\n\nSome *words* and a [link](there.md).\n" * 20
+    )
+    code = f"""
+        import onnxruntime as ort
+        from magika import Magika
+        magika = Magika()
+        for name in ("a.py", "b.json", "c.md"):
+            found = magika.identify_path({str(tmp_path)!r} + "/" + name)
+            print(found.output.label, round(float(found.score), 2))
+    """
+    theirs = run("-c", textwrap.dedent(code))
+    assert theirs.returncode == 0, theirs.stderr
+    assert told(code) == theirs.stdout.split()

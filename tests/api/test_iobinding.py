@@ -271,3 +271,55 @@ def test_outputs_come_as_a_vector_too():
     assert [vector.element_type_at(at) for at in range(len(vector))] == [1]
     (tensor,) = vector.to_dlpacks()
     assert "dltensor" in repr(tensor)
+
+
+class OnGpu:
+    """Another library's tensor on a CUDA device: an address, a shape and a type."""
+
+    def __init__(self, array, strides=None):
+        self.array = array
+        self.__cuda_array_interface__ = {
+            "version": 3,
+            "shape": array.shape,
+            "typestr": array.dtype.str,
+            "data": (array.ctypes.data, False),
+            "strides": strides,
+        }
+
+
+@pytest.fixture
+def cuda(registered):
+    provider = DeviceProvider("CudaLikeExecutionProvider", OPS, "cuda")
+    registered(provider)
+    return provider
+
+
+def test_memory_of_a_gpu_is_bound_where_it_is(cuda):
+    session = ort.InferenceSession(dense(), providers=["CudaLikeExecutionProvider"])
+    binding = session.io_binding()
+    x = X.copy()
+    binding.bind_cpu_input("x", OnGpu(x))
+    binding.bind_output("y", "cuda")
+    cuda.uploads = cuda.downloads = 0
+    for factor in (1, 2):
+        x[...] = factor * X
+        session.run_with_iobinding(binding)
+        (result,) = binding.get_outputs()
+        assert result.device_name() == "cuda"
+        np.testing.assert_allclose(
+            result._value.data, dense_reference(factor * X), rtol=1e-5
+        )
+    assert (cuda.uploads, cuda.downloads) == (0, 0)
+
+
+def test_memory_of_a_gpu_is_copied_to_where_it_is_fed(cuda):
+    session = ort.InferenceSession(dense())
+    (result,) = session.run(None, {"x": OnGpu(X.copy())})
+    np.testing.assert_allclose(result, dense_reference(X), rtol=1e-5)
+
+
+def test_memory_of_a_gpu_is_taken_in_c_order(cuda):
+    binding = ort.InferenceSession(dense()).io_binding()
+    binding.bind_cpu_input("x", OnGpu(X.copy(), (16, 4)))
+    with pytest.raises(ValueError, match="C order"):
+        binding.bind_cpu_input("x", OnGpu(X.copy(), (4, 20)))

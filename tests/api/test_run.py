@@ -1,6 +1,7 @@
 """What a run accepts, refuses and returns."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -179,6 +180,32 @@ def test_terminate_stops_a_long_loop():
             },
             options,
         )
+
+
+def test_terminate_is_seen_within_ten_milliseconds():
+    session = ort.InferenceSession(loop_model())
+    feed = {
+        "n": np.array(2**40),
+        "v0": np.zeros(2, np.float32),
+        "step": np.ones(2, np.float32),
+    }
+    waited = []
+    for _ in range(10):
+        options, ended = ort.RunOptions(), []
+
+        def run(options=options, ended=ended):
+            with pytest.raises(Fail):
+                session.run(None, feed, options)
+            ended.append(time.perf_counter())
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        time.sleep(0.02)
+        asked = time.perf_counter()
+        options.terminate = True
+        thread.join()
+        waited.append(ended[0] - asked)
+    assert min(waited) < 0.010, waited
 
 
 def test_strings_sequences_and_maps_pass_through():

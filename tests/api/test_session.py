@@ -214,13 +214,13 @@ def test_attributes_can_be_given_as_config_keys():
     for key, value in (
         ("session.intra_op_num_threads", "1"),
         ("session.graph_optimization_level", "1"),
-        ("session.use_deterministic_compute", "1"),
+        ("session.enable_cpu_mem_arena", "0"),
     ):
         options.add_session_config_entry(key, value)
     settings = ort.InferenceSession(dense(), options)._runnable.settings
     assert settings.intra_op_threads == 1
     assert settings.passes == "basic"
-    assert settings.deterministic
+    assert not settings.arena
     options.add_session_config_entry("session.graph_optimization_level", "7")
     with pytest.raises(InvalidArgument, match="expected one of"):
         ort.InferenceSession(dense(), options)
@@ -433,3 +433,50 @@ def test_two_sessions_of_one_file_share_its_pages(tmp_path):
     one, two = ort.InferenceSession(path), ort.InferenceSession(str(path))
     arrays = [s.graph.initializers["w"].const.numpy() for s in (one, two)]
     assert arrays[0] is arrays[1]
+
+
+def test_optimizers_are_disabled_by_onnxruntimes_names_and_by_ours():
+    def passes(*names):
+        session = ort.InferenceSession(dense(), disabled_optimizers=names)
+        return session._runnable.settings.disabled_passes
+
+    assert passes("ConstantFolding") == ("fold",)
+    assert passes("GeluFusionL2", "raise_gelu", "cse") == ("raise_gelu", "cse")
+    assert passes("MatMulAddFusion") == ()
+    with pytest.warns(UserWarning, match="did you mean 'ConstantFolding'"):
+        assert passes("ConstantFoldin") == ()
+
+
+def test_every_optimizer_stands_for_passes_that_there_are():
+    from runtime.api.optimizers import NONE_LIKE, OPTIMIZERS
+    from runtime.passes import PASSES
+
+    assert {name for names in OPTIMIZERS.values() for name in names} <= {*PASSES}
+    assert not NONE_LIKE & OPTIMIZERS.keys()
+
+
+def test_a_disabled_optimizer_leaves_its_nodes_as_they_are():
+    proto = model(
+        [node("Identity", ["x"], ["h"]), node("Relu", ["h"], ["y"])],
+        {"x": (FLOAT, [2])},
+        {"y": (FLOAT, [2])},
+    ).SerializeToString()
+    assert len(ort.InferenceSession(proto).graph) == 1
+    session = ort.InferenceSession(proto, disabled_optimizers=["EliminateIdentity"])
+    assert len(session.graph) == 2
+
+
+@pytest.mark.parametrize("how", ["end", "close", "delete"])
+def test_a_profile_is_written_once_however_the_session_ends(how, tmp_path):
+    options = ort.SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(tmp_path / "profile")
+    session = ort.InferenceSession(dense(), options)
+    session.run(None, {"x": X})
+    if how == "end":
+        assert session.end_profiling()
+        assert session.end_profiling() == ""
+    session.close() if how == "close" else None
+    del session
+    (path,) = tmp_path.glob("profile_*.json")
+    assert {"Session", "Node"} <= {e["cat"] for e in json.loads(path.read_text())}

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import runtime as ort
-from doubles import Saving
+from doubles import Failing, Saving
 from models import dense, dense_reference
 from runtime.cli.exits import Exit
 
@@ -39,6 +39,16 @@ def test_that_something_must_be_compiled_can_be_asked_for(call, model):
     result = call("compile", model, "--must")
     assert result.code == Exit.INTERNAL
     assert "Unable to compile any nodes" in result.err
+
+
+def test_a_provider_that_cannot_compile_is_an_error_where_it_is_strict(
+    call, model, registered
+):
+    registered(Failing("BurningExecutionProvider", "compile", ["MatMul"]))
+    result = call("compile", model, "-p", "burning", "--strict")
+    assert result.code == Exit.PROVIDER
+    assert "on fire" in result.err
+    assert call("compile", model, "-p", "burning", "-o", "out.onnx").code == Exit.OK
 
 
 def test_a_file_is_not_written_over_unless_told(call, model, tmp_path):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 from models import FLOAT, model, node
+from of_modules import alone
 from outcomes import Probe
 from samples import (
     BRANCHES,
@@ -183,6 +184,12 @@ def _unimplemented() -> bytes:
     ).SerializeToString()
 
 
+_THREADS = (
+    "import os\n"
+    "tasks = '/proc/self/task'\n"
+    "print(len(os.listdir(tasks)) if os.path.isdir(tasks) else 1)"
+)
+
 ITEMS = [
     Improvement(
         "InferenceSession",
@@ -225,6 +232,18 @@ ITEMS = [
         "a session can be pickled: it is built again from its model and options",
         lambda ort: pickle.loads(pickle.dumps(session(ort))).run(None, {"x": X})[0].shape,
         [2, 3],
+    ),
+    Improvement(
+        "InferenceSession",
+        "who runs each node, and why others do not, can be asked",
+        lambda ort: [node.op_type for node in session(ort, FIXED).explain().nodes],
+        ["Mul"],
+    ),
+    Improvement(
+        "disable_telemetry_events",
+        "importing starts no thread",
+        lambda ort: alone(ort, _THREADS),
+        "1",
     ),
     Improvement(
         "InferenceSession.set_providers",

@@ -205,6 +205,13 @@ VECTOR: dict[str, Probe] = {
     "capi.OrtValueVector.shrink_to_fit": lambda ort: _vector(ort).shrink_to_fit(),
     "capi.OrtValueVector.element_type_at": lambda ort: _vector(ort).element_type_at(0),
     "capi.OrtValueVector.dlpack_at": lambda ort: _vector(ort).dlpack_at(0),
+    "capi.OrtValueVector.bool_tensor_indices": lambda ort: _vector(
+        ort
+    ).bool_tensor_indices(),
+    "capi.is_dlpack_uint8_tensor": lambda ort: [
+        state(ort).is_dlpack_uint8_tensor(np.ones(2, dtype).__dlpack__())
+        for dtype in (np.uint8, np.int8, np.float32)
+    ],
     "capi.OrtValueVector.to_dlpacks": lambda ort: _vector(ort).to_dlpacks(None),
 }
 

@@ -34,6 +34,13 @@ ACCEPTED: dict[str, str] = {
     "SessionOptions.enable_mem_reuse": _MEMORY,
     "SessionOptions.execution_order": "steps run in the order of the graph",
     "SessionOptions.execution_mode": "a model is a straight list of steps",
+    "SessionOptions.inter_op_num_threads": "a model is a straight list of steps",
+    "SessionOptions.use_deterministic_compute": (
+        "results are bitwise the same whatever the threads"
+    ),
+    "SessionOptions.use_per_session_threads": (
+        "one pool serves the process; false takes the sizes of the global pools"
+    ),
     "SessionOptions.log_verbosity_level": "there is one level below information",
     "SessionOptions.set_ep_context_data_read_func": _CONTEXT,
     "SessionOptions.clear_ep_context_data_read_func": _CONTEXT,

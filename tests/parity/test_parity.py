@@ -13,6 +13,7 @@ import report
 import runtime
 from names import names
 from outcomes import outcome, plain
+from record import failing, recorded
 from rows import ACCEPTED, BETTER, judge, refusal
 from runtime.api.refused import REFUSED
 
@@ -35,6 +36,17 @@ def test_what_is_better_is_so_here_and_is_not_in_onnxruntime(item):
     assert ours.value == plain(item.wanted)
     theirs = outcome(item.probe, onnxruntime)
     assert theirs.error or theirs.value != plain(item.wanted), theirs
+
+
+def test_how_onnxruntime_fails_what_is_better_was_written_down():
+    found = recorded()
+    assert "1.31.1" in found
+    for release in found.values():
+        assert release.keys() == {item.what for item in report.ITEMS}
+        assert all(release.values())
+    here = found.get(onnxruntime.__version__)
+    if here is not None:
+        assert here == {item.what: failing(item) for item in report.ITEMS}
 
 
 def test_at_most_twenty_names_are_refused():

@@ -14,7 +14,7 @@ from runtime.api.call import context_of
 from runtime.api.devices import device_of, missing
 from runtime.api.feeds import Fault, converter
 from runtime.api.options import RunOptions
-from runtime.api.values import OrtValue, at_pointer, dtype_of, native
+from runtime.api.values import OrtValue, at_pointer, dtype_of, from_cuda, native
 from runtime.api.vector import OrtValueVector
 from runtime.errors import EngineError, FeedError, TransferUnavailable, near
 from runtime.plugin import HOST, Device
@@ -48,9 +48,15 @@ class IOBinding:
         self._again: _Again | None = None
 
     def bind_cpu_input(self, name: str, arr_on_cpu: Any) -> None:
-        """Bind a host array; changing it in place is seen by the next run."""
+        """Bind a host array; changing it in place is seen by the next run.
+
+        Tensors of other libraries are taken as well, those on a GPU where they are.
+        """
         kind = self._input_type(name)
         array = arr_on_cpu
+        if hasattr(array, "__cuda_array_interface__"):
+            self._bind(name, from_cuda(array))
+            return
         if isinstance(array, np.ndarray) and array.dtype.isnative:
             value = native(array)
         else:

@@ -63,7 +63,7 @@ def bound_call(runnable: Runnable) -> Call:
                     f"run_options is a RunOptions, not a {type(run_options).__name__}"
                 )
             context = idle if run_options is None else context_of(runnable, run_options)
-            if run_options is not None and run_options.only_execute_path_to_fetches:
+            if _is_narrow(run_options) and {*wanted} != {*every}:
                 return _narrow(runnable, given, [names[i] for i in wanted], context)
             results = run(given, None, context)
         except EngineError as error:
@@ -71,6 +71,10 @@ def bound_call(runnable: Runnable) -> Call:
         return results if wanted is every else [results[i] for i in wanted]
 
     return call
+
+
+def _is_narrow(options: RunOptions | None) -> bool:
+    return options is not None and options.only_execute_path_to_fetches is True
 
 
 def _narrow(

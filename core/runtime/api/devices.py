@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from runtime.errors import TransferUnavailable
 from runtime.explain import Event, Report, warn_once
 from runtime.plugin import HOST, Device
-from runtime.providers import Providers, Request, registry
+from runtime.providers import Installed, Providers, Request, registry
 from runtime.settings import Settings
 
 _TYPES = {
@@ -120,11 +119,19 @@ def is_strict() -> bool:
     return os.environ.get("RUNTIME_STRICT", "") not in ("", "0")
 
 
-@cache
+_held: dict[tuple[int, ...], tuple[list[Installed], Providers]] = {}
+"""Opened providers by what is registered, which is kept so that it is known again."""
+
+
 def _providers(kinds: frozenset[str]) -> Providers:
-    requests = [
-        Request(entry.name)
+    """Return the providers that own devices of some kinds and can be used now."""
+    entries = [
+        entry
         for entry in registry.all().values()
         if kinds & set(entry.info.device_kinds) and entry.probe().usable
     ]
-    return Providers.open(requests, Settings(), Report())
+    key = tuple(map(id, entries))
+    if key not in _held:
+        requests = [Request(entry.name) for entry in entries]
+        _held[key] = entries, Providers.open(requests, Settings(), Report())
+    return _held[key][1]

@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from runtime.api.values import ON_HOST
 from runtime.valuetypes import code_of_name, element_code, numpy_dtype
-
-CPU = (1, 0)
-"""The protocol's number of the host's memory, and of the first device of that kind."""
 
 
 class _Device(ctypes.Structure):
@@ -147,7 +145,7 @@ def lend(array: np.ndarray[Any, Any], version: tuple[int, int] | None = None) ->
         managed.flags = _PADDED if small else 0
     tensor = managed.tensor
     tensor.data, tensor.ndim = array.ctypes.data, array.ndim
-    tensor.device = _Device(*CPU)
+    tensor.device = _Device(*ON_HOST)
     tensor.dtype = _Type(*entry, 1)
     tensor.shape, tensor.strides = shape, strides
     address = ctypes.addressof(managed)
@@ -212,7 +210,7 @@ def borrow(capsule: Any) -> np.ndarray[Any, Any]:
         raise BufferError("it is no DLPack capsule, or it was used before")
     managed = form.kind.from_address(_pointer(id(capsule), form.name) or 0)
     tensor = managed.tensor
-    if tensor.device.kind != CPU[0]:
+    if tensor.device.kind != ON_HOST[0]:
         raise BufferError(f"the tensor is on device {tensor.device.kind}, not the host")
     code = _BY_ENTRY.get((tensor.dtype.code, tensor.dtype.bits))
     if code is None or tensor.dtype.lanes != 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.api.values import OrtValue, from_dlpack, native
+from runtime.api.values import OrtValue, from_cuda, from_dlpack, native
 from runtime.errors import FeedError, MissingFeed, near
 from runtime.graph import Value
 from runtime.valuetypes import (
@@ -104,6 +104,8 @@ def _array(name: str, value: Any, want: Any, kind: TensorType) -> Any:
 def _foreign(name: str, value: Any) -> Any:
     if hasattr(value, "__dlpack__"):
         return from_dlpack(value)
+    if hasattr(value, "__cuda_array_interface__"):
+        return from_cuda(value).numpy()
     if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
         return np.asarray(value)
     raise Fault(

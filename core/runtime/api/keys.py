@@ -87,12 +87,14 @@ _LOG = Accepted("SessionOptions has attributes for logging")
 
 SESSION_KEYS: Mapping[str, Row] = {
     "session.intra_op_num_threads": Acts("intra_op_threads", int),
-    "session.inter_op_num_threads": Acts("inter_op_threads", int),
-    "session.use_per_session_threads": Acts("shared_threads", _not),
+    "session.inter_op_num_threads": Accepted("a model is a straight list of steps"),
+    "session.use_per_session_threads": Accepted("one pool serves the process"),
     "session.enable_cpu_mem_arena": Acts("arena", _flag),
     "session.enable_profiling": Acts("profiling", _flag),
     "session.graph_optimization_level": Acts("passes", _level),
-    "session.use_deterministic_compute": Acts("deterministic", _flag),
+    "session.use_deterministic_compute": Accepted(
+        "results are bitwise the same whatever the threads"
+    ),
     "session.enable_mem_pattern": Accepted("memory is always planned"),
     "session.execution_mode": Accepted("a model is a straight list of steps"),
     "session.log_id": _LOG,
@@ -136,7 +138,7 @@ SESSION_KEYS: Mapping[str, Row] = {
         "external_data_directory", str
     ),
     "session.function_expansion_node_limit": Acts("function_node_limit", int),
-    "session.intra_op.allow_spinning": Acts("thread_spinning", _flag),
+    "session.intra_op.allow_spinning": _SPIN,
     "session.inter_op.allow_spinning": Accepted("there is one pool"),
     "session.use_env_allocators": Accepted("memory is shared in the process already"),
     "session.shape_policy": Acts("shape_policy", _policy),

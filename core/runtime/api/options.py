@@ -22,6 +22,7 @@ from runtime.api.keys import (
     Refused,
     row_of,
 )
+from runtime.api.optimizers import passes_without
 from runtime.api.refused import refuse
 from runtime.errors import OptionError, near
 from runtime.settings import Settings
@@ -271,6 +272,8 @@ def settings_of(options: SessionOptions, strict: bool | None = None) -> Settings
                 raise OptionError(f"session config {key}={value!r}: {error}") from error
         elif isinstance(row, Accepted):
             logger.info("session config key %s has no effect: %s", key, row.reason)
+    if fields.get("disabled_passes"):
+        fields["disabled_passes"] = passes_without(fields["disabled_passes"])
     if strict is not None:
         fields["fallback"] = "error" if strict else "warn"
     return Settings(**fields)

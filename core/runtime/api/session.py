@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runtime.api.assignment import OrtEpAssignedSubgraph, assignment_of
 from runtime.api.binding import IOBinding
 from runtime.api.call import bound_call
 from runtime.api.devices import OrtDevice
@@ -23,28 +22,24 @@ from runtime.api.exceptions import (
     translation,
 )
 from runtime.api.feeds import check_given
-from runtime.api.hardware import OrtEpDevice, get_ep_devices
-from runtime.api.keys import DYNAMIC_KEYS
 from runtime.api.known import elsewhere
-from runtime.api.later import Callback, Later
-from runtime.api.memory import OrtMemoryInfo, host_memory
-from runtime.api.metadata import ModelMetadata, NodeArg
+from runtime.api.metadata import ModelMetadata
 from runtime.api.options import RunOptions, SessionOptions, settings_of
 from runtime.api.requests import requests_of
+from runtime.api.telling import Telling
 from runtime.api.values import OrtValue
 from runtime.api.vector import OrtValueVector
-from runtime.errors import near
-from runtime.explain import Placement
-from runtime.graph import Graph
 from runtime.providers import Request, resolve, usable
 
 if TYPE_CHECKING:
+    from runtime.api.later import Callback, Later
     from runtime.build import Runnable
+    from runtime.trace import Trace
 
 Providers = Sequence[str | tuple[str, Mapping[str, Any]]] | str | None
 
 
-class InferenceSession:
+class InferenceSession(Telling):
     """A model made ready to run on the providers asked for.
 
     Args:
@@ -110,8 +105,11 @@ class InferenceSession:
         from runtime.api import policies
 
         if self._options._delegate is not None:
-            with InferenceSession(self._source, dry_run=True) as probe:
-                told = policies.described(probe.get_modelmeta())
+            from runtime.model import load
+
+            with translation():
+                source: Any = self._source
+                told = policies.described(ModelMetadata.of(load(source)))
             return policies.delegated(self._options._delegate, told)
         if self._options._policy is not None:
             return policies.preferred(self._options._policy)
@@ -133,7 +131,12 @@ class InferenceSession:
         before, self._release = self._release, weakref.finalize(self, runnable.close)
         self._release.atexit = False
         self._runnable, self._call = runnable, call
-        self._profiled = settings.profiling
+        self._profile: Callable[[], str | None] = lambda: None
+        if settings.profiling:
+            prefix = self._options.profile_file_prefix
+            self._profile = weakref.finalize(
+                self, _write_profile, runnable.trace, prefix
+            )
         before()
         if severity(self._options.log_severity_level) == 0:
             sys.stderr.write(f"Node placements\n{runnable.placement}\n")
@@ -192,6 +195,8 @@ class InferenceSession:
         with translation():
             check_given(self._runnable.inputs, input_feed)
         if self._later is None:
+            from runtime.api.later import Later
+
             self._later = Later(self)
         run = partial(self._call, output_names, dict(input_feed), run_options)
         self._later.call(run, callback, user_data)
@@ -239,36 +244,6 @@ class InferenceSession:
             raise ValueError("IOBinding must be used with the session that created it.")
         iobinding._run(run_options)
 
-    def get_inputs(self) -> list[NodeArg]:
-        """Return the inputs a caller must feed."""
-        feeds = [v for v in self._runnable.inputs if v.const is None]
-        return [NodeArg.of(value.name, value.type) for value in feeds]
-
-    def get_overridable_initializers(self) -> list[NodeArg]:
-        """Return the inputs that have a default."""
-        feeds = [v for v in self._runnable.inputs if v.overridable]
-        return [NodeArg.of(value.name, value.type) for value in feeds]
-
-    def get_outputs(self) -> list[NodeArg]:
-        """Return the outputs."""
-        return [NodeArg.of(name, kind) for name, kind in self._runnable.signature]
-
-    def get_modelmeta(self) -> ModelMetadata:
-        """Return what the model's file says of itself."""
-        return ModelMetadata.of(self._runnable.model)
-
-    def get_providers(self) -> list[str]:
-        """Return the providers in use, in fallback order."""
-        return list(self._runnable.providers.names)
-
-    def get_provider_options(self) -> dict[str, dict[str, str]]:
-        """Return each provider's options, as strings."""
-        providers = self._runnable.providers
-        return {
-            name: {k: str(v) for k, v in providers.settings(name).options.items()}
-            for name in providers.names
-        }
-
     def set_providers(
         self,
         providers: Providers = None,
@@ -292,54 +267,6 @@ class InferenceSession:
         """Return a copy of the options."""
         return copy.copy(self._options)
 
-    def get_input_memory_infos(self) -> list[OrtMemoryInfo]:
-        """Return where each input is taken from: the host's memory."""
-        return [host_memory() for _ in self.get_inputs()]
-
-    def get_output_memory_infos(self) -> list[OrtMemoryInfo]:
-        """Return where each output is put: the host's memory."""
-        return [host_memory() for _ in self.get_outputs()]
-
-    def get_input_epdevices(self) -> list[OrtEpDevice | None]:
-        """Return which device each input is taken from: the host."""
-        host = host_name()
-        device = next((d for d in get_ep_devices() if d.ep_name == host), None)
-        return [device for _ in self.get_inputs()]
-
-    def get_provider_graph_assignment_info(self) -> list[OrtEpAssignedSubgraph]:
-        """Return the partitions and their nodes; `explain` tells more."""
-        return assignment_of(self._runnable.placement)
-
-    def get_tuning_results(self) -> list[Any]:
-        """Return ``[]``: what is tuned is in the compile cache."""
-        return []
-
-    def set_tuning_results(
-        self, results: Any, *, error_on_invalid: bool = False
-    ) -> None:
-        """Do nothing: what is tuned is in the compile cache."""
-
-    def release_captured_graph(self, graph_annotation_id: int = 0) -> None:
-        """Do nothing: captured graphs belong to providers and go with the session."""
-
-    def set_ep_dynamic_options(self, options: Mapping[str, str]) -> None:
-        """Take options that may change between runs; an unknown one warns."""
-        if not options:
-            raise InvalidArgument("Options are empty")
-        for key in options:
-            if key not in DYNAMIC_KEYS:
-                message = f"unknown dynamic option {key!r}{near(key, DYNAMIC_KEYS)}"
-                warnings.warn(message, stacklevel=2)
-
-    def explain(self) -> Placement:
-        """Return what runs where and why: print it, read it as data, or ``save`` it."""
-        return self._runnable.placement
-
-    @property
-    def graph(self) -> Graph:
-        """The graph as it is executed, after every rewrite."""
-        return self._runnable.graph
-
     def enable_fallback(self) -> None:
         """Move what fails at run time to the next provider (the default)."""
         self._set_fallback("warn")
@@ -357,31 +284,15 @@ class InferenceSession:
         self._runnable.report.strict = self._strict
 
     def end_profiling(self) -> str:
-        """Write the profile and return its path; ``""`` when off or already ended."""
-        if not self._profiled:
-            return ""
-        self._profiled = False
-        from datetime import datetime
+        """Write the profile and return its path; ``""`` when off or already ended.
 
-        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")[:-3]
-        path = f"{self._options.profile_file_prefix}_{stamp}.json"
-        self._runnable.trace.write(path)
-        return path
-
-    def get_profiling_start_time_ns(self) -> int:
-        """Return when profiling began, in nanoseconds since the epoch; 0 when off."""
-        return self._runnable.trace.began_epoch_ns if self._profiled else 0
-
-    def memory(self) -> dict[str, dict[str, dict[str, int]]]:
-        """Return the bytes that executables hold: by device, provider and purpose."""
-        return self._runnable.memory()
-
-    def trim(self) -> None:
-        """Give back working memory that the next run can allocate again."""
-        self._runnable.trim()
+        It is written when the session goes, too.
+        """
+        return self._profile() or ""
 
     def close(self) -> None:
         """Release what the providers hold; the session cannot run again."""
+        self._profile()
         self._runnable.close()
         self._call = _closed
 
@@ -391,25 +302,31 @@ class InferenceSession:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        state = (
-            self._source,
-            self._options,
-            self._asked,
-            self._strict,
-            self._dry_run,
-        )
-        return _rebuilt, state
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "path_or_bytes": self._source,
+            "sess_options": self._options,
+            "providers": self._asked,
+            "strict": self._strict,
+            "dry_run": self._dry_run,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        InferenceSession.__init__(self, **state)
+
+
+def _write_profile(trace: Trace, prefix: str) -> str:
+    """Write a trace to a file named by the time, and return its path."""
+    from datetime import datetime
+
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")[:-3]
+    path = f"{prefix}_{stamp}.json"
+    trace.write(path)
+    return path
 
 
 def _closed(*arguments: Any) -> list[Any]:
     raise Fail("the session is closed; make a new one")
-
-
-def _rebuilt(
-    source: Any, options: SessionOptions, asked: Any, strict: bool | None, dry: bool
-) -> InferenceSession:
-    return InferenceSession(source, options, asked, strict=strict, dry_run=dry)
 
 
 def _with_host(requests: list[Any], allowed: bool) -> list[Any]:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from runtime.api import dlpack
 from runtime.api.devices import OrtDevice, device_of, reachable, transfer
 from runtime.api.sparse import SparseTensor
 from runtime.plugin import HOST, Device
 from runtime.valuetypes import ELEMENT_TYPES, element_code, numpy_dtype
+
+ON_HOST = (1, 0)
+"""DLPack's number of the host's memory, and of the first device of that kind."""
 
 
 class OrtValue:
@@ -114,11 +116,14 @@ class OrtValue:
         except BufferError:
             if np.dtype(self._value.dtype).type.__module__ == "numpy":
                 raise
+            from runtime.api import dlpack
+
             return dlpack.lend(self._value, keywords.get("max_version"))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         found = getattr(self._value, "__dlpack_device__", None)
-        return found() if found is not None else dlpack.CPU
+        told: tuple[int, int] = found() if found is not None else ON_HOST
+        return told
 
     def data_ptr(self) -> int:
         """Return the address of the first element."""
@@ -214,7 +219,7 @@ def native(array: Any) -> Any:
 def from_dlpack(obj: Any) -> Any:
     """Return a host array over any DLPack tensor; others' devices are copied down."""
     kind, _ = obj.__dlpack_device__()
-    if kind != dlpack.CPU[0] and hasattr(obj, "cpu"):
+    if kind != ON_HOST[0] and hasattr(obj, "cpu"):
         obj = obj.cpu()
     if hasattr(obj, "detach"):
         obj = obj.detach()
@@ -223,7 +228,38 @@ def from_dlpack(obj: Any) -> Any:
     try:
         return native(np.from_dlpack(obj))
     except (BufferError, RuntimeError, TypeError):
+        from runtime.api import dlpack
+
         return native(dlpack.borrow(_capsule(obj)))
+
+
+def from_cuda(obj: Any) -> OrtValue:
+    """Wrap memory of a CUDA device by its array interface, where it is.
+
+    Raises ``RuntimeError`` where no provider here owns the device, and ``ValueError`` for
+    memory that is not C-ordered.
+    """
+    told = obj.__cuda_array_interface__
+    shape, dtype = tuple(told["shape"]), np.dtype(told["typestr"])
+    steps = told.get("strides")
+    if steps is not None and tuple(steps) != _c_strides(shape, dtype.itemsize):
+        raise ValueError(
+            "memory of a CUDA device is taken in C order only; copy it first"
+        )
+    index = getattr(getattr(obj, "device", None), "index", None)
+    index = getattr(getattr(obj, "device", None), "id", index)
+    device = Device("cuda", index if isinstance(index, int) else 0)
+    value = at_pointer(told["data"][0], shape, dtype, device)
+    return OrtValue(value, device, keep=obj)
+
+
+def _c_strides(shape: Sequence[int], size: int) -> tuple[int, ...]:
+    """Return the bytes between neighbours along each axis, in C order."""
+    steps = []
+    for dim in reversed(shape):
+        steps.append(size)
+        size *= dim
+    return tuple(reversed(steps))
 
 
 def _capsule(obj: Any) -> Any:

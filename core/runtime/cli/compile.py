@@ -59,6 +59,8 @@ def run(args: Namespace, console: Console) -> Exit:
         raise Stop(f"{output} exists; --force writes over it")
     flag = ort.OrtCompileApiFlags
     options = options_of(args)
+    if args.strict:
+        options.add_session_config_entry("session.strict", "1")
     asked = requests(args.providers)
     names = ort.get_available_providers() if asked == "auto" else asked or ()
     for each in names:
