@@ -68,6 +68,13 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def clients(session: nox.Session) -> None:
+    """Libraries that import onnxruntime, on this runtime instead. 3 min, 600 MB."""
+    install(session, "test", "peers", "clients")
+    session.run("pytest", "tests/api/test_as_onnxruntime.py", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Random shapes, threads and sessions that come and go; memory's slope. 31 min."""
     install(session, "test")
