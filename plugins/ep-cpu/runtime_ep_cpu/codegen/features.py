@@ -40,21 +40,15 @@ def load(
     """Write the bringing in of ``height`` rows from the row ``first`` on; columns of the
     block are ``pitch`` elements apart."""
     field, element = source.field, source.element
-    last = field["rows"] - 1
+    valid = f.minimum(height, field["rows"] - first)
+    whole = valid & -UNROLL
 
     def columns(start: Val, stop: Val, lowers: bool) -> None:
         with f.loop(start, stop) as columns:
             chosen = f.field(field["chosen"].at(columns.index, "i64"), 0)
             x = field["x"].at(chosen * field["x_column"], source.given)
             line = block.at(columns.index * pitch, element)
-            with f.loop(0, height, runs=True) as rows:
-                row = f.minimum(first + rows.index, last)
-                value = f.load(x.at(row * field["x_row"], source.given), source.given)
-                value = f.convert(value, element)
-                if lowers:
-                    lowest = f.value(-math.inf, element)
-                    value = f.select(value.compare("uno", value), lowest, value)
-                f.store(value, line.at(rows.index, element))
+            _column(f, source, x, line, first, (valid, whole, height), lowers)
 
     columns(f.value(0, "i64"), field["plain"], False)
     columns(field["plain"], field["lowered"], True)
@@ -62,3 +56,43 @@ def load(
         line = block.at(columns_left.index * pitch, element)
         with f.loop(0, height, runs=True) as rows:
             f.store(f.value(-math.inf, element), line.at(rows.index, element))
+
+
+UNROLL: Final = 4
+"""Rows whose numbers are moved in one round."""
+
+
+def _column(
+    f: Function,
+    source: Source,
+    x: Val,
+    line: Val,
+    first: Val,
+    counts: tuple[Val, Val, Val],
+    lowers: bool,
+) -> None:
+    """Move a column: some rows a round, the rest one by one, and repeat the last."""
+    element, step = source.element, source.field["x_row"]
+    valid, whole, height = counts
+
+    def moved(place: Val) -> Val:
+        value = f.convert(f.load(place, source.given), element)
+        if not lowers:
+            return value
+        lowest = f.value(-math.inf, element)
+        return f.select(value.compare("uno", value), lowest, value)
+
+    start = x.at(first * step, source.given)
+    jumps = [step * i for i in range(UNROLL + 1)]
+    with f.loop(0, whole, UNROLL, carried=[start]) as rows:
+        (here,) = rows.carried
+        values = [moved(here.at(jump, source.given)) for jump in jumps[:-1]]
+        for i, value in enumerate(values):
+            f.store(value, line.at(rows.index + i, element))
+        rows.next(here.at(jumps[-1], source.given))
+    with f.loop(whole, valid) as rows:
+        place = x.at((first + rows.index) * step, source.given)
+        f.store(moved(place), line.at(rows.index, element))
+    with f.loop(valid, height) as rows:
+        last = f.load(line.at(valid - 1, element), element)
+        f.store(last, line.at(rows.index, element))
