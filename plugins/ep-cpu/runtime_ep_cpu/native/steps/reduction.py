@@ -10,7 +10,14 @@ from math import prod
 
 from runtime.graph import Node, Value
 
-from runtime_ep_cpu.codegen import columns, copies, pixels, reduction, rows
+from runtime_ep_cpu.codegen import (
+    columns,
+    copies,
+    pixels,
+    reduction,
+    rows,
+    short_rows,
+)
 from runtime_ep_cpu.codegen.expression import Expression
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.native.express import FLOATS, element_of
@@ -19,6 +26,7 @@ from runtime_ep_cpu.native.images import image
 from runtime_ep_cpu.native.layout import SIZES, Layout, Unplannable
 from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.native.steps import pooling
+from runtime_ep_cpu.native.steps.table import arguments, rows_per_chunk
 from runtime_ep_cpu.native.steps.view import axis_of, reshaped
 
 OPERATIONS = {
@@ -65,12 +73,28 @@ class ReductionStep:
         self._along = Spec.of("reduce_last", **parameters)
         self._down = Spec.of("reduce_middle", **parameters)
         self._pooled = self._windows(operation, given)
+        self._short = self._short_rows(operation, given)
         self.specs: Sequence[Spec] = (
             self._along,
             self._down,
             *self._pooled,
+            *self._short,
             *copies.specs(SIZES[given]),
         )
+
+    def _short_rows(self, operation: str, given: str) -> tuple[Spec, ...]:
+        """Return the kernel for short rows, if the last axis is known to be short."""
+        shape = self._input.shape or ()
+        longest = shape[-1] if shape else None
+        if (
+            given != "float"
+            or operation not in short_rows.OPERATIONS
+            or self._node.attribute("select_last_index", 0)
+            or not isinstance(longest, int)
+            or longest > short_rows.LONGEST
+        ):
+            return ()
+        return (short_rows.spec(operation),)
 
     def _windows(self, operation: str, given: str) -> tuple[Spec, ...]:
         """Return the kernels that reduce an image: at once, in pieces, and those."""
@@ -173,6 +197,8 @@ class ReductionStep:
         count: int,
     ) -> None:
         turned = source.transposed([*kept, *axes])
+        if self._short and self._shortly(planner, turned, out, count):
+            return
         turned = reshaped(planner, turned, (*out.shape, count))
         try:
             made = rows.plan(
@@ -185,6 +211,36 @@ class ReductionStep:
         except ValueError as error:
             raise Unplannable(str(error)) from error
         self._add(planner, self._along, turned, out, made)
+
+    def _shortly(
+        self, planner: Planner, turned: Layout, out: Layout, count: int
+    ) -> bool:
+        """Plan short rows, some a vector, if there are some and no copy is needed."""
+        rows_ = out.size
+        table = turned.reshaped((rows_, count))
+        lanes = planner.target.lanes
+        if not (
+            count <= short_rows.LONGEST
+            and rows_ >= lanes // 2
+            and table is not None
+            and out.is_contiguous
+        ):
+            return False
+        each = rows_per_chunk(rows_, lanes, 4 * count)
+        chosen = planner.table(range(count))
+        fields: list[Argument] = [
+            *arguments(table, chosen, count, count, count), out, each
+        ]  # fmt: skip
+        planner.step(
+            self._short[0],
+            fields,
+            -(-rows_ // each),
+            [table],
+            [out],
+            8 * lanes * (count + 1),
+            4.0 * table.size,
+        )
+        return True
 
     def _middle(
         self,
