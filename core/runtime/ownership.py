@@ -94,6 +94,8 @@ def owned(value: Any, borrowed: set[int]) -> Any:
     if isinstance(value, list):
         return [owned(item, borrowed) for item in value]
     if isinstance(value, dict):
+        if _PLAIN.issuperset(map(type, value.values())):
+            return value.copy()
         return {key: owned(item, borrowed) for key, item in value.items()}
     if isinstance(value, np.generic):
         return np.asarray(value)
@@ -103,6 +105,10 @@ def owned(value: Any, borrowed: set[int]) -> Any:
         value = np.array(value, order="C")
     borrowed.add(id(root(value)))
     return value
+
+
+_PLAIN = frozenset((float, int, str))
+"""Types of values that share no memory."""
 
 
 def is_free(value: Any, borrowed: set[int]) -> bool:
