@@ -5,16 +5,26 @@ from oracle import identity, one
 from runtime_ep_cpu.codegen import (
     attention,
     copies,
+    cumulative,
     elementwise,
     grid_sample,
     interleave,
+    linear,
+    mapped,
+    normed,
     roi,
     scatter,
+    scores,
+    support,
+    suppression,
+    top_k,
+    trees,
 )
 from runtime_ep_cpu.codegen import depthwise_tile as depthwise
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.microkernel import shapes, tiles, usual_width
+from runtime_ep_cpu.codegen.recurrence_cells import Cell, Function
 from runtime_ep_cpu.codegen.winograd_forms import FORMS
 
 SCALED = Expression(
@@ -35,6 +45,13 @@ ROUNDED = Expression(
 INDICES = identity("i64")
 PLAIN = {"prologue": identity(), "epilogue": identity()}
 FUSED = {"epilogue": SCALED, "wide": (True, True)}
+SIGMOID, TANH = Function("sigmoid"), Function("tanh")
+CELLS = {
+    "lstm": (Cell("LSTM", (SIGMOID, TANH, TANH)), (1,)),
+    "gru": (Cell("GRU", (SIGMOID, TANH)), (1, 1)),
+    "gru_linear": (Cell("GRU_LINEAR", (SIGMOID, TANH)), (1,)),
+    "rnn": (Cell("RNN", (TANH,)), (1,)),
+}
 VECTOR_MATHS = ("exp", "log", "sin", "cos", "tanh", "erf", "sqrt", "sigmoid", "gelu")
 
 
@@ -76,6 +93,7 @@ def products(target):
         "pack_turned": Spec.of("pack", vectors=width, element="half", turned=True),
         "convolution": Spec.of("convolution", vectors=width, **FUSED),
         "depthwise": Spec.of("depthwise", **FUSED),
+        "gates": Spec.of("gates", vectors=width),
         "channel_rows": Spec.of("sequence"),
     }
     for vectors in shapes(target):
@@ -94,6 +112,8 @@ def products(target):
         found[f"winograd_filters_{size}"] = Spec.of(
             "winograd_filters", size=size, vectors=width
         )
+    for word, (cell, units) in CELLS.items():
+        found[word] = Spec.of("recurrence", cell=cell, units=units)
     for family in attention.PLANS:
         found[family] = Spec.of(family, elements=("float",) * 4)
         found[f"{family}_masked"] = Spec.of(
@@ -106,14 +126,19 @@ def moves():
     """Return what moves elements, and what reads them by index."""
     found = {
         "rows": Spec.of("copy_rows"),
+        "triangle": Spec.of("triangle", size=4, upper=True),
         "pixels": interleave.spec(3),
         "resample": Spec.of("resample", element="float", taps=(1, 2, 2)),
         "resample_moved": Spec.of("resample", element="i32", taps=(1, 1, 1)),
+        "resample_along": Spec.of("resample_along", element="float", result="float"),
         "max_pool": Spec.of("pool", operation="max", **PLAIN),
         "average_pool": Spec.of("pool", operation="mean", **PLAIN),
         "pool_positions": Spec.of("pool_positions", element="float"),
         "roi_align": roi.align_spec("avg", True, "float", "float", "i64"),
         "roi_pool": roi.pool_spec("float"),
+        "top_k": top_k.spec("float", largest=True, by_value=True),
+        "suppress": suppression.spec(center=True, bounded=True),
+        "suppressed": suppression.COLLECT,
         "rotary": Spec.of("rotary", element="float"),
         "rotary_halves": Spec.of("rotary", element="half", interleaved=True),
         "repeat_begin": Spec.of("repeat_begin"),
@@ -124,7 +149,8 @@ def moves():
             found[f"{kind}_{size}"] = Spec.of(f"copy_{kind}", size=size)
     for mode, padding in (("linear", "zeros"), ("cubic", "reflection")):
         found[f"grid_{mode}"] = grid_sample.spec(mode, padding, 2, "float", "float")
-    for spec in scatter.specs("float", "i64", 2, "add"):
+    combined = scatter.specs("float", "i64", 2, "add")
+    for spec in (*combined, *cumulative.specs("float", "add", exclusive=True)):
         found[spec.family] = spec
     for way in ("gather", "scatter"):
         found[f"{way}_rows"] = Spec.of(f"{way}_rows", index="i64", depth=2)
@@ -134,6 +160,22 @@ def moves():
     return found
 
 
+def learned():
+    """Return kernels of classical models."""
+    return {
+        **{
+            kind: trees.spec(kind, "float", "float", "float", "sum", 1, 32)
+            for kind in ("forest", "forest_row")
+        },
+        "linear": linear.spec("float", "float"),
+        "normed": normed.spec("float", "float", "L2"),
+        "mapped": mapped.spec("i64", "i64", 8),
+        "scores": scores.spec("float", "float", "float", transform="SOFTMAX"),
+        "support": support.spec("float", "RBF", 0.0, classifies=True),
+        "coupled": support.coupled_spec(),
+    }
+
+
 def every(target):
     """Return a target's kernels by name: each family at least once."""
-    return rows() | products(target) | moves()
+    return rows() | products(target) | moves() | learned()

@@ -29,51 +29,70 @@ def wanted_from_outside(data):
 
 _SYMBOLS, _UNDEFINED = 2, 0
 
-_JUMP = re.compile(r"\s+(?:j\w+|b|b\.\w+|t?bn?z|cbn?z)\s+(?:\w+, )*([\w.$]+)$")
-
-
-def loops(text):
-    """Return the lines of every loop, from a label to the last jump back to it."""
-    lines, labels, last = [], {}, {}
-    for number, line in enumerate(text.splitlines()):
-        line = re.split(r"\s*(?://|#+ )", line)[0].rstrip()
-        lines.append(line)
-        if label := re.match(r"\s*([\w.$]+):", line):
-            labels[label[1]] = number
-        jump = _JUMP.match(line)
-        name = jump[1] if jump else ""
-        name = name[:-1] if name.endswith("b") and name[:-1].isdigit() else name
-        if name in labels:
-            last[labels[name]] = number
-    return [lines[first : end + 1] for first, end in last.items()]
+_LABEL = re.compile(r"\.?L?(BB\w+|\w+):")
+_HEADER = re.compile(r"=>\s*This Inner Loop Header")
+_MEMBER = re.compile(r"in Loop: Header=(\w+)")
+_INLINE_LABEL = re.compile(r"(\.Ltmp\d+):")
+_JUMP = re.compile(r"\s+j\w+\s+(\.Ltmp\d+)$")
+_SPILL = re.compile(r"-byte (?:Folded )?Spill")
+_STACK = re.compile(r"-byte (?:Folded )?(?:Spill|Reload)")
+_VECTOR = re.compile(r"%[xyz]mm\d+|\b[qdsv]\d+\b")
 
 
 def innermost(text):
-    """Return the loops that no other loop lies in."""
-    found = loops(text)
-    texts = ["\n".join(loop) for loop in found]
-    return [
-        loop
-        for loop, own in zip(found, texts, strict=True)
-        if not any(other != own and other in own for other in texts)
-    ]
+    """Return the lines of the loops that no other loop lies in.
 
-
-_VECTOR = re.compile(r"%[xyz]mm\d+|\b[qv]\d+\b")
-
-
-def spills(loop, text):
-    """Return the lines of a loop that move a vector to or from the stack.
-
-    ``text`` is the whole listing, which tells whether a register holds the frame.
+    LLVM's remarks tell of its own; those of inline assembly go back to labels of another
+    kind.
     """
-    bases = [r"\(%rsp", r"\[sp\b"]
-    if re.search(r"mov\w\s+%rsp, %rbp", text):
-        bases.append(r"\(%rbp")
-    if re.search(r"(mov|add)\s+x29, sp\b", text):
-        bases.append(r"\[x29\b")
-    stack = re.compile("|".join(bases))
-    return [line for line in loop if _VECTOR.search(line) and stack.search(line)]
+    return [*_remarked(text), *_inline(text)]
+
+
+def _remarked(text):
+    found, blocks = {}, {}
+    name = ""
+    for line in text.splitlines():
+        label = _LABEL.match(line)
+        if label or re.match(r"\s*(?:#|//) %bb\.\d+:", line):
+            name = label[1] if label else line
+        blocks.setdefault(name, []).append(line)
+        if _HEADER.search(line):
+            found[name] = []
+    for name, lines in blocks.items():
+        member = _MEMBER.search("\n".join(lines))
+        header = name if name in found else member[1] if member else ""
+        if header in found:
+            found[header] += lines
+    return list(found.values())
+
+
+def _inline(text):
+    found, labels, lines = [], {}, text.splitlines()
+    for number, line in enumerate(lines):
+        if label := _INLINE_LABEL.match(line):
+            labels[label[1]] = number
+        jump = _JUMP.match(line)
+        start = labels.get(jump[1]) if jump else None
+        if start is not None and all(first < start for first, _ in found):
+            found.append((start, number + 1))
+    return [lines[first:end] for first, end in found]
+
+
+def on_stack(lines):
+    """Return the lines that move a vector to or from the stack for want of registers.
+
+    LLVM says so in its remarks, without which nothing is found.
+    """
+    return [line for line in lines if _STACK.search(line) and _VECTOR.search(line)]
+
+
+def spills(loop):
+    """Return the lines of a loop that write a vector to the stack.
+
+    What lies there before the loop and is only read in it is a constant, as good there
+    as where constants lie.
+    """
+    return [line for line in loop if _SPILL.search(line) and _VECTOR.search(line)]
 
 
 def vectors(loop):

@@ -11,12 +11,10 @@ pytest.importorskip("llvmlite")
 from driver import Frame, block, guarded, run_frame
 from runtime_ep_cpu.codegen import attention, machine
 from runtime_ep_cpu.codegen.library import Spec, library, written
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 from runtime_ep_cpu.ops._attention import Masking, Scoring, attend
 
-TARGETS = [
-    name for name in ("avx512", "avx2", "generic") if host().name in (name, "avx512")
-]
+TARGETS = runnable()
 ELEMENTS = {
     np.dtype(np.float32): "float",
     np.dtype(np.float16): "half",

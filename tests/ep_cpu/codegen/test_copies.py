@@ -8,9 +8,9 @@ pytest.importorskip("llvmlite")
 from driver import guarded, run
 from runtime_ep_cpu.codegen import copies, nest
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 
-TARGETS = ["generic", "avx2", "avx512"] if host().name == "avx512" else [host().name]
+TARGETS = runnable()
 DTYPES = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 

@@ -9,14 +9,15 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from driver import guarded
+from listing import innermost, on_stack
 from runtime_ep_cpu.codegen.depthwise import blocking
 from runtime_ep_cpu.codegen.depthwise_tile import MOST_TAPS, along, sizes, tiles
 from runtime_ep_cpu.codegen.library import library, written
 from runtime_ep_cpu.codegen.machine import assembly, function
 from runtime_ep_cpu.codegen.microkernel import UNLIMITED
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import crossed, named, runnable
 
-TARGETS = ["avx512", "avx2", "generic"]
+TARGETS = runnable()
 RNG = np.random.default_rng(17)
 ADDRESS, NUMBER = ctypes.c_void_p, ctypes.c_int64
 PARAMETERS = (
@@ -25,12 +26,6 @@ PARAMETERS = (
 )  # fmt: skip
 SHAPES = [(1, 1, 1), (3, 1, 1), (3, 2, 1), (2, 3, 2), (5, 1, 2), (5, 2, 1), (7, 1, 1)]
 """Taps, stride and dilation along a row."""
-
-
-def target_of(name):
-    if name == "avx512" and host().name != "avx512":
-        pytest.skip("the machine has no AVX-512")
-    return named(name)
 
 
 def floats(*shape):
@@ -64,7 +59,7 @@ def expected(x, w, bias, pixels, step, gap):
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize(("taps", "step", "gap"), SHAPES)
 def test_every_tile_sums_the_taps_of_each_pixel(name, taps, step, gap):
-    target = target_of(name)
+    target = named(name)
     for size, spec in zip(sizes(target), tiles(target, taps, step, gap), strict=True):
         for rows, count in ((1, 1), (3, 2)):
             pixels = size * count
@@ -81,7 +76,7 @@ def test_every_tile_sums_the_taps_of_each_pixel(name, taps, step, gap):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_pixel_is_summed_in_the_same_order_in_every_tile(name):
-    target = target_of(name)
+    target = named(name)
     most = sizes(target)[0]
     x, w = floats(3, most + 4, target.lanes), floats(3, 5, target.lanes)
     bias = floats(target.lanes)
@@ -104,15 +99,17 @@ def test_a_row_is_taken_in_equal_parts_that_fit_registers(taps):
 
 @pytest.mark.parametrize("taps", [3, 5, 7])
 @pytest.mark.parametrize("step", [1, 2])
-def test_no_tile_keeps_a_vector_on_the_stack(taps, step):
-    for name in ("avx512", "avx2"):
-        target = named(name)
-        for size, spec in zip(sizes(target), tiles(target, taps, step, 1), strict=True):
-            text = assembly(written([spec], target), target)
-            lines = text.splitlines()
-            assert sum("vfmadd" in line for line in lines) == size * taps
-            spilled = [i for i in lines if "mm" in i and re.search(r"\(%r[sb]p", i)]
-            assert not spilled, spilled
+@pytest.mark.parametrize(
+    ("name", "machine"), [("avx512", "x86_64"), ("avx2", "x86_64"), ("neon", "aarch64")]
+)
+def test_no_tile_keeps_a_vector_on_the_stack(taps, step, name, machine):
+    target = crossed(name, f"{machine}-unknown-linux-gnu")
+    for size, spec in zip(sizes(target), tiles(target, taps, step, 1), strict=True):
+        text = assembly(written([spec], target), target, remarks=True)
+        loops = [line for loop in innermost(text) for line in loop]
+        products = [line for line in loops if re.match(r"\s+(vfmadd|fmla)", line)]
+        assert len(products) == size * taps
+        assert not on_stack(loops)
 
 
 @pytest.mark.parametrize(

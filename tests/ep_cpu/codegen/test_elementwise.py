@@ -10,9 +10,9 @@ from driver import guarded, run
 from oracle import DTYPES, one, strides
 from runtime_ep_cpu.codegen import cost, elementwise
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 
-TARGETS = ["generic", "avx2", "avx512"] if host().name == "avx512" else [host().name]
+TARGETS = runnable()
 
 
 def compute(expression, results, operands, target=None, threads=1, elements=None):

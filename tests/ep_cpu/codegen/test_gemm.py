@@ -13,16 +13,10 @@ from runtime_ep_cpu.codegen import gemm
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec, library
 from runtime_ep_cpu.codegen.microkernel import shapes, tiles
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 
-TARGETS = ["avx512", "avx2", "generic"]
+TARGETS = runnable()
 RNG = np.random.default_rng(12)
-
-
-def target_of(name):
-    if name == "avx512" and host().name != "avx512":
-        pytest.skip("the machine has no AVX-512")
-    return named(name)
 
 
 def floats(*shape, dtype=np.float32):
@@ -122,7 +116,7 @@ def test_blocks_cover_the_product_exactly(m, n, k, batch, width):
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("element", ["float", "half", "bfloat"])
 def test_panels_hold_the_matrix_and_zeros(name, turned, element):
-    target = target_of(name)
+    target = named(name)
     for vectors in shapes(target):
         width = target.lanes * vectors
         for k, n in ((1, 1), (5, width), (33, width + 1), (64, 3 * width - 1)):
@@ -136,7 +130,7 @@ def test_panels_hold_the_matrix_and_zeros(name, turned, element):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_products_of_many_sizes(name):
-    target = target_of(name)
+    target = named(name)
     for vectors in shapes(target):
         for _ in range(6):
             batch, m, k, n = (int(RNG.integers(1, most)) for most in (4, 60, 90, 120))
@@ -178,7 +172,7 @@ FINISH = Expression(
 def test_an_epilogue_sees_the_whole_sum_and_operands_per_row_and_column(
     name, element, k_block
 ):
-    target = target_of(name)
+    target = named(name)
     vectors = max(shapes(target))
     width = target.lanes * vectors
     m, k, n = 13, 30, width + 3

@@ -11,7 +11,7 @@ pytest.importorskip("llvmlite")
 from runtime_ep_cpu.codegen import library as libraries
 from runtime_ep_cpu.codegen.library import Library, Spec, written
 from runtime_ep_cpu.codegen.machine import compiled
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 
 
 class Store(dict):
@@ -171,7 +171,7 @@ def test_a_child_does_not_wait_for_what_its_parents_threads_make(slowly):
         made.result()
 
 
-@pytest.mark.parametrize("target", ["avx512", "avx2", "generic"])
+@pytest.mark.parametrize("target", runnable())
 def test_every_family_without_choices_is_well_formed(target):
     specs = [TILE, PACK, Spec.of("pack", vectors=1, element="half", turned=True)]
     assert compiled(written(specs, named(target)), named(target))

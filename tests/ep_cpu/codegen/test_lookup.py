@@ -7,9 +7,9 @@ pytest.importorskip("llvmlite")
 
 from driver import guarded, run
 from runtime_ep_cpu.codegen import lookup
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 
-TARGETS = ["generic", "avx2", "avx512"] if host().name == "avx512" else [host().name]
+TARGETS = runnable()
 INDEX = {np.dtype(np.int32): "i32", np.dtype(np.int64): "i64"}
 
 

@@ -10,9 +10,9 @@ from driver import guarded, run
 from runtime_ep_cpu.codegen import memory
 from runtime_ep_cpu.codegen.builder import Function
 from runtime_ep_cpu.codegen.library import FAMILIES, Spec
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import named, runnable
 
-TARGETS = ["generic", "avx2", "avx512"] if host().name == "avx512" else [host().name]
+TARGETS = runnable()
 DTYPES = {"half": np.float16, "bfloat": ml_dtypes.bfloat16, "float": np.float32}
 
 

@@ -9,24 +9,19 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from driver import guarded
+from listing import innermost, on_stack
 from runtime_ep_cpu.codegen.library import Spec, library, written
 from runtime_ep_cpu.codegen.machine import assembly, function
 from runtime_ep_cpu.codegen.microkernel import UNLIMITED, UNROLL, shapes, tiles
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import crossed, host, named, runnable
 
-TARGETS = ["avx512", "avx2", "generic"]
+TARGETS = runnable()
 RNG = np.random.default_rng(11)
 ADDRESS, NUMBER = ctypes.c_void_p, ctypes.c_int64
 PARAMETERS = (
     ADDRESS, NUMBER, ADDRESS, ADDRESS, NUMBER, NUMBER, NUMBER, ADDRESS, NUMBER, ADDRESS
 )  # fmt: skip
 OF_RUNS = (ADDRESS, NUMBER, ADDRESS)
-
-
-def target_of(name):
-    if name == "avx512" and host().name != "avx512":
-        pytest.skip("the machine has no AVX-512")
-    return named(name)
 
 
 def floats(*shape):
@@ -47,7 +42,7 @@ def multiply(target, rows, vectors, a, b, c, first, bias, columns, c_row=None):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_tile_gives_the_product_for_any_depth_and_columns(name):
-    target = target_of(name)
+    target = named(name)
     for vectors, most in shapes(target).items():
         width = target.lanes * vectors
         for rows in range(1, most + 1):
@@ -68,7 +63,7 @@ def test_every_tile_gives_the_product_for_any_depth_and_columns(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_rows_may_be_far_apart_or_backwards_and_what_lies_between_is_left(name):
-    target = target_of(name)
+    target = named(name)
     vectors, rows = min(shapes(target)), 3
     width = target.lanes * vectors
     a, b, bias = floats(rows, 50), floats(20, width), np.zeros(width, np.float32)
@@ -81,7 +76,7 @@ def test_rows_may_be_far_apart_or_backwards_and_what_lies_between_is_left(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_row_is_summed_in_the_same_order_in_every_tile(name):
-    target = target_of(name)
+    target = named(name)
     for vectors, most in shapes(target).items():
         width = target.lanes * vectors
         a, b, bias = floats(most, 101), floats(101, width), floats(width)
@@ -95,7 +90,7 @@ def test_a_row_is_summed_in_the_same_order_in_every_tile(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_runs_lie_anywhere_and_are_one_product_of_all_that_they_hold(name):
-    target = target_of(name)
+    target = named(name)
     kernels = library(target)
     for vectors, most in shapes(target, runs=True).items():
         width = target.lanes * vectors
@@ -125,7 +120,7 @@ def test_runs_lie_anywhere_and_are_one_product_of_all_that_they_hold(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_results_of_runs_stay_within_limits_and_nan_stays_nan(name):
-    target = target_of(name)
+    target = named(name)
     kernels = library(target)
     spec = Spec.of("runs", rows=2, vectors=1)
     kernels.load([spec])
@@ -145,48 +140,53 @@ def test_results_of_runs_stay_within_limits_and_nan_stays_nan(name):
         np.testing.assert_array_equal(c, np.broadcast_to(bias, c.shape).clip(low, high))
 
 
-def hot_loops(text):
-    """Return the lines of every loop, from a label to the last jump back to it."""
-    lines, labels, loops = text.splitlines(), {}, []
-    for number, line in enumerate(lines):
-        if found := re.match(r"\s*([\w.$]+):", line):
-            labels[found[1]] = number
-        jump = re.match(r"\s+j\w+\s+([\w.$]+)$", line)
-        name = jump[1] if jump else ""
-        name = name[:-1] if name.endswith("b") and name[:-1].isdigit() else name
-        if name in labels:
-            loops.append(lines[labels[name] : number + 1])
-    return loops
+CODE = {
+    name: crossed(name, f"{machine}-unknown-linux-gnu")
+    for name, machine in (("avx512", "x86_64"), ("avx2", "x86_64"), ("neon", "aarch64"))
+}
+if host().name in CODE:
+    CODE[host().name] = host()
+PRODUCT = re.compile(r"\s+(?:vfmadd|fmla)")
+MOVE = re.compile(r"\s+(?:vmova\w+\s+%[yz]mm|mov\s+v\d+\.16b)")
 
 
-@pytest.mark.skipif(host().name != "avx512", reason="reads AVX-512 code")
-@pytest.mark.parametrize("vectors", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", CODE)
 @pytest.mark.parametrize("runs", [False, True])
-def test_no_tile_spills_a_vector_in_its_loops(vectors, runs):
-    target = host()
-    for spec in tiles(target, vectors, runs):
-        rows = dict(spec.parameters)["rows"]
-        text = assembly(written([spec], target), target)
-        loops = [
-            loop for loop in hot_loops(text) if any("vfmadd" in line for line in loop)
-        ]
-        sums = sorted(sum("vfmadd" in line for line in loop) for loop in loops)
-        one = rows * (2 if vectors == 1 and target.halves else vectors)
-        assert sums == [one, UNROLL * one, *([(UNROLL + 1) * one] if runs else [])]
-        for loop in loops:
-            assert not re.search(r"mov\w\s+%rsp, %rbp", text)
-            spilled = [line for line in loop if "mm" in line and "(%rsp" in line]
-            assert not spilled
-            assert not [line for line in loop if re.search(r"vmova\w+\s+%[yz]mm", line)]
+def test_no_tile_moves_a_sum_in_its_loops(name, runs):
+    target = CODE[name]
+    for vectors in shapes(target):
+        for spec in tiles(target, vectors, runs):
+            one = dict(spec.parameters)["rows"] * vectors
+            one *= 2 if vectors == 1 and target.halves else 1
+            text = assembly(written([spec], target), target, remarks=True)
+            found = [loop for loop in innermost(text) if any(map(PRODUCT.match, loop))]
+            sums = sorted(sum(map(bool, map(PRODUCT.match, loop))) for loop in found)
+            assert sums == [one, UNROLL * one]
+            for loop in found:
+                assert not on_stack(loop)
+                assert not any(map(MOVE.match, loop))
 
 
-@pytest.mark.skipif(host().name != "avx512", reason="reads AVX-512 code")
-def test_a_tile_uses_the_stack_for_no_vector_at_all():
-    target = host()
+@pytest.mark.parametrize("name", ["avx512", "avx2"])
+def test_a_tile_uses_the_stack_for_no_vector_at_all(name):
+    target = CODE[name]
     for vectors, most in shapes(target).items():
         spec = Spec.of("tile", rows=most, vectors=vectors)
-        text = assembly(written([spec], target), target)
-        spilled = [
-            line for line in text.splitlines() if "mm" in line and "(%rsp" in line
-        ]
-        assert not spilled, spilled
+        text = assembly(written([spec], target), target, remarks=True)
+        assert not on_stack(text.splitlines())
+
+
+def test_on_neon_factors_are_lanes():
+    target = CODE["neon"]
+    for vectors, most in shapes(target).items():
+        spec = Spec.of("tile", rows=most, vectors=vectors)
+        text = assembly(written([spec], target), target, remarks=True)
+        (loop, _) = sorted(
+            (loop for loop in innermost(text) if any(map(PRODUCT.match, loop))),
+            key=len,
+            reverse=True,
+        )
+        products = [line for line in loop if PRODUCT.match(line)]
+        assert all(re.search(r"v\d+\.s\[[0-3]\]$", line) for line in products)
+        loads = [line for line in loop if re.match(r"\s+ld", line)]
+        assert len(loads) <= most + UNROLL * vectors

@@ -13,9 +13,9 @@ from oracle import DTYPES, identity
 from runtime_ep_cpu.codegen import pixels, pooling
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 
-TARGETS = ["generic", "avx2", "avx512"] if host().name == "avx512" else [host().name]
+TARGETS = runnable()
 FORMULAS = {
     "sum": np.sum,
     "mean": np.sum,

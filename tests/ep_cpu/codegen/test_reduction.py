@@ -11,10 +11,10 @@ from oracle import DTYPES, identity, strides
 from runtime_ep_cpu.codegen import columns, reduction, rows
 from runtime_ep_cpu.codegen.expression import Expression, Instruction, widened
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 from runtime_ep_cpu.ops import reduce
 
-TARGETS = ["generic", "avx2", "avx512"] if host().name == "avx512" else [host().name]
+TARGETS = runnable()
 
 
 def spec_of(family, operation, prologue, epilogue=None, last=False):

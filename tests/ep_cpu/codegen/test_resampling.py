@@ -10,9 +10,9 @@ from image_memory import laid_out, read_back
 from oracle import DTYPES
 from runtime_ep_cpu.codegen import pixels
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 
-TARGETS = ["generic", "avx2", "avx512"] if host().name == "avx512" else [host().name]
+TARGETS = runnable()
 
 
 def table(places, weights, step):

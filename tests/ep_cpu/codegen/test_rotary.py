@@ -9,12 +9,10 @@ pytest.importorskip("llvmlite")
 from driver import guarded, run
 from runtime_ep_cpu.codegen import rotary
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import named, runnable
 from runtime_ep_cpu.ops.attention import rotary_embedding
 
-TARGETS = [
-    name for name in ("avx512", "avx2", "generic") if host().name in (name, "avx512")
-]
+TARGETS = runnable()
 ELEMENTS = {
     np.dtype(np.float32): "float",
     np.dtype(np.float16): "half",

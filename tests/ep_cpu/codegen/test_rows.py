@@ -10,10 +10,10 @@ from oracle import DTYPES, identity, strides
 from runtime_ep_cpu.codegen import normalization, rows, softmax  # noqa: F401
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 from runtime_ep_cpu.ops import activation
 
-TARGETS = ["generic", "avx2", "avx512"] if host().name == "avx512" else [host().name]
+TARGETS = runnable()
 LENGTHS = [1, 3, 4, 16, 31, 64, 100, 768, 5000]
 
 

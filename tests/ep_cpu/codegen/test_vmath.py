@@ -13,15 +13,11 @@ from runtime_ep_cpu import formulas
 from runtime_ep_cpu.codegen import machine
 from runtime_ep_cpu.codegen.builder import Function, Module, vector
 from runtime_ep_cpu.codegen.expression import Expression, Instruction, evaluate
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 from runtime_ep_cpu.codegen.vmath import VectorMath
 from runtime_ep_cpu.ops._array_math import math_of
 
-TARGETS = tuple(
-    name
-    for name in ("avx512", "avx2", "neon", "generic")
-    if host().name in (name, "avx512") and (name != "neon" or host().name == "neon")
-)
+TARGETS = runnable()
 DTYPES = {
     "float": np.float32,
     "double": np.float64,

@@ -12,21 +12,15 @@ from oracle import DTYPES
 from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec, library
 from runtime_ep_cpu.codegen.microkernel import UNLIMITED, shapes, tiles
-from runtime_ep_cpu.codegen.target import host, named
+from runtime_ep_cpu.codegen.target import host, named, runnable
 from runtime_ep_cpu.codegen.winograd import PLANE, Blocking, Slices, blocking
 from runtime_ep_cpu.codegen.winograd_forms import FORMS
 
-TARGETS = ["avx512", "avx2", "generic"]
+TARGETS = runnable()
 SIZES = list(FORMS)
 BOUND = {2: 2e-6, 4: 6e-6}
 """The greatest error, relative to the greatest result."""
 RNG = np.random.default_rng(21)
-
-
-def target_of(name):
-    if name == "avx512" and host().name != "avx512":
-        pytest.skip("the machine has no AVX-512")
-    return named(name)
 
 
 def floats(*shape):
@@ -164,7 +158,7 @@ def close(got, want, size):
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("size", SIZES)
 def test_filters_are_rounded_once_and_padded_with_zeros(name, size):
-    target, form = target_of(name), FORMS[size]
+    target, form = named(name), FORMS[size]
     g = np.array([form.filter_row(place) for place in range(form.span)])
     for vectors in shapes(target):
         width = target.lanes * vectors
@@ -181,7 +175,7 @@ def test_filters_are_rounded_once_and_padded_with_zeros(name, size):
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("size", SIZES)
 def test_images_of_many_sizes(name, size):
-    target = target_of(name)
+    target = named(name)
     for vectors in shapes(target):
         for _ in range(5):
             batch, height, width = (int(RNG.integers(1, most)) for most in (4, 15, 15))
@@ -207,7 +201,7 @@ def test_any_padding(size, pads):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("taps", "before"), [(1, 0), (3, 0), (3, 1), (2, 1), (5, 3)])
 def test_filters_slide_along_slices(name, size, taps, before):
-    target = target_of(name)
+    target = named(name)
     for slices in (taps, taps + 3):
         x, bias = guarded(floats(2, slices, 9, 7, 20)), floats(37)
         w = filters_of(37, 20, taps)
@@ -294,7 +288,7 @@ FINISH = Expression(
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("element", ["float", "half"])
 def test_an_epilogue_sees_operands_per_pixel_and_per_filter(name, size, element):
-    target = target_of(name)
+    target = named(name)
     vectors = max(shapes(target))
     filters = target.lanes * vectors + 3
     x, w, bias = floats(2, 7, 6, 18), filters_of(filters, 18), floats(filters)

@@ -261,13 +261,15 @@ def test_a_target_may_be_chosen(target):
 @pytest.mark.parametrize("native", ["auto", "required"])
 def test_a_target_that_the_processor_lacks_is_an_error(recwarn, target, native):
     with pytest.raises(Exception, match=f"target='{target}'.* here the targets are"):
-        opened(dense(), target=target, native=native)
+        ort.InferenceSession(
+            dense(), providers=[(CPU, {"target": target, "native": native})]
+        )
     assert not recwarn
 
 
 def test_no_such_target_is_an_error():
     with pytest.raises(Exception, match="target"):
-        opened(dense(), target="sse9")
+        ort.InferenceSession(dense(), providers=[(CPU, {"target": "sse9"})])
 
 
 def test_kernels_are_compiled_once_by_threads_that_ask_at_once():

@@ -1,7 +1,7 @@
 """Attention of few queries, for decoding: keys and values are read once, in place.
 
 One chunk is some query heads that share a key head; all their rows are worked on
-together, up to four at a time::
+together, up to four at a time, or two where registers are few::
 
     batch, key head, part = chunk
     queries = scale * q[heads of the part]          # float32
@@ -25,7 +25,6 @@ from runtime_ep_cpu.codegen.target import Target
 
 _KEYS = 4
 """Keys whose dot products are made together."""
-_HEIGHTS = (4, 2, 1)
 _COLUMNS = 4
 """Vectors of a value that are summed together."""
 _ROWS = 32
@@ -127,12 +126,12 @@ class _Rows(Scores):
         return start.at((row % rows) * self.field[f"{word}_row"], stored(element))
 
     def _by_heights(self, body: Callable[[Val, int], None]) -> None:
-        """Write a body for all rows: four at a time, then two, then one."""
+        """Write a body for all rows: as many at a time as there are registers for."""
         f, rows = self.f, self.rows
-        tall = _HEIGHTS[0]
+        tall, *lower = (4, 2, 1) if self.target.registers > 16 else (2, 1)
         with f.loop(0, rows & -tall, tall) as loop:
             body(loop.index, tall)
-        for height in _HEIGHTS[1:]:
+        for height in lower:
             with f.when((rows & height).differs(0)):
                 body(rows & -(2 * height), height)
 

@@ -267,6 +267,20 @@ class Val:
         return f.emit(text, "ptr")
 
 
+class Tail(Val):
+    """A mask of the first ``count`` lanes, of which ``whole`` tells whether it has all.
+
+    Memory is accessed plainly where it has: few processors have masks as cheap as that.
+    """
+
+    __slots__ = ("count", "whole")
+
+    def __init__(self, mask: Val, count: Val, whole: Val) -> None:
+        super().__init__(mask.function, mask.type, mask.name)
+        self.count = count
+        self.whole = whole
+
+
 class Loop:
     """A counted loop being written; ``results`` are the carried values at its end."""
 
@@ -445,6 +459,14 @@ class Function:
 
     def load_masked(self, pointer: Val, type: str, mask: Val) -> Val:
         """Read the lanes whose mask is set; the others are zero and not touched."""
+        if isinstance(mask, Tail):
+            count = mask.count
+            (found,) = self.choose(
+                mask.whole,
+                lambda: [self.load(pointer, type)],
+                lambda: [self.load_masked(pointer, type, self._below(count, type))],
+            )
+            return found
         align = max(1, kind(type).bits // 8)
         name = f"llvm.masked.load.{kind(type).suffix}.p0"
         self.module.declare(name, type, ["ptr", mask.type, type])
@@ -456,6 +478,19 @@ class Function:
 
     def store_masked(self, value: Val, pointer: Val, mask: Val) -> None:
         """Write the lanes whose mask is set."""
+        if isinstance(mask, Tail):
+
+            def plain() -> list[Val]:
+                self.store(value, pointer)
+                return []
+
+            def masked() -> list[Val]:
+                below = self._below(mask.count, value.type)
+                self.store_masked(value, pointer, below)
+                return []
+
+            self.choose(mask.whole, plain, masked)
+            return
         align = max(1, kind(value.type).bits // 8)
         name = f"llvm.masked.store.{kind(value.type).suffix}.p0"
         self.module.declare(name, "void", [value.type, "ptr", mask.type])
@@ -463,13 +498,19 @@ class Function:
             f"call void @{name}({value!r}, ptr align {align} {pointer.name}, {mask!r})"
         )
 
-    def tail(self, count: Val, lanes: int) -> Val:
+    def tail(self, count: Val, lanes: int) -> Tail:
         """Return a mask of the first ``count`` lanes; more than there are sets all."""
+        mask = self._below(count, vector("i64", lanes))
+        return Tail(mask, count, count >= lanes)
+
+    def _below(self, count: Val, type: str) -> Val:
+        """Return which lanes of a type have numbers below a count."""
+        lanes = kind(type).lanes
         places = ", ".join(f"i64 {lane}" for lane in range(lanes))
         counts = self.splat(count, lanes)
-        type = vector("i64", lanes)
+        numbers = vector("i64", lanes)
         return self.emit(
-            f"icmp slt {type} <{places}>, {counts.name}", f"<{lanes} x i1>"
+            f"icmp slt {numbers} <{places}>, {counts.name}", f"<{lanes} x i1>"
         )
 
     def field(self, block: Val, index: int, type: str = "i64") -> Val:

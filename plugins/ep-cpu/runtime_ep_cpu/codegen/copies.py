@@ -172,9 +172,11 @@ def _squares(
 
 
 def square(target: Target, size: int) -> int:
-    """Return the edge of the squares that go through registers."""
-    full = target.bits // 8 // size
-    return {1: 16, 2: 16 if target.registers > 16 else 8}.get(size, full)
+    """Return the edge of the squares that go through registers, half of them at most."""
+    if size > 2:
+        return target.bits // 8 // size
+    line = max(1, 16 * size * 8 // target.bits)
+    return 16 if 16 * line <= target.registers // 2 else 8
 
 
 Body = Callable[[Function, list[Val], nest.Row], None]

@@ -23,7 +23,7 @@ from runtime_ep_cpu.codegen.library import Spec, family
 from runtime_ep_cpu.codegen.microkernel import limited, multiply_add
 from runtime_ep_cpu.codegen.target import Target
 
-_PIXELS = {"avx512": (14, 7, 4, 2, 1), "neon": (14, 7, 4, 2, 1)}
+_PIXELS = {"avx512": (14, 7, 4, 2, 1)}
 _FEWER = (7, 4, 2, 1)
 
 

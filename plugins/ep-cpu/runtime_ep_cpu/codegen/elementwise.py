@@ -112,7 +112,7 @@ def _columns(
 ) -> None:
     lanes = target.lanes
     math = VectorMath(f, target)
-    unrolled = 2 if cycles(expression) < 40 else 1
+    unrolled = 2 if cycles(expression) < (40 if target.registers > 16 else 20) else 1
 
     def compute(index: Val, mask: Val | None) -> list[Val]:
         return evaluate(

@@ -79,10 +79,14 @@ def _emitted(machine: binding.TargetMachine, module: binding.ModuleRef) -> bytes
         ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
 
 
-def assembly(text: str, target: Target) -> str:
-    """Return the assembly of a module, to be read or searched for spills."""
-    _initialise()
-    return str(_machine(target).emit_assembly(binding.parse_assembly(text)))
+def assembly(text: str, target: Target, remarks: bool = False) -> str:
+    """Return the assembly of a module, to be read or searched for spills.
+
+    With ``remarks`` LLVM says what are loops, and which instructions spill and reload.
+    """
+    machine = _machine(target)
+    machine.set_asm_verbosity(remarks)
+    return str(machine.emit_assembly(binding.parse_assembly(text)))
 
 
 def joined(objects: Sequence[bytes]) -> bytes:

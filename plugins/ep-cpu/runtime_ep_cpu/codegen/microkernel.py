@@ -12,8 +12,8 @@
 A is read in place, row by row; B is a packed panel, ``vectors`` registers wide and
 padded with zeros. A tile over *runs* reads A in pieces that lie apart, as a convolution
 does: one piece per row of its filter, each as long as the others; and it keeps its results
-within limits, as most activations do. On AVX-512 the loop is
-written in assembly with fixed registers: LLVM's allocator spills and moves accumulators
+within limits, as most activations do. On x86 with FMA the loop
+is written in assembly with fixed registers: LLVM's allocator spills and moves accumulators
 of the larger tiles.
 """
 
@@ -134,9 +134,9 @@ def _tile(function: Function, target: Target, rows: int, vectors: int) -> None:
         ]
 
     starts = function.choose(first.differs(0), fresh, partial)
-    if target.name == "avx512":
+    if target.is_x86 and target.fma:
         operands = (a, a_row, b, k, ahead)
-        sums = _in_assembly(function, rows, vectors, starts, operands, apart)
+        sums = _in_assembly(function, target, rows, vectors, starts, operands, apart)
     elif apart:
         sums = _run_by_run(
             function, target, rows, vectors, starts, (a, a_row, b, k), apart
@@ -241,6 +241,7 @@ def multiply_add(function: Function, target: Target, a: Val, b: Val, c: Val) -> 
 
 def _in_assembly(
     function: Function,
+    target: Target,
     rows: int,
     vectors: int,
     starts: Sequence[Val],
@@ -251,8 +252,8 @@ def _in_assembly(
     bases = [(f"a{row}", a.at(a_row * row, "i8")) for row in range(0, rows, 3)]
     pointers = [*bases, ("b", b), ("ahead", ahead)]
     lanes = kind(starts[0].type).lanes
-    whole = _round(rows, vectors, lanes, UNROLL)
-    one = _round(rows, vectors, lanes, 1)
+    whole = _round(target, rows, vectors, lanes, UNROLL)
+    one = _round(target, rows, vectors, lanes, 1)
     numbers = [("row", a_row)]
     if apart:
         pointers.append(("steps", apart[0]))
@@ -271,15 +272,17 @@ def _in_assembly(
         lines += ["prefetcht1 ({ahead})", "addq $$64, {ahead}", "decq {rounds}"]
         lines += ["jne 1b", "2:", "testq {rest}, {rest}", "je 4f", "3:", *one]
         lines += ["decq {rest}", "jne 3b", "4:"]
-    return assembly(function, lines, starts, [*pointers, *numbers])
+    return assembly(function, target, lines, starts, [*pointers, *numbers])
 
 
-def _round(rows: int, vectors: int, lanes: int, unroll: int) -> list[str]:
+def _round(
+    target: Target, rows: int, vectors: int, lanes: int, unroll: int
+) -> list[str]:
     """Return the instructions for some rows of the panel, and the step to the next."""
     count = rows * vectors
     register = _REGISTERS[lanes]
     panel = list(range(count, count + vectors))
-    spare = list(range(count + vectors, 32))
+    spare = list(range(count + vectors, target.registers))
     lines = []
     turn = 0
     for step in range(unroll):
@@ -305,11 +308,12 @@ _REGISTERS = {16: "%zmm", 8: "%ymm"}
 
 def assembly(
     function: Function,
+    target: Target,
     lines: Sequence[str],
     accumulators: Sequence[Val],
     operands: Sequence[tuple[str, Val]],
 ) -> list[Val]:
-    """Write AVX-512 assembly around accumulators pinned to zmm0, zmm1, …; return them.
+    """Write x86 assembly around accumulators pinned to zmm0, zmm1, …; return them.
 
     Accumulators of 8 numbers are ymm0, ymm1, …. ``operands`` are registers that the
     lines name in braces and may change. All other vector registers are taken for
@@ -322,7 +326,8 @@ def assembly(
     inputs = [str(index) for index in range(count + len(operands))]
     names = {name: f"${count + i}" for i, (name, _) in enumerate(operands)}
     text = "\\0A".join(line.format(**names) for line in lines)
-    lost = [f"~{{zmm{index}}}" for index in range(count, 32)]
+    widest = _REGISTERS[target.lanes].removeprefix("%")
+    lost = [f"~{{{widest}{index}}}" for index in range(count, target.registers)]
     lost += ["~{memory}", "~{dirflag}", "~{fpsr}", "~{flags}"]
     values = [*accumulators, *(value for _, value in operands)]
     result = "{" + ", ".join(value.type for value in values) + "}"

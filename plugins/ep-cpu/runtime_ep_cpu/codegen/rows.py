@@ -224,13 +224,13 @@ class RowKernel:
         state = fold(self.f, self.target, row.start, row.stop, zero, step, merge, ways)
         return across(self.f, state, merge, self.lanes)
 
-    def sum(self, element: Callable[[Val, Val | None], Val]) -> Val:
+    def sum(self, element: Callable[[Val, Val | None], Val], ways: int = 4) -> Val:
         """Return the sum over the row's columns, a scalar."""
 
         def step(state: State, index: Val, mask: Val | None) -> State:
             return [state[0] + element(index, mask)]
 
-        return self._total(step)
+        return self._total(step, ways)
 
     def sum_of_squares(self, element: Callable[[Val, Val | None], Val]) -> Val:
         """Return the sum of squares over the row's columns, a scalar."""
@@ -241,8 +241,10 @@ class RowKernel:
 
         return self._total(step)
 
-    def _total(self, step: Callable[[State, Val, Val | None], State]) -> Val:
-        (total,) = self.fold(lambda: [self.number(0)], step, _added)
+    def _total(
+        self, step: Callable[[State, Val, Val | None], State], ways: int = 4
+    ) -> Val:
+        (total,) = self.fold(lambda: [self.number(0)], step, _added, ways)
         return self.f.extract(total, 0)
 
     def number(self, value: float) -> Val:
