@@ -351,7 +351,7 @@ def _meant_by_ensemble(given: Mapping[str, Any]) -> Meaning:
     number = given.get("post_transform", 0)
     if not 0 <= number < len(TRANSFORMS):
         raise ValueError(f"unknown post_transform {number}")
-    ensemble = flat_ensemble(
+    ensemble = flat_ensemble.__wrapped__(
         given.get("aggregate_function", 1),
         given.get("n_targets"),
         *(given.get(name) for name in _FLAT),
@@ -382,8 +382,9 @@ that make no sense."""
 def _of_pairs(
     given: Mapping[str, Any], votes: str, targets: int, aggregate: str
 ) -> Ensemble:
+    """Prepare trees that are not kept here: who asks keeps what it makes of them."""
     splits = _either(given.get("nodes_values"), given.get("nodes_values_as_tensor"))
-    return pair_ensemble(
+    return pair_ensemble.__wrapped__(
         aggregate,
         targets,
         given.get("nodes_missing_value_tracks_true"),
