@@ -16,6 +16,8 @@ from runtime.graph import Attribute, Graph, Node, SparseTensor, Tensor
 from runtime.passes.scope import RANDOM, Scope
 
 _SMALL = 64
+_LONG = 1024
+"""Numbers of an attribute up to which it is compared, as those of trees are not."""
 
 
 def run(graph: Graph, scope: Scope) -> int:
@@ -84,6 +86,8 @@ def _plain(entry: Attribute) -> Any:
             return ("tensor", id(value))
         return ("tensor", value.dtype, value.shape, value.numpy().tobytes())
     if isinstance(value, tuple):
+        if len(value) > _LONG:
+            return ("tuple", id(value))
         if any(not isinstance(item, (int, float, str)) for item in value):
             return None
         return (entry.kind, tuple(map(repr, value)))
