@@ -14,6 +14,17 @@ PYTHONS = [
     if line.startswith("Programming Language :: Python :: 3.")
 ]
 OURS = ["-c", "constraints.txt", "-e", ".", "-e", "plugins/ep-cpu"]
+ON_ARM = [
+    "tests/arm",
+    *(
+        f"tests/ep_cpu/codegen/test_{name}.py"
+        for name in (
+            "microkernel", "gemm", "winograd", "depthwise", "attention", "reduction",
+            "rows", "elementwise", "vmath",
+        )
+    ),
+    "tests/ep_cpu/native/test_convolution.py",
+]  # fmt: skip
 NATIVE = ["-p", "runtime_ep_cpu.native", "-p", "runtime_ep_cpu.codegen"]
 
 
@@ -58,6 +69,15 @@ def conformance(session: nox.Session) -> None:
     """Every ONNX node case through sessions, native and NumPy kernels. 2 min, 120 MB."""
     install(session, "test")
     session.run("pytest", "tests/conformance", *session.posargs)
+
+
+@nox.session
+def targets(session: nox.Session) -> None:
+    """The CPU provider's tests and the node cases by code for AVX2. 8 min, 120 MB."""
+    install(session, "test", "peers")
+    session.env["RUNTIME_TEST_CPU"] = "native=required,target=avx2"
+    paths = session.posargs or ["tests/ep_cpu", "tests/conformance"]
+    session.run("pytest", "-n", "auto", "-m", "not slow", *paths)
 
 
 @nox.session
@@ -121,6 +141,20 @@ def estimators(session: nox.Session) -> None:
     """scikit-learn, LightGBM and XGBoost models against themselves. 5 min, 500 MB."""
     install(session, "test", "peers", "sklearn")
     session.run("pytest", "tests/ep_cpu/test_estimators.py", *session.posargs)
+
+
+@nox.session
+def arm(session: nox.Session) -> None:
+    """Kernels and small models by NEON code, in an emulator on Linux. 30 min, 250 MB.
+
+    On an Arm processor by that.
+    """
+    install(session, "test")
+    session.install("pip")
+    run = ["python", "tests/arm/machine.py", f"{session.cache_dir}/arm"]
+    if platform.machine() in ("aarch64", "arm64"):
+        run = ["python"]
+    session.run(*run, "-m", "pytest", *(session.posargs or ON_ARM))
 
 
 @nox.session
