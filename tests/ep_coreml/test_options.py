@@ -88,6 +88,7 @@ def test_dims_are_ranges_or_counted():
         "seq": Sizes(16, 32, (16, 32)),
         "w": Sizes(7, 7, (7,)),
     }
+    assert read_dims("batch=1..8;seq=4") == read_dims("batch=1..8, seq=4")
     assert read_dims("") == {}
     assert Sizes(1, 8).admits(8)
     assert not Sizes(1, 8).admits(9)

@@ -1,5 +1,8 @@
 """What is in a saved package: operations, weights, names, and less of them if asked for."""
 
+import gc
+import warnings
+
 import numpy as np
 import pytest
 
@@ -161,3 +164,13 @@ def test_the_profile_has_what_core_ml_did_and_with_what():
     (event,) = trace.events
     assert (event["name"], event["cat"]) == ("predict", "CoreML")
     assert event["args"]["precision"] == "fp32"
+
+
+def test_a_program_that_is_forgotten_leaves_nothing_behind_and_says_nothing():
+    made, _ = program(dense())
+    package = made.package
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        del made, _
+        gc.collect()
+    assert not package.parent.exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,9 +17,10 @@ from runtime.weights import fingerprint
 from runtime_ep_coreml.boundary import Boundary
 from runtime_ep_coreml.dims import Sizes, sizes_of
 from runtime_ep_coreml.engine import Loader
+from runtime_ep_coreml.folder import Folder
 from runtime_ep_coreml.info import info
 from runtime_ep_coreml.options import Choice, chosen
-from runtime_ep_coreml.package import SUFFIX, packed, unpack, write_package
+from runtime_ep_coreml.package import packed, unpack, write_package
 from runtime_ep_coreml.program import Program
 from runtime_ep_coreml.tools import coremltools
 
@@ -40,8 +40,8 @@ def build(partition: Partition, settings: Settings, load: Loader) -> Program:
     sizes = sizes_of(partition.graph, choice.dims)
     store = _store(choice, settings)
     key = _key(partition, choice, sizes)
-    folder = tempfile.TemporaryDirectory(prefix="runtime-coreml-")
-    path = Path(folder.name) / f"model{SUFFIX}"
+    folder = Folder()
+    path = folder.package
     began = time.perf_counter()
     with store.lock(key) if store.enabled else nullcontext():
         source = _place(partition, choice, sizes, store, key, path)
@@ -50,7 +50,7 @@ def build(partition: Partition, settings: Settings, load: Loader) -> Program:
     seconds = time.perf_counter() - began
     logger.info("%d nodes %s in %.3f s", len(partition.nodes), source, seconds)
     facts = {**_facts(choice), **engine.facts, "source": source}
-    return Program(partition, Boundary(partition, sizes), engine, folder, path, facts)
+    return Program(partition, Boundary(partition, sizes), engine, folder, facts)
 
 
 def _store(choice: Choice, settings: Settings) -> CompileCache:

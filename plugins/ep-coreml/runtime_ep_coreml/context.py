@@ -7,10 +7,8 @@ lowered again, so that such a model needs coremltools for nothing but predicting
 from __future__ import annotations
 
 import tarfile
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from runtime.abilities import Context
@@ -22,10 +20,11 @@ from runtime.settings import Settings
 from runtime_ep_coreml.boundary import Boundary
 from runtime_ep_coreml.dims import sizes_of
 from runtime_ep_coreml.engine import Loader
+from runtime_ep_coreml.folder import Folder
 from runtime_ep_coreml.guards import type_reason, used
 from runtime_ep_coreml.info import info
 from runtime_ep_coreml.options import chosen
-from runtime_ep_coreml.package import SUFFIX, unpack
+from runtime_ep_coreml.package import unpack
 from runtime_ep_coreml.program import Program
 
 DOMAIN, OPERATOR = "com.microsoft", "EPContext"
@@ -58,8 +57,8 @@ def _program(
     partition: Partition, node: Node, settings: Settings, load: Loader
 ) -> Program:
     choice = chosen(settings)
-    folder = tempfile.TemporaryDirectory(prefix="runtime-coreml-")
-    path = Path(folder.name) / f"model{SUFFIX}"
+    folder = Folder()
+    path = folder.package
     try:
         unpack(_data(node), path)
     except (tarfile.TarError, OSError) as error:
@@ -70,7 +69,7 @@ def _program(
     boundary = Boundary(part, sizes_of(partition.graph, choice.dims))
     engine = load(path, choice, None)
     facts = {**engine.facts, "source": "the model"}
-    return Program(part, boundary, engine, folder, path, facts)
+    return Program(part, boundary, engine, folder, facts)
 
 
 def _data(node: Node) -> bytes:

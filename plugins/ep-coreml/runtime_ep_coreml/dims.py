@@ -23,16 +23,16 @@ class Sizes:
         return size in self.only if self.only else self.low <= size <= self.high
 
 
-_ENTRY = re.compile(r"\s*([^=,\s]+)\s*=\s*(?:(\d+)\.\.(\d+)|(\d+(?:\|\d+)*))\s*")
+_ENTRY = re.compile(r"\s*([^=,;\s]+)\s*=\s*(?:(\d+)\.\.(\d+)|(\d+(?:\|\d+)*))\s*")
 
 
 def read_dims(text: str) -> dict[str, Sizes]:
-    """Read ``batch=1..8, sequence=16|32|64, width=7``.
+    """Read ``batch=1..8, sequence=16|32|64, width=7``; semicolons separate as well.
 
     Raises ``ValueError`` for text of another form and for sizes below 1.
     """
     found: dict[str, Sizes] = {}
-    for part in filter(str.strip, text.split(",")):
+    for part in filter(str.strip, re.split("[,;]", text)):
         match = _ENTRY.fullmatch(part)
         if match is None:
             raise ValueError(

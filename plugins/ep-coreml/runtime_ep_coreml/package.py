@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ def write_package(
     Raises `Unsupported` with the reason.
     """
     try:
-        with writing():
+        with writing(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # coremltools' own folders
             model = _model(partition, choice, sizes)
             model.save(str(path))
+            del model
     except Refused as reason:
         raise Unsupported(str(reason)) from reason
     except Unsupported:

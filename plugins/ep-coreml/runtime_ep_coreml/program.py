@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from runtime.abilities import Context
@@ -15,6 +13,7 @@ from runtime.plugin import Partition
 
 from runtime_ep_coreml.boundary import Array, Boundary
 from runtime_ep_coreml.engine import Engine
+from runtime_ep_coreml.folder import Folder
 from runtime_ep_coreml.package import packed
 from runtime_ep_coreml.tools import first_line
 
@@ -32,14 +31,13 @@ class Program:
         partition: Partition,
         boundary: Boundary,
         engine: Engine,
-        folder: tempfile.TemporaryDirectory[str],
-        package: Path,
+        folder: Folder,
         facts: Mapping[str, str],
     ) -> None:
         self._boundary = boundary
         self._engine = engine
         self._folder = folder
-        self.package = package
+        self.package = folder.package
         self.facts = dict(facts)
         self.weights = {value.name: "repacked" for value in partition.constants}
 
@@ -74,4 +72,4 @@ class Program:
     def close(self) -> None:
         """Release the models and remove the package."""
         self._engine.close()
-        self._folder.cleanup()
+        self._folder.close()

@@ -12,8 +12,15 @@ from runtime_ep_coreml import (
     guards,
     lowering,  # noqa: F401  (fills the table)
 )
-from runtime_ep_coreml.mil import MilEmitter
-from runtime_ep_coreml.scope import KINDS, NUMPY, Array, Handle, Refused, Scope
+from runtime_ep_coreml.scope import (
+    KINDS,
+    NUMPY,
+    Array,
+    Emitter,
+    Handle,
+    Refused,
+    Scope,
+)
 from runtime_ep_coreml.table import TABLE
 
 
@@ -39,7 +46,7 @@ def output_name(index: int) -> str:
 class Writer:
     """The values of a function that is being written."""
 
-    def __init__(self, emitter: MilEmitter) -> None:
+    def __init__(self, emitter: Emitter) -> None:
         self.emitter = emitter
         self._handles: dict[Value, Handle] = {}
 
