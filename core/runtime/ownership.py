@@ -37,6 +37,8 @@ def is_given(values: list[Any], index: int) -> bool:
     result's memory, nor kept by whoever made it.
     """
     value = values[index]
+    if type(value) is list:
+        return sys.getrefcount(value) <= _OWN and _holds_plain_maps(value)
     return (
         type(value) is np.ndarray
         and value.base is None
@@ -49,6 +51,10 @@ def all_given(values: list[Any], lists: int) -> bool:
     """Whether `is_given` holds for all results, which so many lists refer to."""
     most = _OWN - 2 + lists
     for value in values:
+        if type(value) is list:
+            if sys.getrefcount(value) > most or not _holds_plain_maps(value):
+                return False
+            continue
         if not (
             type(value) is np.ndarray
             and value.base is None
@@ -57,6 +63,29 @@ def all_given(values: list[Any], lists: int) -> bool:
         ):
             return False
     return True
+
+
+def _holds_plain_maps(value: list[Any]) -> bool:
+    """Whether a list has maps of plain values to which nothing else refers."""
+    return bool(value) and all(
+        type(item) is dict
+        and sys.getrefcount(item) <= _HELD
+        and _PLAIN.issuperset(map(type, item.values()))
+        for item in value
+    )
+
+
+_PLAIN = frozenset((float, int, str))
+"""Types of values that share no memory."""
+
+
+def _held() -> int:
+    """Count the references to an item of a list, as told in a loop over it."""
+    values: list[Any] = [{}]
+    return max(sys.getrefcount(item) for item in values)
+
+
+_HELD = _held()
 
 
 def _own() -> int:
@@ -105,10 +134,6 @@ def owned(value: Any, borrowed: set[int]) -> Any:
         value = np.array(value, order="C")
     borrowed.add(id(root(value)))
     return value
-
-
-_PLAIN = frozenset((float, int, str))
-"""Types of values that share no memory."""
 
 
 def is_free(value: Any, borrowed: set[int]) -> bool:

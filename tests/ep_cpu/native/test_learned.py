@@ -434,3 +434,37 @@ def test_labels_that_are_texts_stay_numbers_until_they_leave():
     assert session.run(None, {"x": x})[0].tolist() == [
         names[i] for i in x.argmax(axis=1)
     ]
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_maps_of_probabilities_follow_a_native_call(count):
+    helper = onnx.helper
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["p"]),
+        helper.make_node(
+            "ZipMap",
+            ["p"],
+            ["maps"],
+            domain=ML,
+            classlabels_strings=["it's", 'a "b"', "c"],
+        ),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [None, 3])],
+        [onnx.ValueInfoProto(name="p"), onnx.ValueInfoProto(name="maps")],
+    )
+    imports = [helper.make_opsetid("", 21), helper.make_opsetid(ML, 1)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=10)
+    session = opened(model)
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        x = random.standard_normal((count, 3)).astype(np.float32)
+        p, maps = session.run(None, {"x": x})
+        assert [list(row) for row in maps] == [["it's", 'a "b"', "c"]] * count
+        assert [list(row.values()) for row in maps] == p.tolist()
+    prepared = session._runnable.plan().prepared
+    assert prepared.run([x])[1] == maps
+    maps[0]["c"] = 2.0
+    assert session.run(None, {"x": x})[1][0]["c"] != 2.0

@@ -194,7 +194,9 @@ class Program:
         self, inputs: Sequence[Any]
     ) -> Callable[[Sequence[Any]], list[Any] | None] | None:
         """Return what runs such inputs by one native call, if one stage is everything."""
-        stage = None if self._whole is None else self._whole.stage
+        if self._whole is None:
+            return self._prepared_start(inputs)
+        stage = self._whole.stage
         if stage is None:
             return None
         order = self._order
@@ -202,6 +204,46 @@ class Program:
         if run is None or order == tuple(range(len(inputs))):
             return run
         return lambda given: run([given[i] for i in order])
+
+    def _prepared_start(
+        self, inputs: Sequence[Any]
+    ) -> Callable[[Sequence[Any]], list[Any] | None] | None:
+        """Return what runs such inputs by a native call and NumPy's kernels behind it."""
+        if not self._parts:
+            return None
+        first, *rest = self._parts
+        own = self._partition.inputs
+        if (
+            first.stage is None
+            or any(part.stage is not None for part in rest)
+            or any(value not in own for value in first.inputs)
+            or any(value.is_constant for value in self._partition.outputs)
+        ):
+            return None
+        given = dict(zip(own, inputs, strict=True))
+        start = first.stage.prepared([given[value] for value in first.inputs])
+        if start is None:
+            return None
+        idle = Context()
+
+        def run(arrays: Sequence[Any]) -> list[Any] | None:
+            values = dict(zip(own, arrays, strict=True))
+            made = start([values[value] for value in first.inputs])
+            if made is None:
+                return None
+            values.update(zip(first.outputs, made, strict=True))
+            del made
+            for part in rest:
+                found = part.run(
+                    [values[value] for value in part.inputs],
+                    (None,) * len(part.outputs),
+                    idle,
+                )
+                values.update(zip(part.outputs, found, strict=True))
+                del found
+            return [values.pop(value) for value in self._partition.outputs]
+
+        return run
 
     def _fillable(
         self, inputs: Sequence[Any], outputs: Sequence[Any]
