@@ -256,3 +256,24 @@ def test_magika_tells_files_apart_on_us(tmp_path):
     theirs = run("-c", textwrap.dedent(code))
     assert theirs.returncode == 0, theirs.stderr
     assert told(code) == theirs.stdout.split()
+
+
+def test_rapidocr_reads_the_same_on_us():
+    pytest.importorskip("rapidocr_onnxruntime")
+    code = """
+        import numpy as np, onnxruntime
+        from PIL import Image, ImageDraw, ImageFont
+        from rapidocr_onnxruntime import RapidOCR
+        page = Image.new("RGB", (640, 160), "white")
+        draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=48)
+        draw.text((20, 20), "Hello runtime 2026", fill="black", font=font)
+        draw.text((20, 90), "second line", fill="black", font=font)
+        found, _ = RapidOCR()(np.array(page))
+        for corners, text, score in found:
+            print(text, round(float(score), 2), np.round(corners).astype(int).tolist())
+    """
+    theirs = run("-c", textwrap.dedent(code))
+    assert theirs.returncode == 0, theirs.stderr
+    ours = told(code)
+    assert ours == theirs.stdout.split()
+    assert ours[:3] == ["Hello", "runtime", "2026"]

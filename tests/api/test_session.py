@@ -117,6 +117,21 @@ def test_a_duplicate_provider_is_ignored_with_a_warning():
     assert session.get_providers() == ["CPUExecutionProvider"]
 
 
+def test_options_of_others_have_no_effect_on_the_host_and_mistakes_are_errors(caplog):
+    foreign = {"arena_extend_strategy": "kSameAsRequested", "device_id": "0"}
+    with caplog.at_level(logging.INFO, "runtime"):
+        session = ort.InferenceSession(
+            dense(), providers=[("CPUExecutionProvider", foreign)]
+        )
+    assert "arena_extend_strategy has no effect" in caplog.text
+    np.testing.assert_allclose(
+        session.run(None, {"x": X})[0], dense_reference(X), rtol=1e-5
+    )
+    mistaken = {"nativ": "off", **foreign}
+    with pytest.raises(InvalidArgument, match="did you mean 'native'"):
+        ort.InferenceSession(dense(), providers=[("CPUExecutionProvider", mistaken)])
+
+
 def test_a_short_alias_names_a_provider_too():
     session = ort.InferenceSession(dense(), providers="cpu")
     assert session.get_providers() == ["CPUExecutionProvider"]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
-from runtime.providers import Elsewhere, registry
+from runtime.providers import HOST_ALIAS, Elsewhere, registry, resolve
+
+logger = logging.getLogger("runtime")
 
 _CUDA = """device_id gpu_mem_limit arena_extend_strategy cudnn_conv_algo_search
 do_copy_in_default_stream cudnn_conv_use_max_workspace cudnn_conv1d_pad_to_nc1d
@@ -102,6 +107,31 @@ def elsewhere() -> dict[str, Elsewhere]:
         names = None if options is None else frozenset(options.split())
         found[name] = Elsewhere(_PLUGIN, reason, names)
     return found
+
+
+def that_act(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a provider's options without those that have no effect on the host.
+
+    onnxruntime takes any option for the host's provider, and programs give it those of
+    others. Such a one is logged and left out; one that no provider knows stays, to be
+    refused as the mistake it is.
+    """
+    entry = resolve(name)
+    if entry is None or HOST_ALIAS not in entry.info.aliases:
+        return dict(options)
+    foreign = {key for key in options if key not in entry.info.options} & _foreign()
+    for key in sorted(foreign):
+        logger.info("option %s has no effect on %s", key, entry.name)
+    return {key: value for key, value in options.items() if key not in foreign}
+
+
+@cache
+def _foreign() -> frozenset[str]:
+    """Return the options that onnxruntime's providers have."""
+    known = (options for options, _ in _KNOWN.values() if options)
+    return frozenset(word for options in known for word in options.split()) | {
+        "use_arena"
+    }
 
 
 def all_names() -> list[str]:

@@ -22,7 +22,7 @@ from runtime.api.exceptions import (
     translation,
 )
 from runtime.api.feeds import check_given
-from runtime.api.known import elsewhere
+from runtime.api.known import elsewhere, that_act
 from runtime.api.metadata import ModelMetadata
 from runtime.api.options import RunOptions, SessionOptions, settings_of
 from runtime.api.requests import requests_of
@@ -122,7 +122,7 @@ class InferenceSession(Telling):
             raise ModelLoadCanceled("Model loading canceled due to user request.")
         with translation():
             settings = settings_of(self._options, self._strict)
-            requests = [Request(name, options) for name, options in self._asked]
+            requests = [Request(name, that_act(name, o)) for name, o in self._asked]
             requests = _with_host(requests, settings.host_fallback)
             source: Any = self._source
             runnable = build(source, requests, settings, elsewhere(), self._dry_run)
