@@ -27,6 +27,7 @@ def bound_call(runnable: Runnable) -> Call:
     run, repeat = runnable.run, runnable.repeat
     names = tuple(name for name, _ in runnable.signature)
     needed = tuple(value.name for value in runnable.inputs if value.const is None)
+    only = needed[0] if len(needed) == 1 else None
     every = tuple(range(len(names)))
     chosen: dict[Any, tuple[int, ...]] = {}
     idle = context_of(runnable, None)
@@ -40,7 +41,8 @@ def bound_call(runnable: Runnable) -> Call:
         if plain and len(input_feed) == len(needed):
             wanted = chosen.get(_key(output_names)) if output_names else every
             if wanted is not None:
-                results = repeat([*map(input_feed.get, needed)])
+                get = input_feed.get
+                results = repeat([*map(get, needed)] if only is None else [get(only)])
                 if results is not None:
                     return results if wanted is every else [results[i] for i in wanted]
         return general(output_names, input_feed, run_options)

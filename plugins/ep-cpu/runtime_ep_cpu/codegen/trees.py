@@ -207,17 +207,14 @@ class _Forest:
             f.emit(f"phi ptr [{walk.name}, %{before}], [%{word}, %{body}]", "ptr")
             for walk, word in zip(walks, following, strict=True)
         ]
-        distances = []
+        inner = f.value(0, "i64")
         for node, place, word in zip(here, places, following, strict=True):
             distance, step = self._step(node, place)
-            distances.append(distance)
+            inner = distance | inner
             size = self._format.bytes
             text = f"getelementptr inbounds [{size} x i8], ptr {node.name}, i64 {step.name}"
             f.line(f"%{word} = {text}")
         f.line(f"%{count} = add i64 {index.name}, 1")
-        inner = distances[0]
-        for distance in distances[1:]:
-            inner = inner | distance
         deeper = Val(f, "i64", f"%{count}") < depth
         f.branch(inner.differs(0) & deeper, body, end)
         f.label(end)
@@ -227,9 +224,9 @@ class _Forest:
         """Return the distance to a node's children, 0 for a leaf, and to the one chosen."""
         f = self.f
         if self._format is COMPACT:
-            word = f.load(node.at(1, "i32"), "i32")
-            column = f.convert(word & (COMPACT.columns - 1), "i64", unsigned=True)
-            distance = f.convert(word >> 12, "i64")
+            word = f.convert(f.load(node.at(1, "i32"), "i32"), "i64")
+            column = word & (COMPACT.columns - 1)
+            distance = word >> 12
         else:
             column = f.convert(f.load(node.at(2, "i32"), "i32"), "i64", unsigned=True)
             distance = f.convert(f.load(node.at(3, "i32"), "i32"), "i64")
