@@ -43,7 +43,7 @@ _STREAM = 11
 """What reading a weight costs that no cache holds, in multiplications."""
 _PREFERENCE = 1.1
 """How much faster a larger tile must be, which rounds more and needs more memory."""
-_LARGEST = 64 << 20
+_LARGEST = 24 << 20
 """Bytes of a convolution's transformed filters, at most."""
 _USUAL_SIZE, _USUAL_DEPTH = 28, 8
 """What height and width, and slices, are taken for where a model leaves them open."""
