@@ -25,6 +25,7 @@ from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.microkernel import shapes, tiles, usual_width
 from runtime_ep_cpu.codegen.recurrence_cells import Cell, Function
+from runtime_ep_cpu.codegen.target import crossed, host
 from runtime_ep_cpu.codegen.winograd_forms import FORMS
 
 SCALED = Expression(
@@ -53,6 +54,20 @@ CELLS = {
     "rnn": (Cell("RNN", (TANH,)), (1,)),
 }
 VECTOR_MATHS = ("exp", "log", "sin", "cos", "tanh", "erf", "sqrt", "sigmoid", "gelu")
+
+
+def readable():
+    """Return targets by name whose code can be made here: the host's, and of others.
+
+    LLVM, as llvmlite has it, parses the host's inline assembly only: x86's on x86.
+    """
+    machines = {"avx512": "x86_64", "avx2": "x86_64", "neon": "aarch64"}
+    found = {
+        name: crossed(name, f"{machine}-unknown-linux-gnu")
+        for name, machine in machines.items()
+        if machine != "x86_64" or host().is_x86
+    }
+    return found | ({host().name: host()} if host().name in found else {})
 
 
 def rows():

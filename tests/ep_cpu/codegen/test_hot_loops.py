@@ -13,14 +13,8 @@ pytest.importorskip("llvmlite")
 from listing import innermost, on_stack, spills
 from runtime_ep_cpu.codegen.library import written
 from runtime_ep_cpu.codegen.machine import assembly
-from runtime_ep_cpu.codegen.target import crossed, host
 
-TARGETS = {
-    name: crossed(name, f"{machine}-unknown-linux-gnu")
-    for name, machine in (("avx512", "x86_64"), ("avx2", "x86_64"), ("neon", "aarch64"))
-}
-if host().name in TARGETS:
-    TARGETS[host().name] = host()
+TARGETS = kernels.readable()
 FAR = re.compile(r"^(sin|cos|power)$")
 """These compute a few lanes by functions of the C library, which keep no register."""
 ONCE = re.compile(r"^(winograd_filters|pack|gates)")
