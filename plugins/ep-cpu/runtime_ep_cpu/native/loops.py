@@ -9,7 +9,6 @@ body's steps do not know of it; `codegen.repeat` moves their arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -19,9 +18,8 @@ from runtime.graph import Node, Value
 from runtime_ep_cpu.codegen import copies, repeat
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.target import Target
-from runtime_ep_cpu.codegen.team import MOST_PARTS
 from runtime_ep_cpu.codegen.walk import FRAME
-from runtime_ep_cpu.native.arena import ALIGNMENT, arrange
+from runtime_ep_cpu.native.arena import ALIGNMENT
 from runtime_ep_cpu.native.classify import Role, body_classes
 from runtime_ep_cpu.native.express import element_of
 from runtime_ep_cpu.native.fuse import groups
@@ -40,12 +38,12 @@ from runtime_ep_cpu.native.packing import Packing
 from runtime_ep_cpu.native.planner import (
     Argument,
     Panels,
-    PlannedStep,
     Planner,
     Step,
     check_fits,
 )
 from runtime_ep_cpu.native.repeated import Repeated, Slices, State, repeated
+from runtime_ep_cpu.native.rounds import Calls, Inside, Place
 from runtime_ep_cpu.native.steps import step_of
 
 Binder = Callable[[Node], Callable[..., Any]]
@@ -64,30 +62,6 @@ def made_step(group: Group, target: Target, winograd: str, bind: Binder) -> Step
     if group.kind == "loop":
         return LoopStep(group, target, winograd, bind)
     return step_of(group, target, winograd)
-
-
-@dataclass(slots=True, eq=False)
-class _Place:
-    """Where a buffer of the body lies in the plan around it, and how that changes.
-
-    ``move`` and ``flip`` are in bytes, as `repeat.MOVE_FIELDS` says.
-    """
-
-    layout: Layout | None = None
-    move: int = 0
-    flip: int = 0
-
-
-@dataclass(slots=True)
-class _Inside:
-    """A body being planned: its planner, and where its buffers lie around it."""
-
-    planner: Planner
-    outer: Planner
-    places: dict[Buffer, _Place] = field(default_factory=dict)
-    ends: list[PlannedStep] = field(default_factory=list)
-    reads: list[Layout] = field(default_factory=list)
-    writes: list[Layout] = field(default_factory=list)
 
 
 class LoopStep:
@@ -135,7 +109,7 @@ class LoopStep:
         trips = self._trips(planner)
         state = planner.allocate(None, (repeat.STATE,), "i64")
         knowledge = _Knowledge(self, planner)
-        inside = _Inside(Planner(planner.library, knowledge), planner)
+        inside = Inside(Planner(planner.library, knowledge), planner)
         inner = inside.planner
         for value in said.node.captures:
             if not value.is_constant:
@@ -185,7 +159,7 @@ class LoopStep:
             return max(0, count)
         return None
 
-    def _holds(self, inside: _Inside) -> bool:
+    def _holds(self, inside: Inside) -> bool:
         """Whether the body's condition is known; raises `Unplannable` if it is false."""
         said = self._said
         if said.condition is None:
@@ -196,7 +170,7 @@ class LoopStep:
             raise Unplannable("the loop has but one round")
         return True
 
-    def _given_state(self, inside: _Inside, state: State) -> Layout:
+    def _given_state(self, inside: Inside, state: State) -> Layout:
         """Lay out a state's two halves, the first of them filled; return both."""
         outer = inside.outer
         first = outer.layout(state.first)
@@ -211,13 +185,13 @@ class LoopStep:
         outer.copy(first, both.at(0, 0))
         inside.writes.append(both)
         buffer = Buffer(Home.INPUT, first.size * size)
-        inside.places[buffer] = _Place(both, 0, pitch * size)
+        inside.places[buffer] = Place(both, 0, pitch * size)
         inside.planner.give(
             state.given, Layout(buffer, first.element, first.shape, whole)
         )
         return both
 
-    def _given_slices(self, inside: _Inside, slices: Slices, trips: int | None) -> None:
+    def _given_slices(self, inside: Inside, slices: Slices, trips: int | None) -> None:
         """Say where the slice lies that a round is given."""
         if slices.whole is None or not trips:
             raise Unplannable("there is nothing to scan")
@@ -230,25 +204,25 @@ class LoopStep:
         first = whole.at(axis, trips - 1 if slices.backwards else 0)
         move = whole.strides[axis] * SIZES[whole.element]
         buffer = Buffer(Home.INPUT, 0)
-        inside.places[buffer] = _Place(first, -move if slices.backwards else move)
+        inside.places[buffer] = Place(first, -move if slices.backwards else move)
         inside.reads.append(whole)
         layout = Layout(buffer, whole.element, first.shape, first.strides)
         inside.planner.give(slices.slice, layout)
 
-    def _target(self, inside: _Inside, value: Value, whole: bool = True) -> Buffer:
+    def _target(self, inside: Inside, value: Value, whole: bool = True) -> Buffer:
         """Return a buffer a value goes to; a round may make it there if it lies ``whole``."""
         buffer = Buffer(Home.OUTPUT)
-        inside.places[buffer] = _Place()
+        inside.places[buffer] = Place()
         if whole:
             inside.planner.wanted.setdefault(value, buffer)
         return buffer
 
     def _made_state(
-        self, inside: _Inside, state: State, both: Layout, buffer: Buffer
+        self, inside: Inside, state: State, both: Layout, buffer: Buffer
     ) -> None:
         """See that a state's other half is written, and the last one goes out."""
         flip = both.strides[0] * SIZES[both.element]
-        inside.places[buffer] = _Place(both.at(0, 1), 0, -flip)
+        inside.places[buffer] = Place(both.at(0, 1), 0, -flip)
         half = both.at(0, 0)
         found = inside.planner.layout(state.made)
         if (found.shape, found.element) != (half.shape, half.element):
@@ -263,7 +237,7 @@ class LoopStep:
             inside.ends += steps
 
     def _made_slices(
-        self, inside: _Inside, slices: Slices, buffer: Buffer, trips: int | None
+        self, inside: Inside, slices: Slices, buffer: Buffer, trips: int | None
     ) -> None:
         """Lay out what the slices that rounds make become together."""
         found = inside.planner.layout(slices.slice)
@@ -278,11 +252,11 @@ class LoopStep:
         first = whole.at(axis, trips - 1 if slices.backwards else 0)
         move = whole.strides[axis] * SIZES[found.element]
         move = -move if slices.backwards else move
-        inside.places[buffer] = _Place(first, move)
+        inside.places[buffer] = Place(first, move)
         self._deliver(inside, slices.slice, buffer, first)
 
     def _deliver(
-        self, inside: _Inside, value: Value, buffer: Buffer, place: Layout
+        self, inside: Inside, value: Value, buffer: Buffer, place: Layout
     ) -> None:
         """See that a value lies where a round is to leave it."""
         found = inside.planner.layout(value)
@@ -292,7 +266,7 @@ class LoopStep:
             inside.planner.copy(found, target)
 
     def _add(
-        self, inside: _Inside, state: Layout, trips: int | None, obeyed: bool
+        self, inside: Inside, state: Layout, trips: int | None, obeyed: bool
     ) -> None:
         """Add what makes the loop ready, and the loop."""
         said, outer, inner = self._said, inside.outer, inside.planner
@@ -301,7 +275,7 @@ class LoopStep:
         if not rounds:
             raise Unplannable("the body does nothing")
         levels = [*rounds, *([inside.ends] if inside.ends else [])]
-        calls = _Calls(inside, levels)
+        calls = Calls(inside, levels)
         live = outer.allocate(None, (max(1, len(calls.words)),), "i64")
         limit = (1 << 62) if trips is None else trips
         given = None if trips is not None else said.trips
@@ -337,72 +311,6 @@ class LoopStep:
             max((step.scratch for step in (*ordered, *inside.ends)), default=0),
             work * (_UNTOLD if trips is None else trips),
         )
-
-
-class _Calls:
-    """The body's steps as `codegen.repeat` wants them: arguments, tables, moves."""
-
-    def __init__(
-        self, inside: _Inside, levels: Sequence[Sequence[PlannedStep]]
-    ) -> None:
-        outer, inner = inside.outer, inside.planner
-        buffers = [buffer for buffer in inner.buffers if buffer.last >= 0]
-        size = arrange(buffers)
-        block = outer.allocate(None, (size,), "i8") if size else None
-        self.memory = [] if block is None else [block]
-        table = outer.table(inner.tables)
-        own = {inner.table(()).buffer: table, inner.failed().buffer: outer.failed()}
-        self._own = {
-            b: Layout(v.buffer, "i64", (), (), v.offset) for b, v in own.items()
-        }
-        self._own[inner.failed().buffer] = Layout(outer.failed().buffer, "i64", (), ())
-        for buffer in buffers:
-            if block is None:
-                raise ValueError("buffers have no memory")
-            self._own[buffer] = Layout(block.buffer, "i8", (), (), 0)
-        self._inside = inside
-        self._arranged = set(buffers)
-        self.words: list[Argument] = []
-        self.levels: list[int] = []
-        self.calls: list[int] = []
-        self.moves: list[int] = []
-        self.reads: list[Layout] = []
-        for level in levels:
-            self._level(level)
-
-    def _level(self, steps: Sequence[PlannedStep]) -> None:
-        first, end = len(self.calls) // len(repeat.CALL_FIELDS), 0
-        for step in steps:
-            end += step.chunks
-            self.calls += (step.address, len(self.words), end)
-            self._arguments(step)
-        if end > MOST_PARTS:
-            raise Unplannable("a round has too many parts")
-        self.levels += (first, end)
-
-    def _arguments(self, step: PlannedStep) -> None:
-        """Add a call's arguments, and how those move that point to what moves."""
-        start = len(self.words)
-        self.words += step.words
-        for slot, buffer in step.places:
-            word = step.words[slot]
-            place = self._inside.places.get(buffer)
-            if place is not None:
-                if place.layout is None:
-                    raise ValueError("a buffer of the body lies nowhere")
-                word += place.layout.bytes
-                home = place.layout.buffer
-                if place.move or place.flip:
-                    self.moves += (start + slot, place.move, place.flip)
-            elif buffer in self._own:
-                found = self._own[buffer]
-                word += found.bytes
-                word += buffer.address if buffer in self._arranged else 0
-                home = found.buffer
-            else:
-                home = buffer
-                self.reads.append(Layout(buffer, "i8", (1,), (1,)))
-            self.words[start + slot] = Layout(home, "i8", (1,), (1,), word)
 
 
 class _Knowledge:

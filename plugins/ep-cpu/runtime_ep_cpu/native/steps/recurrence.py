@@ -262,7 +262,7 @@ class RecurrenceStep:
         if peepholes is not None:
             peepholes = peepholes.at(0, direction)
         lengths = self._whole(planner, 4, (batch,))
-        team = self._team(planner, cut.lanes)
+        team = self._team(planner, cut.lanes) if cut.parts > 1 else None
         frame = planner.failed()
         cancelled = frame.with_dims((1,), (1,), FRAME["cancelled"])
         arguments: list[Argument] = [
