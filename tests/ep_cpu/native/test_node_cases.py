@@ -19,7 +19,7 @@ NATIVE = 920
 """Cases that native code runs from end to end, at least."""
 
 LEFT = ("empty_", "zero_size", "allowzero", "rotary_embedding", "out_of_bounds")
-LEFT += ("kernel_size_one",)
+LEFT += ("kernel_size_one", "tril_zero", "triu_zero")
 """Parts of the names of cases that have native code, of which NumPy takes the runs:
 tensors without elements."""
 
