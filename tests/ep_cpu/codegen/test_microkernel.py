@@ -13,7 +13,13 @@ from kernels import readable
 from listing import innermost, on_stack
 from runtime_ep_cpu.codegen.library import Spec, library, written
 from runtime_ep_cpu.codegen.machine import assembly, function
-from runtime_ep_cpu.codegen.microkernel import UNLIMITED, UNROLL, shapes, tiles
+from runtime_ep_cpu.codegen.microkernel import (
+    UNLIMITED,
+    UNROLL,
+    shapes,
+    tiles,
+    tiles_of_columns,
+)
 from runtime_ep_cpu.codegen.target import named, runnable
 
 TARGETS = runnable()
@@ -117,6 +123,33 @@ def test_runs_lie_anywhere_and_are_one_product_of_all_that_they_hold(name):
             )  # fmt: skip
             want = a.astype(np.float64) @ b + bias
             np.testing.assert_allclose(c, want[:, :-1], rtol=0, atol=2e-5)
+
+
+@pytest.mark.skipif(not host().halves, reason="has units of a whole register")
+@pytest.mark.parametrize("vectors", [1, 2, 3])
+def test_a_half_register_of_zeros_is_left_out(vectors):
+    target, k = host(), 9
+    width = target.lanes * vectors
+    columns = width - target.lanes // 2
+    whole = tiles_of_columns(target, vectors, columns + 1)
+    assert whole == tiles(target, vectors, runs=True)
+    kernels, limits = library(target), np.array(UNLIMITED, np.float32)
+    steps = np.zeros(1, np.int64)
+    for rows, spec in enumerate(tiles_of_columns(target, vectors, columns), 1):
+        kernels.load([spec])
+        made = function(kernels.address(spec), *PARAMETERS, *OF_RUNS)
+        a, b, bias = guarded(floats(rows, k)), guarded(floats(k, width)), floats(width)
+        c = guarded(floats(rows, columns))
+        made(
+            a.ctypes.data, 4 * k, b.ctypes.data, c.ctypes.data, columns, k, 1,
+            bias.ctypes.data, columns, b.ctypes.data, steps.ctypes.data, 1,
+            limits.ctypes.data,
+        )  # fmt: skip
+        want = a.astype(np.float64) @ b + bias
+        np.testing.assert_allclose(c, want[:, :columns], rtol=0, atol=2e-5)
+        text = assembly(written([spec], target), target)
+        once = rows * (2 * vectors - 1)
+        assert text.count("vfmadd") == (UNROLL + 1) * once
 
 
 @pytest.mark.parametrize("name", TARGETS)

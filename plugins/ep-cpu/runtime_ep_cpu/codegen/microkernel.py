@@ -66,6 +66,20 @@ def tiles(target: Target, vectors: int, runs: bool = False) -> list[Spec]:
     return [Spec.of(family, rows=rows, vectors=vectors) for rows in range(1, most + 1)]
 
 
+def tiles_of_columns(target: Target, vectors: int, columns: int) -> list[Spec]:
+    """Return the tiles over runs for panels of which so many columns are not zeros.
+
+    Where units are of half a register, none is spent on a half of zeros.
+    """
+    found = tiles(target, vectors, runs=True)
+    half = target.lanes // 2
+    if not target.halves or vectors == max(shapes(target)):
+        return found
+    if columns > target.lanes * vectors - half:
+        return found
+    return [Spec.of(spec.family, **dict(spec.parameters), half=True) for spec in found]
+
+
 @family("tile")
 def tile(module: Module, target: Target, name: str, *, rows: int, vectors: int) -> None:
     """Write ``void name(A, A row in bytes, B, C, C row, K, first, bias, columns, ahead)``.
@@ -79,16 +93,25 @@ def tile(module: Module, target: Target, name: str, *, rows: int, vectors: int) 
 
 
 @family("runs")
-def runs(module: Module, target: Target, name: str, *, rows: int, vectors: int) -> None:
+def runs(
+    module: Module,
+    target: Target,
+    name: str,
+    *,
+    rows: int,
+    vectors: int,
+    half: bool = False,
+) -> None:
     """Write a tile over runs: `tile` with three more parameters.
 
     K is the length of one run of A; B goes on behind it. Before each of the ``count``
     runs, one at least, A moves by the next of the ``steps``, in bytes from where the
     last run ended. Sums below the first of two ``limits`` become that, and what is then
-    above the second becomes it; NaN stays NaN.
+    above the second becomes it; NaN stays NaN. With ``half``, the last half register of
+    the panel's rows is left out.
     """
     parameters = (*_PARAMETERS, ("ptr", "steps"), ("i64", "count"), ("ptr", "limits"))
-    _tile(Function(module, name, parameters), target, rows, vectors)
+    _tile(Function(module, name, parameters), target, rows, vectors, half)
 
 
 _PARAMETERS = (
@@ -105,12 +128,14 @@ _PARAMETERS = (
 )
 
 
-def _tile(function: Function, target: Target, rows: int, vectors: int) -> None:
+def _tile(
+    function: Function, target: Target, rows: int, vectors: int, half: bool = False
+) -> None:
     a, a_row, b, c, c_row, k, first, bias, columns, ahead = function.parameters[:10]
     apart = function.parameters[10:12]
-    lanes = target.lanes
-    if vectors == 1 and target.halves:  # or else it would wait for loads, one a cycle
-        lanes, vectors = lanes // 2, 2
+    lanes, pitch = target.lanes, target.lanes * vectors
+    if half or (vectors == 1 and target.halves):  # whole ones would wait for loads
+        lanes, vectors = lanes // 2, 2 * vectors - half
     type = vector("float", lanes)
     masks = [
         mask_of(function, target, columns - lanes * v, lanes) for v in range(vectors)
@@ -136,7 +161,9 @@ def _tile(function: Function, target: Target, rows: int, vectors: int) -> None:
     starts = function.choose(first.differs(0), fresh, partial)
     if target.is_x86 and target.fma:
         operands = (a, a_row, b, k, ahead)
-        sums = _in_assembly(function, target, rows, vectors, starts, operands, apart)
+        sums = _in_assembly(
+            function, target, (rows, vectors, pitch), starts, operands, apart
+        )
     elif apart:
         sums = _run_by_run(
             function, target, rows, vectors, starts, (a, a_row, b, k), apart
@@ -242,18 +269,18 @@ def multiply_add(function: Function, target: Target, a: Val, b: Val, c: Val) -> 
 def _in_assembly(
     function: Function,
     target: Target,
-    rows: int,
-    vectors: int,
+    sizes: tuple[int, int, int],
     starts: Sequence[Val],
     operands: tuple[Val, ...],
     apart: Sequence[Val],
 ) -> list[Val]:
+    rows, *_ = sizes
     a, a_row, b, k, ahead = operands
     bases = [(f"a{row}", a.at(a_row * row, "i8")) for row in range(0, rows, 3)]
     pointers = [*bases, ("b", b), ("ahead", ahead)]
     lanes = kind(starts[0].type).lanes
-    whole = _round(target, rows, vectors, lanes, UNROLL)
-    one = _round(target, rows, vectors, lanes, 1)
+    whole = _round(target, sizes, lanes, UNROLL)
+    one = _round(target, sizes, lanes, 1)
     numbers = [("row", a_row)]
     if apart:
         pointers.append(("steps", apart[0]))
@@ -276,9 +303,13 @@ def _in_assembly(
 
 
 def _round(
-    target: Target, rows: int, vectors: int, lanes: int, unroll: int
+    target: Target, sizes: tuple[int, int, int], lanes: int, unroll: int
 ) -> list[str]:
-    """Return the instructions for some rows of the panel, and the step to the next."""
+    """Return the instructions for some rows of the panel, and the step to the next.
+
+    ``sizes`` are rows, vectors, and how far the panel's rows are apart.
+    """
+    rows, vectors, pitch = sizes
     count = rows * vectors
     register = _REGISTERS[lanes]
     panel = list(range(count, count + vectors))
@@ -287,7 +318,7 @@ def _round(
     turn = 0
     for step in range(unroll):
         for v in range(vectors):
-            offset = 4 * lanes * (step * vectors + v)
+            offset = 4 * (step * pitch + lanes * v)
             lines.append(f"vmovups {offset}({{b}}), {register}{panel[v]}")
         for row in range(rows):
             base = f"{{a{row // 3 * 3}}}"
@@ -300,7 +331,7 @@ def _round(
                 used = (register + str(i) for i in (panel[v], factor, total))
                 lines.append(f"vfmadd231ps {', '.join(used)}")
     lines += [f"addq $${4 * unroll}, {{a{row}}}" for row in range(0, rows, 3)]
-    return [*lines, f"addq $${4 * lanes * unroll * vectors}, {{b}}"]
+    return [*lines, f"addq $${4 * pitch * unroll}, {{b}}"]
 
 
 _REGISTERS = {16: "%zmm", 8: "%ymm"}

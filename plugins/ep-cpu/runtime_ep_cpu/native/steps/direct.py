@@ -10,7 +10,7 @@ from runtime.graph import Value
 
 from runtime_ep_cpu.codegen import convolution
 from runtime_ep_cpu.codegen.library import Spec
-from runtime_ep_cpu.codegen.microkernel import UNLIMITED, tiles
+from runtime_ep_cpu.codegen.microkernel import UNLIMITED, tiles, tiles_of_columns
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.images import image
 from runtime_ep_cpu.native.layout import Layout, Unplannable, of_array
@@ -46,10 +46,14 @@ class Filters:
             epilogue=epilogue.expression,
             wide=epilogue.wide,
         )
-        self._tiles = tiles(target, widths.vectors, runs=True)
-        self._narrow_tiles = (
-            tiles(target, widths.narrow, runs=True) if widths.narrow else []
+        wide = self._width * (widths.number - (not widths.narrow))
+        last = tiles_of_columns(
+            target, widths.narrow or widths.vectors, self._parts.filters - wide
         )
+        self._narrow_tiles = last if widths.narrow else []
+        self._tiles = tiles(target, widths.vectors, runs=True)
+        if widths.number == 1 and not widths.narrow:
+            self._tiles = last
         self.packed = FilterRequest(value, groups, self._parts, widths, target.lanes)
         self.specs: Sequence[Spec] = (
             self._spec, *self._tiles, *self._narrow_tiles, *self.packed.specs
