@@ -20,7 +20,7 @@ from runtime_ep_cpu.codegen.microkernel import (
     tiles,
     tiles_of_columns,
 )
-from runtime_ep_cpu.codegen.target import named, runnable
+from runtime_ep_cpu.codegen.target import host, named, runnable
 
 TARGETS = runnable()
 RNG = np.random.default_rng(11)
