@@ -21,9 +21,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-ARCHIVE = "http://deb.debian.org/debian bookworm main"
+RELEASE = "bookworm"
+"""Of Debian. Its archive is the one that this machine's apt has for it."""
 PYTHON = "3.11"
-"""Of that release of Debian."""
+"""Of that release."""
 PACKAGES = (f"python{PYTHON}-minimal", f"libpython{PYTHON}-stdlib", "libstdc++6")
 GLIBC = 36
 """Minor version of that release's C library: the newest wheels it can load."""
@@ -40,6 +41,24 @@ CPU part\t: 0xd0c
 CPU revision\t: 1
 """  # noqa: E501
 """What Linux says of a Neoverse N1; libraries would read that of the real processor."""
+
+
+def archive() -> str:
+    """Return where packages of the release are, as a line of apt's sources ends."""
+    listed = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(RELEASE) $(COMPONENT)",
+    ]
+    found = subprocess.run(listed, check=True, capture_output=True, text=True).stdout
+    wanted = [line for line in found.splitlines() if line.endswith(f" {RELEASE} main")]
+    if not wanted:
+        raise SystemExit(
+            f"this machine's apt has no archive of Debian's {RELEASE}; add one to its "
+            "sources and update them"
+        )
+    return wanted[0]
 
 
 class Machine:
@@ -114,7 +133,9 @@ class Machine:
             (home / part).mkdir(parents=True, exist_ok=True)
         (home / "status").touch()
         sources = home / "sources.list"
-        sources.write_text(f"deb [arch={architecture} signed-by={KEYRING}] {ARCHIVE}\n")
+        sources.write_text(
+            f"deb [arch={architecture} signed-by={KEYRING}] {archive()}\n"
+        )
         configuration = home / "apt.conf"
         configuration.write_text(
             f'APT::Architecture "{architecture}";\n'
