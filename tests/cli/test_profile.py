@@ -7,7 +7,7 @@ from runtime.cli.exits import Exit
 
 
 def test_the_time_is_told_by_operator_and_provider(call, model):
-    result = call("profile", model, "--runs", "4", "--dim", "batch=2", "--json")
+    result = call("profile", model, "--runs", "4", "--dim", "batch=20000", "--json")
     assert result.code == Exit.OK
     found = result.data
     assert found["runs"] == 4

@@ -15,6 +15,7 @@ from runtime_ep_cpu.codegen import (
     roi,
     scatter,
     scores,
+    short_rows,
     support,
     suppression,
     top_k,
@@ -167,6 +168,7 @@ def moves():
     combined = scatter.specs("float", "i64", 2, "add")
     for spec in (*combined, *cumulative.specs("float", "add", exclusive=True)):
         found[spec.family] = spec
+    found["gather_lanes"] = Spec.of("gather_lanes", index="i64")
     for way in ("gather", "scatter"):
         found[f"{way}_rows"] = Spec.of(f"{way}_rows", index="i64", depth=2)
         found[f"{way}_elements"] = Spec.of(
@@ -187,7 +189,9 @@ def learned():
         "mapped": mapped.spec("i64", "i64", 8),
         "scores": scores.spec("float", "float", "float", transform="SOFTMAX"),
         "support": support.spec("float", "RBF", 0.0, classifies=True),
+        "support_row": support.spec("float", "RBF", 0.0, classifies=True, single=True),
         "coupled": support.coupled_spec(),
+        "short_rows": short_rows.spec("sum"),
     }
 
 

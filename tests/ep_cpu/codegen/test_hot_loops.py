@@ -21,6 +21,7 @@ ONCE = re.compile(r"^(winograd_filters|pack|gates)")
 """These run when a session is made."""
 
 FEW = {
+    ("avx512", "coupled"): 2,
     ("avx512", "transposed_1"): 4,
     ("avx2", "gru"): 1,
     ("avx2", "gru_linear"): 2,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from runtime_ep_cpu.codegen import features
+from runtime_ep_cpu.codegen.arithmetic import Arithmetic
 from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
 from runtime_ep_cpu.codegen.library import Spec, family
 from runtime_ep_cpu.codegen.target import Target
@@ -46,7 +47,7 @@ def linear(
         word: f.field(arguments, i, "ptr" if word in _POINTERS else "i64")
         for i, word in enumerate(FIELDS)
     }
-    lanes = target.lanes
+    lanes, math = target.lanes, Arithmetic(f, target)
     source = features.Source(field, given, element)
     first = chunk * field["each"]
     end = f.minimum(first + field["each"], field["rows"])
@@ -56,12 +57,14 @@ def linear(
         for start, stop, count in ((f.value(0, "i64"), whole, TOGETHER),
                                    (whole, field["classes"], 1)):  # fmt: skip
             with f.loop(start, stop, count) as classes:
-                _sums(f, field, element, lanes, block, rows.index, classes.index, count)
+                _sums(
+                    math, field, element, lanes, block, rows.index, classes.index, count
+                )
     f.ret()
 
 
 def _sums(
-    f: Function,
+    math: Arithmetic,
     field: dict[str, Val],
     element: str,
     lanes: int,
@@ -71,6 +74,7 @@ def _sums(
     count: int,
 ) -> None:
     """Write the sums of some classes for the rows of a block."""
+    f = math.function
     places = [number + i for i in range(count)]
     starts = [
         f.splat(f.load(field["offsets"].at(place, element), element), lanes)
@@ -83,7 +87,7 @@ def _sums(
         line = weights.at(columns.index * field["classes"], element)
         columns.next(
             *(
-                f.fma(x, f.splat(f.load(line.at(i, element), element), lanes), total)
+                math.fma(x, f.splat(f.load(line.at(i, element), element), lanes), total)
                 for i, total in enumerate(columns.carried)
             )
         )

@@ -231,7 +231,7 @@ def _add_block(
         for line, total in zip(lines, columns.carried, strict=True):
             y = b.read(line, columns.index)
             other = x - y if kernel == "RBF" else x
-            found.append(f.fma(other, other if kernel == "RBF" else y, total))
+            found.append(b.math.fma(other, other if kernel == "RBF" else y, total))
         columns.next(*found)
     values = [_valued(b, kernel, power, total) for total in columns.results]
     with f.loop(0, field["sums"], runs=True) as each:
@@ -240,7 +240,7 @@ def _add_block(
             line = b.place(field["coefficients"], (first + i) * field["sums"])
             weight = b.read(line, each.index)
             filled = weight.equals(0.0)  # also of what only fills a block
-            total = f.select(filled, total, f.fma(value, weight, total))
+            total = f.select(filled, total, b.math.fma(value, weight, total))
         b.write(total, sums, each.index)
 
 
@@ -259,16 +259,16 @@ def _add(
             y = b.number(line, columns.index)
             if kernel == "RBF":
                 x_y = x - y
-                found.append(f.fma(x_y, x_y, total))
+                found.append(b.math.fma(x_y, x_y, total))
             else:
-                found.append(f.fma(x, y, total))
+                found.append(b.math.fma(x, y, total))
         columns.next(*found)
     values = [_valued(b, kernel, power, total) for total in columns.results]
     with f.loop(0, field["sums"], runs=True) as each:
         total = b.read(sums, each.index)
         for i, value in enumerate(values):
             line = field["coefficients"].at((first + i) * field["sums"], "double")
-            total = f.fma(value, b.number(line, each.index), total)
+            total = b.math.fma(value, b.number(line, each.index), total)
         b.write(total, sums, each.index)
 
 
@@ -279,7 +279,7 @@ def _valued(b: _Block, kernel: str, power: int, product: Val) -> Val:
         return product
     if kernel == "RBF":
         return math.exp(-(product * b.spread("gamma")))
-    scaled = b.f.fma(product, b.spread("gamma"), b.spread("offset"))
+    scaled = b.math.fma(product, b.spread("gamma"), b.spread("offset"))
     if kernel == "SIGMOID":
         return math.tanh(scaled)
     if not power:
@@ -392,7 +392,7 @@ def _system(b: _Block, pairs: Val, matrix: Val, chances: Val) -> None:
             j = columns.index
             here, there = b.read(pairs, i * classes + j), b.read(pairs, j * classes + i)
             own = i.equals(j)
-            square = f.fma(there, there, columns.carried[0])
+            square = b.math.fma(there, there, columns.carried[0])
             b.write(-(here * there), matrix, i * classes + j)
             columns.next(_choice(f, own, columns.carried[0], square))
         b.write(columns.results[0], matrix, i * classes + i)
@@ -409,7 +409,7 @@ def _mean(b: _Block, chances: Val, products: Val) -> Val:
         0, b.field["classes"], carried=[f.value(0.0, b.type)], runs=True
     ) as each:
         term = b.read(chances, each.index)
-        each.next(f.fma(term, b.read(products, each.index), each.carried[0]))
+        each.next(b.math.fma(term, b.read(products, each.index), each.carried[0]))
     return each.results[0]
 
 
@@ -421,7 +421,7 @@ def _distances(b: _Block, matrix: Val, chances: Val, products: Val) -> Val:
         with f.loop(0, classes, carried=[f.value(0.0, b.type)], runs=True) as columns:
             here = b.read(matrix, i * classes + columns.index)
             chance = b.read(chances, columns.index)
-            columns.next(f.fma(here, chance, columns.carried[0]))
+            columns.next(b.math.fma(here, chance, columns.carried[0]))
         b.write(columns.results[0], products, i)
     mean = _mean(b, chances, products)
     with f.loop(0, classes, carried=[f.value(0.0, b.type)], runs=True) as each:

@@ -364,8 +364,9 @@ def max_roi_pool(x, rois, /, *, pooled_shape, spatial_scale=1.0):
     shape = (rois.shape[0], x.shape[1], *pooled_shape)
     check_size(shape, x.dtype)
     y = xp.zeros(shape, x.dtype)
-    for number, (image, *corners) in enumerate(rois.tolist()):
-        corners = [np.float32(corner) * np.float32(spatial_scale) for corner in corners]
+    for number, (image, *given) in enumerate(rois.tolist()):
+        with np.errstate(all="ignore"):
+            corners = np.asarray(given, np.float32) * np.float32(spatial_scale)
         if not 0 <= image < x.shape[0]:
             raise ValueError(f"region {number} is of image {image} of {x.shape[0]}")
         if not np.isfinite(corners).all():
