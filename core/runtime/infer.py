@@ -137,18 +137,22 @@ def _told(kind: Type) -> bool:
 
 
 def _name_values(graph: Graph) -> None:
-    """Name what is used but unnamed, uniquely across bodies."""
+    """Name what is used but unnamed, or has the name of a value of another graph.
+
+    ONNX's inference follows the contents of shapes by name, and would take those of one
+    branch of an If for the other's.
+    """
+    first: dict[str, Value | None] = {"": None}
     for inner in graph.all_graphs():
-        public = set(inner.outputs)
         for node in inner:
             for value in node.outputs:
-                if not value.name and (value.uses or value in public):
-                    value.name = graph.fresh_name(node.op_type)
+                used = value.name or value.uses or value in inner.outputs
+                if used and first.setdefault(value.name, value) is not value:
+                    value.name = graph.fresh_name(value.name or node.op_type)
 
 
 def _override(graph: Graph, settings: Settings) -> None:
-    values = [*graph.inputs, *graph.outputs]
-    values += [value for node in graph for value in node.outputs]
+    values = [*graph.inputs, *graph.outputs, *(v for n in graph for v in n.outputs)]
     for value in values:
         if isinstance(value.type, TensorType) and value.type.shape is not None:
             value.type = _overridden(value.type, settings)

@@ -75,3 +75,46 @@ def test_a_stated_size_that_nothing_contradicts_is_kept():
         ("tensor(int64)[2,7]",),
         ("tensor(float)[2,7]",),
     ]
+
+
+def branches_that_share_names():
+    """Return an If whose branches call different shapes by one name, ``s``."""
+    shape = onnx.helper.make_tensor_value_info("s", onnx.TensorProto.INT64, [2])
+    one = onnx.helper.make_tensor("one", FLOAT, [1], [1.0])
+
+    def branch(name, nodes):
+        out = onnx.helper.make_tensor_value_info(f"{name}_y", FLOAT, None)
+        return onnx.helper.make_graph(nodes, name, [], [out], value_info=[shape])
+
+    filled = branch("filled", [
+        node("Shape", ["w"], ["sizes"]),
+        node("Concat", ["sizes", "sizes"], ["s"], axis=0),
+        node("ConstantOfShape", ["s"], ["filled_y"]),
+    ])  # fmt: skip
+    reshaped = branch("reshaped", [
+        node("Neg", ["t"], ["s"]),
+        node("Reshape", ["x", "s"], ["r"]),
+        node("Shape", ["r"], ["sizes"]),
+        node("ConstantOfShape", ["sizes"], ["ones"], value=one),
+        node("Add", ["r", "ones"], ["reshaped_y"]),
+    ])  # fmt: skip
+    return model(
+        [node("If", ["c"], ["y"], then_branch=filled, else_branch=reshaped)],
+        {
+            "c": (onnx.TensorProto.BOOL, []),
+            "x": (FLOAT, ["n"]),
+            "t": (onnx.TensorProto.INT64, [2]),
+        },
+        {"y": (FLOAT, [None, None])},
+        {"w": np.zeros(4, np.float32)},
+    ).SerializeToString()
+
+
+def test_a_shape_in_one_branch_says_nothing_of_the_others_of_its_name():
+    session = ort.InferenceSession(branches_that_share_names())
+    x = np.arange(6, dtype=np.float32)
+    feed = {"x": x, "t": np.array([-2, -3])}
+    (reshaped,) = session.run(None, {"c": np.array(False), **feed})
+    np.testing.assert_array_equal(reshaped, x.reshape(2, 3) + 1)
+    (filled,) = session.run(None, {"c": np.array(True), **feed})
+    assert filled.shape == (4, 4)
