@@ -32,6 +32,12 @@ fail in onnxruntime. *Accepted*: it is taken and changes nothing, for the reason
 *Refused*: it can be imported, and tells why not when it is used. Config keys have
 [a page of their own](config-keys.md).
 
+Names that begin with `_` promise nothing, yet libraries read some of them: `_sess`,
+`_model_path`, `_model_bytes`, `_sess_options`, `_inputs_meta`, `_outputs_meta`,
+`_model_meta`, `_providers` and their like of a session, `_ortvalue` of an OrtValue,
+`_iobinding` of an IOBinding, `_ort_device` of an OrtDevice. These answer here as there, and
+take the call forms of the extension module.
+
 {counts}
 
 """

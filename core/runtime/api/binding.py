@@ -13,6 +13,7 @@ import numpy as np
 from runtime.api.call import context_of
 from runtime.api.devices import device_of, missing
 from runtime.api.feeds import Fault, converter
+from runtime.api.inner import Inner, SessionIOBinding
 from runtime.api.options import RunOptions
 from runtime.api.values import OrtValue, at_pointer, dtype_of, from_cuda, native
 from runtime.api.vector import OrtValueVector
@@ -39,6 +40,8 @@ class IOBinding:
     the size that run needs. An output bound to memory is written in place, once the run
     has succeeded.
     """
+
+    _iobinding = Inner(SessionIOBinding.within)
 
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
@@ -301,7 +304,3 @@ def _converted(name: str, kind: Type | None, value: Any) -> Any:
         return converter(name, kind)(value)
     except Fault as fault:
         raise FeedError(str(fault)) from None
-
-
-SessionIOBinding = IOBinding
-"""onnxruntime's name for what stands behind an IOBinding, which here is one class."""

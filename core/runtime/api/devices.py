@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from runtime.api.inner import Inner, itself
 from runtime.errors import TransferUnavailable
 from runtime.explain import Event, Report, warn_once
 from runtime.plugin import HOST, Device
@@ -28,10 +30,46 @@ _VENDORS = {"cuda": 0x10DE, "cann": 0x19E5, "dml": 0x1414}
 """Who makes the devices of a kind, by PCI number."""
 
 
-class OrtDevice:
-    """A device by kind, number and vendor."""
+_NUMBERS = {
+    "cuda": 1,
+    "gpu": 1,
+    "webgpu": 1,
+    "fpga": 2,
+    "npu": 3,
+    "cann": 3,
+    "dml": 4,
+    "default_memory": 0,
+}
+"""What the extension module's functions of these names return."""
 
-    def __init__(self, kind: str, device_id: int = 0, vendor_id: int = -1) -> None:
+_KINDS = {0: "cpu", 1: "cuda", 2: "fpga", 3: "npu", 4: "dml"}
+"""Whose devices clients mean by a number of a type, where they name no vendor."""
+
+
+class OrtDevice:
+    """A device by kind, number and vendor.
+
+    It is made of these, or as in the extension module: of the numbers of its type, its
+    memory, its vendor where that is told, and its own; or of another OrtDevice.
+    """
+
+    _kind: str
+    _id: int
+    _vendor: int
+    _ort_device = Inner(itself)
+
+    def __init__(
+        self,
+        kind: str | int | OrtDevice,
+        device_id: int = 0,
+        vendor_id: int = -1,
+        *last: int,
+    ) -> None:
+        if isinstance(kind, OrtDevice):
+            device_id, vendor_id, kind = kind._id, kind._vendor, kind._kind
+        elif isinstance(kind, int):  # then the second number is the memory's
+            device_id, vendor_id = (last[0], vendor_id) if last else (vendor_id, 0)
+            kind = _KINDS[kind]
         self._kind = kind
         self._id = device_id
         self._vendor = _VENDORS.get(kind, 0) if vendor_id == -1 else vendor_id
@@ -61,6 +99,13 @@ class OrtDevice:
     def device_mem_type(self) -> int:
         """Return 0, the device's default memory."""
         return 0
+
+    def _get_c_device(self) -> OrtDevice:
+        return self
+
+
+for _name, _number in _NUMBERS.items():
+    setattr(OrtDevice, _name, staticmethod(partial(int, _number)))
 
 
 def device_of(name: str, index: int = 0) -> Device:

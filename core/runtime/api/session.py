@@ -22,6 +22,7 @@ from runtime.api.exceptions import (
     translation,
 )
 from runtime.api.feeds import check_given
+from runtime.api.inner import SessionInside
 from runtime.api.known import elsewhere, that_act
 from runtime.api.metadata import ModelMetadata
 from runtime.api.options import RunOptions, SessionOptions, settings_of
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 Providers = Sequence[str | tuple[str, Mapping[str, Any]]] | str | None
 
 
-class InferenceSession(Telling):
+class InferenceSession(Telling, SessionInside):
     """A model made ready to run on the providers asked for.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from runtime.api.devices import OrtDevice, device_of, reachable, transfer
+from runtime.api.inner import Inner, itself
 from runtime.api.sparse import SparseTensor
 from runtime.plugin import HOST, Device
 from runtime.valuetypes import ELEMENT_TYPES, element_code, numpy_dtype
@@ -21,8 +22,14 @@ class OrtValue:
     """A tensor, sequence, map or nothing, with the device it lives on."""
 
     __slots__ = ("_device", "_keep", "_value")
+    _value: Any
+    _device: Device
+    _keep: Any
+    _ortvalue = Inner(itself)
 
     def __init__(self, value: Any, device: Device = HOST, keep: Any = None) -> None:
+        if isinstance(value, OrtValue):  # one of the extension module, for clients
+            value, device, keep = value._value, value._device, value._keep
         self._value = value
         self._device = device
         self._keep = keep
@@ -78,10 +85,26 @@ class OrtValue:
 
     @staticmethod
     def from_dlpack(obj: Any, is_bool_tensor: bool = False) -> OrtValue:
-        """Wrap any tensor that speaks DLPack, without copying where it is on the host."""
-        if not hasattr(obj, "__dlpack__"):
+        """Wrap any tensor that speaks DLPack, without copying where it is on the host.
+
+        A capsule is taken too, and used up. ``is_bool_tensor`` makes booleans of bytes,
+        as which older makers of capsules pass them.
+        """
+        if type(obj).__name__ == "PyCapsule":
+            from runtime.api import dlpack
+
+            value = native(dlpack.borrow(obj))
+        elif hasattr(obj, "__dlpack__"):
+            value = from_dlpack(obj)
+        else:
             raise TypeError(f"{type(obj).__name__} does not speak DLPack")
-        return OrtValue(from_dlpack(obj), keep=obj)
+        if is_bool_tensor and value.dtype == np.uint8:
+            value = value.view(np.bool_)
+        return OrtValue(value, keep=obj)
+
+    def to_dlpack(self) -> Any:
+        """Return a DLPack capsule over the tensor's memory."""
+        return self.__dlpack__()
 
     @staticmethod
     def ort_value_from_sparse_tensor(sparse_tensor: SparseTensor) -> OrtValue:
