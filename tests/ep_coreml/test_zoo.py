@@ -16,6 +16,10 @@ MODELS = (
     "resnet50", "mobilenet_v2", "convnext", "vit", "bert_base", "minilm",
     "whisper_encoder", "detector", "lstm",
 )  # fmt: skip
+FULL = (
+    "resnet50", "mobilenet_v2", "convnext", "vit", "minilm", "whisper_encoder",
+    "detector", "lstm",
+)  # fmt: skip
 HALVES = 1e-2
 """Largest error in float16, relative to the largest output."""
 
@@ -72,12 +76,14 @@ def test_every_other_model_is_equal_to_the_cpu_however_it_is_divided(name):
     assert max(errors(opened, source, entry.feeds("tiny", **dims))) < 2e-5
 
 
-def test_a_model_of_full_size_is_equal_to_the_cpu():
-    entry = ZOO["resnet50"]
+@pytest.mark.parametrize("name", FULL)
+def test_a_model_of_full_size_is_equal_to_the_cpu(name):
+    entry = ZOO[name]
     source = entry.build("full").SerializeToString()
     dims = entry.cases("full")[0]
     opened = SUBJECT.open(source, cache=False, dims=dims)
-    assert len(opened.owned) == len(opened.nodes)
+    assert len(opened.owned) / len(opened.nodes) >= 0.95
+    assert pieces(opened) <= 5
     assert max(errors(opened, source, entry.feeds("full", **dims))) < 1e-5
 
 
