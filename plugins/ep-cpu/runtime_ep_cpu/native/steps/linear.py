@@ -18,7 +18,7 @@ from runtime_ep_cpu.native.steps.scoring import Scoring, numbered, padded
 from runtime_ep_cpu.native.steps.table import (
     arguments,
     check_width,
-    is_table,
+    has_table_and_results,
     rows_of,
     rows_per_chunk,
     wanted,
@@ -42,10 +42,7 @@ class Model(NamedTuple):
 
 def is_supported(node: Node) -> bool:
     """Whether a node makes sense; NumPy's kernel says what is wrong with one that does not."""
-    outputs = 2 if node.op_type == "LinearClassifier" else 1
-    if len(node.outputs) != outputs or not is_table(node.input(0)):
-        return False
-    return _model(node) is not None
+    return has_table_and_results(node) and _model(node) is not None
 
 
 def labels_of(node: Node) -> np.ndarray[Any, Any] | None:

@@ -22,6 +22,12 @@ def is_table(value: Value | None) -> bool:
     )
 
 
+def has_table_and_results(node: Node) -> bool:
+    """Whether a learned model reads a table and gives labels and scores, or scores alone."""
+    results = 2 if node.op_type.endswith("Classifier") else 1
+    return len(node.outputs) == results and is_table(node.input(0))
+
+
 def wide_element(value: Value) -> str:
     """Return what models compute in: float for float features, else double."""
     return "float" if element_of(value) == "float" else "double"

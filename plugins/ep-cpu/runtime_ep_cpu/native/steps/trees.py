@@ -19,7 +19,7 @@ from runtime_ep_cpu.native.steps.numbers import double_bits
 from runtime_ep_cpu.native.steps.scoring import Scoring, numbered, padded
 from runtime_ep_cpu.native.steps.table import (
     arguments,
-    is_table,
+    has_table_and_results,
     rows_of,
     wanted,
     wide_element,
@@ -51,10 +51,7 @@ class Model(NamedTuple):
 
 def is_supported(node: Node) -> bool:
     """Whether a node makes sense and native walks take it; NumPy's kernel says why not."""
-    outputs = 2 if node.op_type == "TreeEnsembleClassifier" else 1
-    if len(node.outputs) != outputs or not is_table(node.input(0)):
-        return False
-    return _model(node) is not None
+    return has_table_and_results(node) and _model(node) is not None
 
 
 def labels_of(node: Node) -> np.ndarray[Any, Any] | None:
