@@ -168,6 +168,7 @@ def test_sessions_give_their_memory_back(one: Claimed) -> None:
     from runtime.testing.test_executables import _resident
 
     feed = one.sample.feed(8)
+
     def grown(count: int) -> float:
         before = _resident()
         for _ in range(count):
