@@ -93,7 +93,7 @@ def main() -> int:
     report["target"], report["models"] = options.target, {}
     if options.merge and options.json.exists():
         report["models"] = json.loads(options.json.read_text())["models"]
-    gate = Gate(lambda: machine.multiply_rate(options.threads))
+    gate = machine.gate(options.threads)
     for _ in range(50):
         gate.reading()
     with tempfile.TemporaryDirectory() as folder:
