@@ -41,6 +41,7 @@ FORESTS = ("random_forest", "gradient_boosting")
 SUITES = {
     "transformers": TRANSFORMERS,
     "vision": VISION,
+    "vision_of_eight": [f"{name}:2" for name in VISION if name != "resnet18"],
     "generated": list(GENERATED),
     "convolutional": list(CONVOLUTIONAL),
     "classical": [

@@ -110,15 +110,15 @@ DIFFUSION = {
         "words": (5, 7, 1),
     },
     "full": {
-        "batch": (1, 2, 1),
+        "batch": (1, 2, 8),
         "height": (64, 32, 32),
-        "width": (64, 32, 64),
+        "width": (64, 32, 32),
         "words": (77, 77, 77),
     },
 }
 DETECTION = {
     "tiny": PIXELS,
-    "full": {"batch": (1, 1, 2), "height": (640, 320, 320), "width": (640, 640, 320)},
+    "full": {"batch": (1, 1, 8), "height": (640, 320, 320), "width": (640, 640, 320)},
 }
 
 
