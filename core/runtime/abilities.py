@@ -104,6 +104,10 @@ class Preparable(Protocol):
         threads at once, with C-contiguous arrays on the host, where nobody stops or
         traces the run nor gives it buffers. It returns new arrays that nothing else
         holds or looks into; or ``None``, and then the run is repeated by ``run``.
+
+        Where it has an attribute ``vouches`` that is true, it answers ``None`` by itself
+        for anything but C-contiguous arrays of these types and shapes: then neither what
+        it is given nor what it returns is looked at.
         """
 
 

@@ -147,3 +147,53 @@ def test_results_that_somebody_holds_are_not_given_away():
         assert runs.run([X, Y]) is None
         runs.learn([X, Y])
         assert runs.run([X, Y]) is None
+
+
+class Vouching(Adds):
+    """Prepares runs that look at what they are given themselves."""
+
+    def __init__(self):
+        super().__init__()
+        self.given = []
+
+    def prepared(self, inputs):
+        kinds = [(array.dtype, array.shape) for array in inputs]
+
+        def run(given):
+            self.given.append(given)
+            if [(array.dtype, array.shape) for array in given] != kinds:
+                return None
+            return self.answer(*given)
+
+        run.vouches = True
+        return run
+
+
+def test_a_run_that_vouches_is_tried_first_where_its_kind_came_twice():
+    executable = Vouching()
+    runs = prepared(executable)
+    runs.learn([X, Y])
+    runs.learn([X[:1], Y])
+    for one in (X, X, X, X[:1], X[:1], X[:1], X):
+        np.testing.assert_array_equal(runs.run([one, Y])[0], one + Y)
+    # Tried in vain: X at the fourth run, and its first row at the seventh.
+    assert len(executable.given) == 7 + 2
+
+
+def test_what_vouches_may_give_up_or_fail_as_well():
+    runs = prepared(executable := Vouching())
+    runs.learn([X, Y])
+    for _ in range(3):
+        runs.run([X, Y])
+    for answer in (lambda *arrays: None, lambda *arrays: 1 / 0):
+        executable.answer = answer
+        assert runs.run([X, Y]) is None
+
+
+def test_places_that_differ_are_seen_to_before_anything_vouches():
+    runs = prepared(Vouching(), takes=(1, 0), makes=(1, 0))
+    runs.learn([X, Y])
+    for _ in range(3):
+        difference, total = runs.run([X, Y])
+        np.testing.assert_array_equal(difference, Y - X)
+        np.testing.assert_array_equal(total, X + Y)

@@ -59,6 +59,7 @@ FINDS = {
     "copies_nothing": (DEVICES, "test_every_element_type_survives"),
     "unreadable": (ABLE, "test_facts_are_text"),
     "prepares_once": (ABLE, "test_a_prepared_run_is_like_any_other"),
+    "vouches_wrongly": (ABLE, "test_a_prepared_run_is_like_any_other"),
     "raises_in_prepared": (ABLE, "test_a_prepared_run_is_like_any_other"),
     "trims_too_much": (ABLE, "test_trimming_changes_no_result"),
     "counts_badly": (ABLE, "test_memory_is_bytes_by_purpose"),

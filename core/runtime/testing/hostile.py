@@ -249,6 +249,22 @@ class Sharing(Abled):
         return run
 
 
+class Boasting(Abled):
+    """Vouches for prepared runs that look at nothing."""
+
+    def prepared(self, inputs: Any) -> Any:
+        """Return what runs whatever it is given."""
+
+        def run(given: Any) -> Any:
+            arrays = [np.asarray(value, inputs[0].dtype) for value in given]
+            return self._inner.run(arrays, (None,) * self._count, Context())
+
+        run.vouches = True  # type: ignore[attr-defined]
+        return run
+
+    _count = 1
+
+
 class Unreadable(Abled):
     """Raises when it is asked for a fact."""
 
@@ -356,6 +372,7 @@ DEFECTS: dict[str, Callable[[str], Hostile]] = {
     "copies_nothing": partial(Hostile, copy=lambda array: None),
     "unreadable": partial(Hostile, wrap=Unreadable),
     "prepares_once": partial(Hostile, wrap=Sharing),
+    "vouches_wrongly": partial(Hostile, wrap=Boasting),
     "trims_too_much": partial(Hostile, wrap=Trimmed),
     "counts_badly": partial(Hostile, wrap=lambda made: Abled(made, memory=lambda: -1)),
     "stale_cache": Caching,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,10 @@ def test_trimming_changes_no_result(claimed: Claimed) -> None:
 
 
 def test_a_prepared_run_is_like_any_other(claimed: Claimed) -> None:
-    """It gives what a run gives, each time in new arrays, and writes no input."""
+    """It gives what a run gives, each time in new arrays, and writes no input.
+
+    One that vouches for itself answers nothing but what it was prepared for.
+    """
     opened, feed = claimed.fresh(), claimed.sample.feed()
     for item in able(opened, abilities.Preparable):
         given: list[Any] = [feed.get(value.name) for value in item.partition.inputs]
@@ -107,6 +110,30 @@ def test_a_prepared_run_is_like_any_other(claimed: Claimed) -> None:
         assert not shared, "a prepared run gives away memory that is not its own"
         for one, right in zip(given, before, strict=True):
             np.testing.assert_array_equal(one, right)
+        if getattr(run, "vouches", False):
+            for place, other in _others(given):
+                odd = [*given[:place], other, *given[place + 1 :]]
+                assert run(odd) is None, (
+                    f"it vouches, and took {type(other)} {other!r:.60}"
+                )
+
+
+def _others(given: list[Any]) -> Iterator[tuple[int, Any]]:
+    """Yield what is of another kind than an input: its place, and the thing."""
+    for place, array in enumerate(given):
+        yield place, None
+        yield place, array.tolist()
+        yield place, array[None]
+        yield place, array.view(_Subclass)
+        yield place, array.astype(bool if array.dtype != bool else np.int8)
+        yield place, array.repeat(2, axis=0) if array.ndim else array.reshape(1)
+        apart = np.stack([array, array], axis=-1)[..., 0]
+        if not apart.flags.c_contiguous:
+            yield place, apart
+
+
+class _Subclass(np.ndarray[Any, Any]):
+    """An array of another class."""
 
 
 def test_closing_ends_in_peace(claimed: Claimed) -> None:

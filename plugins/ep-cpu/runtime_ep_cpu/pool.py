@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime_ep_cpu.codegen.binding import binding_text
+from runtime_ep_cpu.codegen.binding import Caller, binding_text
 from runtime_ep_cpu.codegen.library import Store, library
 from runtime_ep_cpu.codegen.machine import function
 from runtime_ep_cpu.codegen.target import Target
@@ -47,9 +47,9 @@ class Pool:
         self._code = library(target).code(["walk"], [lambda: _text(target)], store)
         self._run: Any = self._function("run", _Address, _Address, _Number)
         self._run_alone: Any = self._function("run_alone", _Address)
-        bind, run_bound = map(self._code.address, ("bind", "run_bound"))
+        bind = self._code.address("bind")
         self.bind: Any = ctypes.CFUNCTYPE(None, _Address, _Address)(bind)
-        self.run_bound: Any = ctypes.CFUNCTYPE(_Number, _Address, _Address)(run_bound)
+        self.caller = Caller(self._code.address("call"))
         self._stop: Any = self._function("stop", _Address)
         self._settle: Any = self._function("settle", _Address)
         self.begin()

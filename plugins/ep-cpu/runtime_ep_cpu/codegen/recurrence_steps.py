@@ -194,7 +194,8 @@ class Step(Phase):
             ahead = self._input(row, panel * (self.units * self.lanes))
             for line in range(0, self.width, 16):
                 f.prefetch(ahead.at(line, "float"))
-            self._multiply(panel, row, rows, self._sums(loop.index, rows))
+            sums = self._sums(loop.index, rows)
+            self._multiply(panel, panel + way, row, rows, sums)
 
     def _sums(self, index: Val, rows: Val) -> Val:
         """Return where the sums of one of a group's panels lie."""
@@ -213,15 +214,23 @@ class Step(Phase):
                     with f.when(place < field["vectors"]):
                         self._unit(row + loop.index, place, here)
 
-    def _multiply(self, panel: Val, row: Val, rows: Val, sums: Val) -> None:
-        """Call the tile that multiplies rows of the state by a panel."""
+    def _multiply(
+        self, panel: Val, following: Val, row: Val, rows: Val, sums: Val
+    ) -> None:
+        """Call the tile that multiplies rows of the state by a panel.
+
+        It asks for the weights of the ``following`` one meanwhile.
+        """
         f, field = self.f, self.field
         nothing = f.value(0, "i64")
         if self.number == 0:
             state = self.turned(self.given["step"], row, nothing)
         else:
             state = self.state("reset", row, nothing)
-        weights = field["weights"].at(panel * field["hidden"] * self.width, "float")
+        weights, ahead = (
+            field["weights"].at(number * field["hidden"] * self.width, "float")
+            for number in (panel, following)
+        )
         tile = f.field(field["tiles"].at(rows - 1, "i64"), 0, "ptr")
         f.call_pointer(
             tile,
@@ -235,7 +244,7 @@ class Step(Phase):
             f.value(1, "i64"),
             field["bias"].at(panel * self.width, "float"),
             f.value(self.width, "i64"),
-            weights.at(field["hidden"] * self.width, "float"),
+            ahead,
         )
 
     def _unit(self, row: Val, place: Val, sums: Val) -> None:

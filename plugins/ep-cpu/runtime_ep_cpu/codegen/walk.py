@@ -38,12 +38,17 @@ FRAME: Final = {
     "failed": 7,
     "stamps": 8,
     "run": 9,
+    "table": 10,
+    "unlock": 11,
+    "lock": 12,
+    "truth": 13,
     "counts": 16,
 }
 """Slots of a frame. ``counters`` points to `COUNTER_SLOTS` per level; ``stamps``, where
 not null, to one slot more than there are levels, for the cycle counter. Where
-``cancelled`` is set chunks are claimed, but nothing is done for them. From ``counts`` on
-kernels write how many rows results have whose shapes depend on more than shapes."""
+``cancelled`` is set chunks are claimed, but nothing is done for them. ``table`` and the
+three behind it are `codegen.binding`'s. From ``counts`` on kernels write how many rows
+results have whose shapes depend on more than shapes."""
 
 COUNTER_SLOTS: Final = 2
 """Of a level: the chunks taken of either half, 16 bits each, or of all, where they are

@@ -200,7 +200,7 @@ class Panels:
                 self._sources.append(item.request.const)
                 start += item.bytes
                 place += item.passing
-            Plan(planner, (), pool, threads).run((), (), Context())
+            Plan(planner, (), (), pool, threads).run((), (), Context())
             for item in piece:
                 if item.single:
                     _release(item.request, self.layout(item.request))

@@ -69,6 +69,7 @@ class Frame:
         self.block[FRAME["scratch"]] = self.scratch.ctypes.data
         self.block[FRAME["scratch_stride"]] = plan.scratch
         self.table = self.address + plan.table
+        self.call = plan.caller(self.block) if plan.is_swift else None
 
 
 def huge(size: int) -> np.ndarray[Any, Any]:
@@ -102,11 +103,13 @@ class Plan:
     def __init__(
         self,
         planner: Planner,
+        inputs: Sequence[np.ndarray[Any, Any]],
         outputs: Sequence[Output],
         pool: Pool,
         threads: int,
         grown: Callable[[], Callable[[Plan], None] | None] = lambda: None,
     ) -> None:
+        self._kinds = [(array.dtype, array.shape) for array in inputs]
         self.outputs = tuple(outputs)
         counts = [(index, output.count) for index, output in enumerate(outputs)]
         self._counts = [(i, slot) for i, slot in counts if slot is not None]
@@ -124,8 +127,8 @@ class Plan:
         self.scratch = -(-planner.scratch // 64) * 64
         self._lay_out(planner)
         means = bool(self._counts or self._texts)
-        self._is_swift = self._bound and self.threads <= 1 and not means
-        self._run_bound = pool.run_bound
+        self.is_swift = self._bound and self.threads <= 1 and not means
+        self.caller = pool.caller
         self._idle: list[Frame] = []
         self._active: set[Frame] = set()
 
@@ -184,7 +187,11 @@ class Plan:
         self._holders = list(holders.values())  # who own fixed memory
         self._bound = self._bind(words, places, planner.inputs)
         self.table = 8 * position
-        own += [position] * self._bound
+        if self._bound:
+            words[FRAME["table"]] = 8 * position
+            own += [position, FRAME["table"]]
+            for slot, address in binding.pythons().items():
+                words[slot] = address
         self.template = np.array(words)
         self.own = np.array(own, np.intp)
         self.in_arena = np.array([p for p, _ in places[Home.ARENA]], np.intp)
@@ -209,6 +216,7 @@ class Plan:
                     for home, first in ((Home.INPUT, 0), (Home.OUTPUT, inputs))
                     for place, index in places[home]
                 ),
+                self._kinds,
             )
         return offsets is not None
 
@@ -241,8 +249,6 @@ class Plan:
         That is where a kernel found its inputs wrong, or where `cancel` stopped this run
         along with another one.
         """
-        if self._is_swift and type(inputs) is list:
-            return self._run_swiftly(inputs)
         results = self._new()
         frame = self._lease()
         try:
@@ -257,13 +263,19 @@ class Plan:
         finally:
             self._give_back(frame)
 
-    def _run_swiftly(self, inputs: list[Any]) -> list[Any] | None:
-        """Run by one thread with arrays whose memory native code finds: a call in all."""
+    def run_swiftly(self, inputs: Sequence[Any]) -> list[Any] | None:
+        """Do the same by one thread with arrays whose memory native code finds.
+
+        Only where the plan `is_swift`. So short a run is not stopped once it has begun.
+        There is none where inputs have other types or shapes than the plan is for.
+        """
         results = list(map(np.empty, self._shapes, self._dtypes))
-        arrays = inputs + results
-        frame = self._lease()
-        spoiled = self._run_bound(frame.table, id(arrays))
-        self._give_back(frame)
+        try:
+            frame = self._idle.pop()
+        except IndexError:
+            frame = self._made_frame()
+        spoiled = frame.call([*inputs, *results])  # type: ignore[misc]
+        self._idle.append(frame)
         return None if spoiled else results
 
     def _meant(self, frame: Frame, results: list[Any]) -> list[Any]:
@@ -319,11 +331,14 @@ class Plan:
         try:
             frame = self._idle.pop()
         except IndexError:
-            if grown := self._grown():
-                grown(self)
-            frame = Frame(self)
+            frame = self._made_frame()
         self._active.add(frame)
         return frame
+
+    def _made_frame(self) -> Frame:
+        if grown := self._grown():
+            grown(self)
+        return Frame(self)
 
     def _give_back(self, frame: Frame) -> None:
         self._active.discard(frame)

@@ -203,7 +203,13 @@ class Program:
         run = stage.prepared([inputs[i] for i in order])
         if run is None or order == tuple(range(len(inputs))):
             return run
-        return lambda given: run([given[i] for i in order])
+
+        def ordered(given: Sequence[Any]) -> list[Any] | None:
+            return run([given[i] for i in order])
+
+        vouches = len(order) == len(inputs) and getattr(run, "vouches", False)
+        ordered.vouches = vouches  # type: ignore[attr-defined]
+        return ordered
 
     def _prepared_start(
         self, inputs: Sequence[Any]

@@ -176,12 +176,14 @@ class Stage:
         if plan is None:
             return None
         key = self._key(inputs)
+        execute = plan.run_swiftly if plan.is_swift else plan.run_plainly
 
         def run(given: Sequence[Any]) -> list[Any] | None:
             if self._latest[1] is not plan:
                 self._remember(key, plan)
-            return plan.run_plainly(given)
+            return execute(given)
 
+        run.vouches = plan.is_swift  # type: ignore[attr-defined]
         return run
 
     def _key(self, inputs: Sequence[np.ndarray[Any, Any]]) -> Any:
@@ -261,7 +263,7 @@ class Stage:
         ]
         engine = self._engine
         grown = weakref.WeakMethod(self._grown)
-        return Plan(planner, outputs, engine.pool, engine.threads, grown)
+        return Plan(planner, inputs, outputs, engine.pool, engine.threads, grown)
 
     def _grown(self, plan: Plan) -> None:
         """Take working memory from another plan where too many have some."""
