@@ -376,10 +376,15 @@ class Node:
 
 
 class Graph:
-    """Inputs, outputs, initializers and nodes in order; bodies read outer values directly."""
+    """Inputs, outputs, initializers and nodes in order; bodies read outer values directly.
 
-    def __init__(self, name: str = "") -> None:
+    ``is_body`` tells an attribute of a node (of If, Loop, Scan) from a model's main graph
+    and from a function's: a body may read nothing of the graphs around it.
+    """
+
+    def __init__(self, name: str = "", *, is_body: bool = False) -> None:
         self.name = name
+        self.is_body = is_body
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.initializers: dict[str, Value] = {}

@@ -169,9 +169,10 @@ class _Reader:
         proto: onnx.GraphProto,
         outer: Mapping[str, Value],
         views: list[View | None],
+        is_body: bool = False,
     ) -> Graph:
         """Read a graph; ``outer`` are the values visible from surrounding graphs."""
-        graph = Graph(proto.name)
+        graph = Graph(proto.name, is_body=is_body)
         graph.doc_string = proto.doc_string
         graph.metadata = _metadata(proto.metadata_props)
         graph.quantization = list(proto.quantization_annotation)
@@ -324,6 +325,10 @@ class _Reader:
         node.metadata = _metadata(item.metadata_props)
         return node
 
+    def body(self, proto: onnx.GraphProto, visible: Mapping[str, Value]) -> Graph:
+        """Read a graph that is an attribute of a node."""
+        return self.graph(proto, visible, [], is_body=True)
+
     def attribute(
         self, entry: onnx.AttributeProto, visible: Mapping[str, Value]
     ) -> Attribute:
@@ -342,7 +347,7 @@ class _Reader:
             case AttributeKind.TENSOR:
                 value = self.tensor(entry.t)
             case AttributeKind.GRAPH:
-                value = self.graph(entry.g, visible, [])
+                value = self.body(entry.g, visible)
             case AttributeKind.FLOATS:
                 value = tuple(entry.floats)
             case AttributeKind.INTS:
@@ -352,7 +357,7 @@ class _Reader:
             case AttributeKind.TENSORS:
                 value = tuple(self.tensor(item) for item in entry.tensors)
             case AttributeKind.GRAPHS:
-                value = tuple(self.graph(item, visible, []) for item in entry.graphs)
+                value = tuple(self.body(item, visible) for item in entry.graphs)
             case AttributeKind.SPARSE_TENSOR:
                 value = self.sparse(entry.sparse_tensor)
             case AttributeKind.SPARSE_TENSORS:

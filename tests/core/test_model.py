@@ -185,6 +185,30 @@ def test_nodes_in_any_order_are_sorted():
     assert [n.op_type for n in from_proto(proto).graph] == ["Neg", "Relu"]
 
 
+def test_a_body_is_marked_whether_it_reads_from_outside_or_not():
+    """Of a Scan, which reads its own inputs alone, with an If in it, which has none."""
+    leaf = helper.make_graph(
+        [node("Relu", ["row"], ["r"])],
+        "leaf",
+        [],
+        [helper.make_tensor_value_info("r", FLOAT, [2])],
+    )
+    body = helper.make_graph(
+        [node("If", ["yes"], ["made"], then_branch=leaf, else_branch=leaf)],
+        "body",
+        [helper.make_tensor_value_info("row", FLOAT, [2])],
+        [helper.make_tensor_value_info("made", FLOAT, [2])],
+        [numpy_helper.from_array(np.array(True), "yes")],
+    )
+    scan = node("Scan", ["x"], ["y"], body=body, num_scan_inputs=1)
+    proto = model([scan], {"x": (FLOAT, [3, 2])}, {"y": (FLOAT, [3, 2])})
+    main, inner, *branches = from_proto(proto).graph.all_graphs()
+    assert not main.is_body
+    assert inner.is_body
+    assert not inner.captures
+    assert [branch.is_body for branch in branches] == [True, True]
+
+
 def test_old_models_list_initializers_as_inputs_and_mean_constants():
     old = model(
         [node("Mul", ["x", "s"], ["y"])],

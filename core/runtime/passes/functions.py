@@ -147,7 +147,7 @@ class _Copier:
         return entry
 
     def _graph(self, graph: Graph) -> Graph:
-        copy = Graph(graph.name)
+        copy = Graph(graph.name, is_body=True)
         copy.doc_string, copy.metadata = graph.doc_string, dict(graph.metadata)
         copy.inputs = [self._fresh(value) for value in graph.inputs]
         for name, value in graph.initializers.items():

@@ -189,6 +189,18 @@ def test_calls_inside_bodies():
     np.testing.assert_array_equal(outputs(found, [X])[0], 2 * X)
 
 
+def test_a_body_in_a_function_is_a_body_in_the_graph():
+    body = helper.make_graph(
+        [node("Relu", ["row"], ["made"])],
+        "body",
+        [helper.make_tensor_value_info("row", FLOAT, [3])],
+        [helper.make_tensor_value_info("made", FLOAT, [3])],
+    )
+    scan = node("Scan", ["a"], ["b"], body=body, num_scan_inputs=1)
+    found = run(calling([function("Rows", ["a"], ["b"], [scan])], call("Rows")))
+    assert [graph.is_body for graph in found.graph.all_graphs()] == [False, True]
+
+
 def test_overloads_are_told_apart():
     third = function(
         "Twice",
