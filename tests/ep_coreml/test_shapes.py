@@ -103,6 +103,21 @@ def test_a_bound_of_the_session_counts_as_well():
     np.testing.assert_allclose(opened({"x": X})[0], expected(), rtol=1e-4, atol=1e-4)
 
 
+def test_bodies_that_read_nothing_from_outside_are_bodies_too():
+    source = model(
+        "(float[3,2] x) => (float[3,2] y) { y = Scan<num_scan_inputs = 1,"
+        "body = b (float[2] row) => (float[2] made) { made = Relu(row) }>(x) }"
+    )
+    opened = SUBJECT.open(source, cache=False)
+    assert not opened.owned
+    assert any("EnableOnSubgraphs=1 offers them" in told for told in opened.refusals)
+    opened = subject(EnableOnSubgraphs=1).open(source, cache=False)
+    assert [node.op_type for node in opened.owned] == ["Relu"]
+    x = RNG.standard_normal((3, 2)).astype(np.float32)
+    np.testing.assert_array_equal(opened({"x": x})[0], np.maximum(x, 0))
+    assert not opened.faults
+
+
 def test_bodies_are_offered_when_asked_for():
     source = model(
         "(bool c, float[3] x) => (float[3] y) { y = If<"

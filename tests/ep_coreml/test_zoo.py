@@ -54,14 +54,16 @@ def test_a_model_is_few_pieces_and_equal_to_the_cpu(name, precision, limit, caps
     dims = entry.cases("tiny")[0]
     opened = subject(Precision=precision).open(source, cache=False, dims=dims)
     share, count = len(opened.owned) / len(opened.nodes), pieces(opened)
+    parts = len(opened.placed)
     error = max(errors(opened, source, entry.feeds("tiny", **dims)))
     with capsys.disabled():
         print(  # noqa: T201
             f"\n{name} {precision}: {len(opened.owned)} of {len(opened.nodes)} nodes "
-            f"({share:.1%}) in {count} components, error {error:.1e}"
+            f"({share:.1%}) in {count} components and {parts} partitions, error {error:.1e}"
         )
     assert share >= 0.95
     assert count <= 5
+    assert parts <= 5
     assert error < limit
 
 
@@ -73,6 +75,7 @@ def test_every_other_model_is_equal_to_the_cpu_however_it_is_divided(name):
     opened = SUBJECT.open(source, cache=False, dims=dims)
     assert len(opened.owned) / len(opened.nodes) >= 0.8
     assert pieces(opened) <= 5
+    assert len(opened.placed) <= 5
     assert max(errors(opened, source, entry.feeds("tiny", **dims))) < 2e-5
 
 
@@ -84,6 +87,7 @@ def test_a_model_of_full_size_is_equal_to_the_cpu(name):
     opened = SUBJECT.open(source, cache=False, dims=dims)
     assert len(opened.owned) / len(opened.nodes) >= 0.95
     assert pieces(opened) <= 5
+    assert len(opened.placed) <= 5
     assert max(errors(opened, source, entry.feeds("full", **dims))) < 1e-5
 
 

@@ -15,13 +15,14 @@ from runtime_ep_coreml.table import TABLE
 from runtime_ep_coreml.trial import Trial
 
 _trial = Trial()
+_claimed = islands.Claimed()
 
 
 def offer(
     graph: Graph, nodes: Sequence[Node], choice: Choice
 ) -> Iterator[Claim | Refusal]:
     """Claim what can be lowered; refuse the rest, each node with its reason."""
-    if graph.captures and not choice.bodies:
+    if graph.is_body and not choice.bodies:
         for node in nodes:
             yield Refusal(
                 node, "bodies are left alone; EnableOnSubgraphs=1 offers them"
@@ -36,18 +37,36 @@ def offer(
         reason = (
             refusal(node)
             or _open_dim(node, claimed, sizes, choice)
-            or _trial.reason(node, choice.target)
+            or _trial.reason(node, choice.target, choice.precision == "FP16")
         )
         if reason:
             yield Refusal(node, reason)
         else:
             claimed[node] = None
-    scattered = islands.smaller(list(claimed))
+    scattered = _scattered(graph, nodes, list(claimed))
     for node, reason in scattered.items():
         yield Refusal(node, reason)
     kept = [node for node in claimed if node not in scattered]
+    _claimed.note(graph, nodes, kept)
     if kept:
         yield Claim(kept)
+
+
+def _scattered(
+    graph: Graph, nodes: Sequence[Node], claimed: Sequence[Node]
+) -> dict[Node, str]:
+    """Return what could be lowered and shall not be, with the reason.
+
+    An operator's body is taken whole or not at all.
+    """
+    operator = islands.operator(graph, nodes)
+    if operator is None:
+        return islands.smaller(graph, nodes, claimed)
+    if len(claimed) < len(nodes):
+        reason = f"the body of {operator.label} is not lowered as a whole"
+    else:
+        reason = islands.crowded(graph, _claimed.of(graph), operator)
+    return dict.fromkeys(claimed, reason) if reason else {}
 
 
 def _compiled(nodes: Sequence[Node]) -> Iterator[Claim | Refusal]:
