@@ -63,6 +63,17 @@ def test_the_second_session_loads_what_was_compiled(folder):
     assert facts(opened)["source"] == "loaded from the compile cache"
 
 
+def test_a_kept_model_that_does_not_load_is_compiled_anew(folder):
+    session(dense()).close()
+    (kept,) = folder.rglob("*.mlmodelc")
+    for file in [path for path in kept.rglob("*") if path.is_file()]:
+        file.write_bytes(b"damaged")
+    opened = session(dense())
+    np.testing.assert_allclose(
+        opened.run(None, {"x": X})[0], expected(), rtol=2e-2, atol=2e-2
+    )
+
+
 def test_the_plan_names_devices():
     assert (
         "CPU"

@@ -5,8 +5,11 @@ import pytest
 
 pytest.importorskip("coremltools")
 
+from dataclasses import replace
+
 from coreml_models import RNG, X, dense, expected, subject
 from runtime.cache import CompileCache
+from runtime_ep_coreml import build
 
 COMPILED, LOADED = "compiled", "loaded from the compile cache"
 
@@ -62,6 +65,34 @@ def test_a_broken_entry_is_made_anew():
     with pytest.warns(RuntimeWarning, match="checksum"):
         assert source() == COMPILED
     assert source() == LOADED
+
+
+def test_an_entry_that_is_whole_and_no_package_is_made_anew():
+    assert source() == COMPILED
+    store = CompileCache()
+    for path in store.entries():
+        store.put(path.stem, b"not a package")
+    assert [source(), source()] == [COMPILED, LOADED]
+
+
+@pytest.mark.parametrize("whose", ["info", "host"])
+def test_another_version_makes_its_own_packages(whose, monkeypatch):
+    assert source() == COMPILED
+    newer = replace(getattr(build, whose), version="1.0.1")
+    monkeypatch.setattr(build, whose, newer)
+    assert [source(), source()] == [COMPILED, LOADED]
+
+
+def test_each_macos_keeps_a_compiled_model_of_its_own(monkeypatch, folder):
+    names = []
+    for version in ("14.7", "15.1"):
+        monkeypatch.setattr(build, "system", lambda version=version: version)
+        names.append(build.compiled(CompileCache(), "abc"))
+    assert [name.name for name in names] == [
+        "abc-macOS-14.7.mlmodelc",
+        "abc-macOS-15.1.mlmodelc",
+    ]
+    assert build.compiled(CompileCache(enabled=False), "abc") is None
 
 
 def test_a_folder_of_its_own_is_used_even_where_the_cache_is_off(tmp_path, folder):

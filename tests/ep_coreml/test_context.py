@@ -6,8 +6,15 @@ import pytest
 
 pytest.importorskip("coremltools")
 
-from coreml_models import RNG, SUBJECT, X, dense, expected, model, program
+from coreml_models import RNG, SUBJECT, WEIGHT, X, dense, expected, model, program
+from mil_evaluator.engine import load as evaluated
 from onnx import TensorProto, helper
+from runtime.model import load as read
+from runtime.partition import make_partition
+from runtime.plugin import HOST
+from runtime.providers import typed_options
+from runtime.settings import Settings
+from runtime_ep_coreml import context
 from runtime_ep_coreml.info import info
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
@@ -93,6 +100,46 @@ def test_two_packages_that_touch_are_one_executable():
     placed.executable.close()
 
 
+def test_a_compiled_model_is_kept_by_what_the_package_holds(tmp_path):
+    """Core ML would compile it once more at every start of a session."""
+    asked = []
+
+    def load(package, choice, compiled):
+        asked.append(compiled)
+        return evaluated(package, choice, compiled)
+
+    def opened(data, **settings):
+        options = typed_options(info, {})
+        source = compiled([carrying(data, ["x"], ["y"])], *ENDS)
+        graph = read(source, Settings()).graph
+        part = make_partition(info.name, HOST, list(graph), graph)
+        context.loaded(part, Settings(options=options, **settings), load).close()
+        return asked.pop()
+
+    one, other = package(dense()), package(dense(weight=-WEIGHT))
+    kept = {"cache_directory": str(tmp_path)}
+    first = opened(one, **kept)
+    assert first.suffix == ".mlmodelc"
+    assert first.is_relative_to(tmp_path)
+    assert opened(one, **kept) == first
+    assert opened(other, **kept) != first
+    assert opened(one, cache=False) is None
+
+
+def test_trimming_reaches_every_package_of_a_chain():
+    nodes = [
+        carrying(package(dense()), ["x"], ["a"], "first"),
+        carrying(package(dense()), ["a"], ["y"], "second"),
+    ]
+    opened = SUBJECT.open(compiled(nodes, *ENDS, [("a", FLOAT, [5, 64])]))
+    (placed,) = opened.placed
+    trimmed = []
+    for program_ in placed.executable._programs:
+        program_._engine.trim = lambda one=program_: trimmed.append(one)
+    opened.runnable.trim()
+    assert trimmed == list(placed.executable._programs)
+
+
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [
@@ -112,12 +159,9 @@ def test_what_is_not_ours_is_refused(attributes, reason):
 
 def refused(source):
     """Return why nodes were refused, though no provider may be left for them."""
-    from runtime.model import load
-    from runtime.settings import Settings
-    from runtime_ep_coreml import context
     from runtime_ep_coreml.capability import refusal
 
-    graph = load(source, Settings()).graph
+    graph = read(source, Settings()).graph
     return [
         context.against(node) if context.is_compiled(node) else refusal(node)
         for node in graph

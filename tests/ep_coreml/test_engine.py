@@ -5,6 +5,7 @@ What is true of Core ML itself is in test_apple.py; this holds on any system.
 
 import threading
 import types
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class StandIn:
 
     def __init__(self):
         self.compiled, self.loaded, self.used_by_two = [], [], False
+        self.macos, self.written = (15, 1), "compiled"
         self.gate = threading.Event()
         self.gate.set()
         outer = self
@@ -37,6 +39,10 @@ class StandIn:
             def __init__(self, path, units, optimization_hints=None):
                 outer.loaded.append((path, units, optimization_hints))
                 assert Path(path).is_dir()
+                if (Path(path) / "model.mil").read_text() != "compiled":
+                    raise RuntimeError("it is of another system")
+                if optimization_hints is not None and outer.macos < (15, 0):
+                    raise ValueError("hints need macOS 15")
                 self._busy = threading.Lock()
 
             def predict(self, feed):
@@ -61,7 +67,7 @@ class StandIn:
     def _compile(self, package, destination):
         self.compiled.append(package)
         Path(destination).mkdir()
-        (Path(destination) / "model.mil").write_text("compiled")
+        (Path(destination) / "model.mil").write_text(self.written)
         return destination
 
 
@@ -88,6 +94,9 @@ class _Plan:
 def tools(monkeypatch):
     made = StandIn()
     monkeypatch.setattr(engine, "coremltools", lambda: made)
+    monkeypatch.setattr(engine, "macos", lambda: made.macos)
+    monkeypatch.setattr(engine, "system", lambda: ".".join(map(str, made.macos)))
+    engine.warn_of_hints.cache_clear()
     return made
 
 
@@ -131,6 +140,60 @@ def test_hints_are_those_that_were_asked_for(tools, package):
         "specializationStrategy": "fast",
         "allowLowPrecisionAccumulationOnGPU": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"fast_prediction": True}, "specializationStrategy"),
+        ({"low_precision_sums": True}, "allowLowPrecisionAccumulationOnGPU"),
+    ],
+    ids=str,
+)
+def test_before_macos_15_a_model_runs_without_hints_and_it_is_told_once(
+    tools, package, given, name
+):
+    tools.macos = (14, 7)
+    asked = replace(CHOICE, **given)
+    with pytest.warns(UserWarning, match=rf"{name} needs macOS 15.0.*this is 14.7"):
+        made = CoreMl(package, asked, None)
+    assert tools.loaded[0][2] is None
+    assert made.predict({"in_0": 1}) == {"out_0": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CoreMl(package.with_name("other.mlpackage"), asked, None)
+
+
+def test_a_kept_model_that_does_not_load_is_compiled_anew(tools, package, tmp_path):
+    kept = tmp_path / "cache" / "abc.mlmodelc"
+    kept.mkdir(parents=True)
+    (kept / "model.mil").write_text("of another system")
+    made = CoreMl(package, CHOICE, kept)
+    assert made.predict({"in_0": 1}) == {"out_0": 1}
+    assert (kept / "model.mil").read_text() == "compiled"
+    assert [path for path, _, _ in tools.loaded] == [str(kept)] * 2
+    CoreMl(package, CHOICE, kept)
+    assert len(tools.compiled) == 1
+
+
+def test_what_was_compiled_just_now_is_not_compiled_once_more(
+    tools, package, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(tools, "written", "nothing that loads")
+    with pytest.raises(RuntimeError, match="of another system"):
+        CoreMl(package, CHOICE, tmp_path / "abc.mlmodelc")
+    assert len(tools.compiled) == len(tools.loaded) == 1
+
+
+def test_a_plan_that_cannot_be_had_costs_the_plan_alone(tools, package, monkeypatch):
+    def failing(path, units):
+        raise RuntimeError("MLComputePlan needs macOS 14.4\nand more")
+
+    plans = tools.models.compute_plan.MLComputePlan
+    monkeypatch.setattr(plans, "load_from_path", failing)
+    made = CoreMl(package, replace(CHOICE, plan=True), None)
+    assert made.facts["plan"] == "not available: MLComputePlan needs macOS 14.4"
+    assert made.predict({"in_0": 1}) == {"out_0": 1}
 
 
 def test_the_plan_counts_operations_by_device(tools, package):

@@ -17,6 +17,9 @@ ONNXRUNTIMES = {
 }  # fmt: skip
 
 
+OLDER = "NeuralNetwork"
+
+
 def choice(**given) -> Choice:
     return chosen(Settings(options=typed_options(info, given)))
 
@@ -78,8 +81,11 @@ def test_a_mistake_is_an_error_that_says_what_to_write(given, told):
 
 
 def test_the_older_format_is_accepted_and_says_what_is_made():
-    with pytest.warns(DeprecationWarning, match="an ML Program is"):
-        assert choice(ModelFormat="NeuralNetwork") == choice()
+    with pytest.warns(UserWarning, match="an ML Program is") as told:
+        settings = Settings(options=typed_options(info, {"ModelFormat": OLDER}))
+        assert {repr(chosen(settings)) for _ in range(3)} == {repr(choice())}
+    assert len(told) == 1, "once for a session, however many partitions it has"
+    assert not issubclass(told[0].category, DeprecationWarning), "Python hides these"
 
 
 def test_dims_are_ranges_or_counted():

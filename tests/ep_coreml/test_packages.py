@@ -1,6 +1,8 @@
 """What is in a saved package: operations, weights, names, and less of them if asked for."""
 
 import gc
+import io
+import tarfile
 import warnings
 
 import numpy as np
@@ -22,7 +24,7 @@ from coreml_models import (
 from mil_evaluator.packages import Package
 from runtime.abilities import Context
 from runtime.trace import Trace
-from runtime_ep_coreml.package import packed, unpack
+from runtime_ep_coreml.package import Damaged, packed, unpack
 
 LARGE = RNG.standard_normal((64, 256)).astype(np.float32)
 WIDE = "(float[5,64] x) => (float[5,256] y) { m = MatMul(x, w) y = Relu(m) }"
@@ -136,6 +138,63 @@ def test_a_package_is_carried_as_bytes(tmp_path):
     unpack(made.export(), tmp_path / "copy.mlpackage")
     assert packed(tmp_path / "copy.mlpackage") == made.export()
     assert Package(tmp_path / "copy.mlpackage").outputs == ["out_0"]
+
+
+def archive(*members):
+    """Return a block of a package's manifest and of further members."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as made:
+        for name, kind in (("Manifest.json", tarfile.REGTYPE), *members):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, "/etc/hostname"
+            made.addfile(entry)
+    return stream.getvalue()
+
+
+def test_a_package_is_files_in_folders_of_its_own(tmp_path):
+    unpack(archive(("Data/weights/weight.bin", tarfile.REGTYPE)), tmp_path / "copy")
+    assert (tmp_path / "copy/Data/weights/weight.bin").is_file()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        archive(("../outside", tarfile.REGTYPE)),
+        archive(("Data/../../outside", tarfile.REGTYPE)),
+        archive(("/tmp/outside", tarfile.REGTYPE)),
+        archive(("link", tarfile.SYMTYPE)),
+        archive(("link", tarfile.LNKTYPE)),
+        archive(("pipe", tarfile.FIFOTYPE)),
+        archive(("Manifest.json/below", tarfile.REGTYPE)),
+        archive()[:100],
+        bytes(10240),
+        b"",
+        RNG.integers(0, 255, 6000).astype(np.uint8).tobytes(),
+    ],
+    ids=[
+        "above", "above by detour", "absolute", "symbolic link", "hard link", "pipe",
+        "below a file", "cut short", "nothing in it", "empty", "junk",
+    ],
+)  # fmt: skip
+def test_what_is_no_package_is_damaged_and_touches_nothing_else(data, tmp_path):
+    with pytest.raises(Damaged):
+        unpack(data, tmp_path / "here" / "copy")
+    assert list(tmp_path.iterdir()) == [tmp_path / "here"]
+    assert list((tmp_path / "here").iterdir()) == [tmp_path / "here/copy"]
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+def test_unpacking_asks_nothing_of_tarfile_that_python_3_11_0_lacks(
+    tmp_path, monkeypatch
+):
+    def older(self, path=".", members=None, *, numeric_owner=False):
+        raise AssertionError("extracting is not what it was before 3.11.4")
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", older)
+    monkeypatch.setattr(tarfile.TarFile, "extract", older)
+    made, _ = program(dense())
+    unpack(made.export(), tmp_path / "copy")
+    assert packed(tmp_path / "copy") == made.export()
 
 
 def test_a_package_lives_as_long_as_its_program():

@@ -6,8 +6,9 @@ lowered again, so that such a model needs coremltools for nothing but predicting
 
 from __future__ import annotations
 
-import tarfile
+import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +19,14 @@ from runtime.plugin import Partition, Unsupported
 from runtime.settings import Settings
 
 from runtime_ep_coreml.boundary import Boundary
+from runtime_ep_coreml.build import compiled, store_of
 from runtime_ep_coreml.dims import sizes_of
 from runtime_ep_coreml.engine import Loader
 from runtime_ep_coreml.folder import Folder
 from runtime_ep_coreml.guards import type_reason, used
 from runtime_ep_coreml.info import info
 from runtime_ep_coreml.options import chosen
-from runtime_ep_coreml.package import unpack
+from runtime_ep_coreml.package import Damaged, unpack
 from runtime_ep_coreml.program import Program
 
 DOMAIN, OPERATOR = "com.microsoft", "EPContext"
@@ -58,16 +60,19 @@ def _program(
 ) -> Program:
     choice = chosen(settings)
     folder = Folder()
-    path = folder.package
+    path, data = folder.package, _data(node)
     try:
-        unpack(_data(node), path)
-    except (tarfile.TarError, OSError) as error:
+        unpack(data, path)
+    except Damaged as error:
         raise Unsupported(
             f"what {node.label} carries is no package: {error}"
         ) from error
     part = _alone(partition, node)
     boundary = Boundary(part, sizes_of(partition.graph, choice.dims))
-    engine = load(path, choice, None)
+    store = store_of(choice, settings)
+    key = hashlib.blake2b(data, digest_size=20).hexdigest()
+    with store.lock(key) if store.enabled else nullcontext():
+        engine = load(path, choice, compiled(store, key))
     facts = {**engine.facts, "source": "the model"}
     return Program(part, boundary, engine, folder, facts)
 
@@ -112,6 +117,11 @@ class Chain:
             made = program.run(given, (None,) * len(part.outputs), context)
             values.update(zip(part.outputs, made, strict=True))
         return filled([values[value] for value in self._partition.outputs], outputs)
+
+    def trim(self) -> None:
+        """Let go of models that only runs side by side need."""
+        for program in self._programs:
+            program.trim()
 
     def close(self) -> None:
         """Release every package."""

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import platform
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -30,13 +31,22 @@ def probe() -> Probe:
     if sys.platform != "darwin":
         reason = f"Core ML runs models on macOS only, and this is {platform.system()}"
         return Probe(reason=reason, remedy=AHEAD, details=found)
-    version = platform.mac_ver()[0]
-    numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
-    if numbers < EARLIEST_SYSTEM:
+    version = system()
+    if macos() < EARLIEST_SYSTEM:
         wanted = ".".join(map(str, EARLIEST_SYSTEM))
         reason = f"this is macOS {version or 'of unknown version'}; {wanted} is needed"
         return Probe(reason=reason, remedy="update macOS", details=found)
     return Probe((HOST,), details={**found, "macOS": version})
+
+
+def system() -> str:
+    """Return the version of macOS as it calls itself; ``""`` elsewhere."""
+    return platform.mac_ver()[0]
+
+
+def macos() -> tuple[int, ...]:
+    """Return the version of macOS, to be compared; ``()`` elsewhere."""
+    return tuple(int(n) for n in system().split(".")[:2] if n.isdigit())
 
 
 def tools() -> Probe | dict[str, str]:
@@ -61,6 +71,16 @@ def _readable(read: Callable[[str], object]) -> Callable[[Any], None]:
     return check
 
 
+def _older_format(value: str) -> None:
+    """Say, once for each session, that another format is made than was asked for."""
+    if value != "MLProgram":
+        message = (
+            f"CoreMLExecutionProvider: ModelFormat={value!r} is not made; an ML Program "
+            "is, and write MLProgram"
+        )
+        warnings.warn(message, stacklevel=2)
+
+
 _UNITS = ("ALL", "CPUOnly", "CPUAndGPU", "CPUAndNeuralEngine")
 _OLD_UNITS = {
     "CPU_ONLY": "CPUOnly",
@@ -79,6 +99,7 @@ OPTIONS = {
         "MLProgram",
         "The format that is made. `NeuralNetwork` is accepted and warned about: it lacks "
         "half of the operators, and an ML Program is made all the same.",
+        check=_older_format,
     ),
     "MLComputeUnits": Option(
         _UNITS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -52,12 +51,6 @@ class Choice:
 def chosen(settings: Settings) -> Choice:
     """Return what a session's settings ask for."""
     options = settings.options
-    if options["ModelFormat"] != "MLProgram":
-        message = (
-            f"CoreMLExecutionProvider: ModelFormat={options['ModelFormat']!r} is not made; "
-            "an ML Program is, and write MLProgram"
-        )
-        warnings.warn(message, DeprecationWarning, stacklevel=2)
     return Choice(
         units=_UNITS[options["MLComputeUnits"]],
         precision=options["Precision"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 import warnings
 from collections.abc import Mapping
@@ -20,6 +21,12 @@ from runtime_ep_coreml.tools import coremltools, first_line, writing
 from runtime_ep_coreml.writer import Writer, input_name, interface, output_name
 
 SUFFIX = ".mlpackage"
+MANIFEST = "Manifest.json"
+"""The file that every package has at its top."""
+
+
+class Damaged(Exception):
+    """Raised for bytes that are no package; says why."""
 
 
 def write_package(
@@ -158,7 +165,26 @@ def packed(path: Path) -> bytes:
 
 
 def unpack(data: bytes, path: Path) -> None:
-    """Write the files that `packed` returned to a folder."""
+    """Write the files that `packed` returned to a folder.
+
+    Raises `Damaged` for what is no such block, or holds anything but files of the folder.
+    """
     path.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r") as archive:
-        archive.extractall(path, filter="data")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            for member in archive:
+                _write(archive, member, path)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise Damaged(str(error)) from error
+    if not (path / MANIFEST).is_file():
+        raise Damaged(f"it has no {MANIFEST}")
+
+
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    target = (path / member.name).resolve()
+    data = archive.extractfile(member) if member.isreg() else None
+    if data is None or not target.is_relative_to(path.resolve()):
+        raise tarfile.ReadError(f"{member.name!r} is no file of a package")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with data, target.open("wb") as file:
+        shutil.copyfileobj(data, file)
