@@ -10,7 +10,16 @@ from runtime.graph import Node
 
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.planner import Step
-from runtime_ep_cpu.native.steps import linear, prepared, support, trees
+from runtime_ep_cpu.native.steps import (
+    chosen,
+    expressed,
+    joined,
+    linear,
+    mapped,
+    normed,
+    support,
+    trees,
+)
 
 DOMAIN = "ai.onnx.ml"
 
@@ -18,11 +27,11 @@ DEMANDS: Mapping[str, Callable[[Node], bool]] = {
     **dict.fromkeys(trees.OPERATORS, trees.is_supported),
     **dict.fromkeys(linear.OPERATORS, linear.is_supported),
     **dict.fromkeys(support.OPERATORS, support.is_supported),
-    **dict.fromkeys(prepared.EXPRESSED, prepared.is_expressed),
-    **dict.fromkeys(prepared.NORMED, prepared.is_normed),
-    **dict.fromkeys(prepared.CHOSEN, prepared.is_chosen),
-    **dict.fromkeys(prepared.MAPPED, prepared.is_mapped),
-    **dict.fromkeys(prepared.JOINED, prepared.is_joined),
+    **dict.fromkeys(expressed.OPERATORS, expressed.is_supported),
+    **dict.fromkeys(normed.OPERATORS, normed.is_supported),
+    **dict.fromkeys(chosen.OPERATORS, chosen.is_supported),
+    **dict.fromkeys(mapped.OPERATORS, mapped.is_supported),
+    **dict.fromkeys(joined.OPERATORS, joined.is_supported),
 }
 """What a step demands of a node."""
 
@@ -30,11 +39,11 @@ KINDS: Mapping[str, str] = {
     **dict.fromkeys(trees.OPERATORS, "trees"),
     **dict.fromkeys(linear.OPERATORS, "linear"),
     **dict.fromkeys(support.OPERATORS, "support"),
-    **dict.fromkeys(prepared.EXPRESSED, "expressed"),
-    **dict.fromkeys(prepared.NORMED, "normed"),
-    **dict.fromkeys(prepared.CHOSEN, "chosen"),
-    **dict.fromkeys(prepared.MAPPED, "mapped"),
-    **dict.fromkeys(prepared.JOINED, "joined"),
+    **dict.fromkeys(expressed.OPERATORS, "expressed"),
+    **dict.fromkeys(normed.OPERATORS, "normed"),
+    **dict.fromkeys(chosen.OPERATORS, "chosen"),
+    **dict.fromkeys(mapped.OPERATORS, "mapped"),
+    **dict.fromkeys(joined.OPERATORS, "joined"),
 }
 """Which step plans an operator."""
 
@@ -42,11 +51,11 @@ STEPS: Mapping[str, Callable[[Group], Step]] = {
     "trees": trees.TreesStep,
     "linear": linear.LinearStep,
     "support": support.SupportStep,
-    "expressed": prepared.ExpressedStep,
-    "normed": prepared.NormedStep,
-    "chosen": prepared.ChosenStep,
-    "mapped": prepared.MappedStep,
-    "joined": prepared.JoinedStep,
+    "expressed": expressed.ExpressedStep,
+    "normed": normed.NormedStep,
+    "chosen": chosen.ChosenStep,
+    "mapped": mapped.MappedStep,
+    "joined": joined.JoinedStep,
 }
 
 
@@ -60,6 +69,6 @@ _TEXTS: Mapping[str, Callable[[Node], np.ndarray[Any, Any] | None]] = {
     "TreeEnsembleClassifier": trees.labels_of,
     "LinearClassifier": linear.labels_of,
     "SVMClassifier": support.labels_of,
-    "ArrayFeatureExtractor": prepared.chosen_texts,
-    "LabelEncoder": prepared.mapped_texts,
+    "ArrayFeatureExtractor": chosen.texts_of,
+    "LabelEncoder": mapped.texts_of,
 }

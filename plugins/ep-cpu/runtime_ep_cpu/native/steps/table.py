@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from runtime.graph import Node, Value
 
 from runtime_ep_cpu.native.express import element_of
 from runtime_ep_cpu.native.layout import Layout, Unplannable
 from runtime_ep_cpu.native.planner import Argument
 
+Array = np.ndarray[Any, Any]
+
 GIVEN = ("float", "double", "i64", "i32")
 """Types of features that native models take."""
+
+EXACT = 1 << 53
+"""Integers up to here are float64, too."""
+
+
+def given_x(node: Node) -> Value:
+    """Return a node's first input; raises ``ValueError`` where there is none."""
+    x = node.input(0)
+    if x is None:
+        raise ValueError(f"{node.label} has no input")
+    return x
 
 
 def is_table(value: Value | None) -> bool:
