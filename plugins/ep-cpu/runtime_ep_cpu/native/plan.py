@@ -72,25 +72,35 @@ class Frame:
         self.call = plan.caller(self.block) if plan.is_swift else None
 
 
+_LARGE = 1 << 21
+
+
 def huge(size: int) -> np.ndarray[Any, Any]:
     """Return bytes aligned to a cache line, or to a large page where they fill some."""
-    large = 1 << 21
-    alignment = large if size >= large else 64
-    raw = _mapped(size + alignment) if size >= large else np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % alignment
+    if size >= _LARGE:
+        return _mapped(size)
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
     return raw[start : start + size]
 
 
 def _mapped(size: int) -> np.ndarray[Any, Any]:
+    """Return bytes in large pages, those that fill none in small ones."""
     import mmap
 
-    if not hasattr(mmap, "MAP_PRIVATE"):
-        return np.frombuffer(mmap.mmap(-1, size), np.uint8)
-    # By default memory is shared with children, and then has no large pages either.
-    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    room = size + _LARGE
+    if hasattr(mmap, "MAP_PRIVATE"):
+        # By default memory is shared with children, and then has no large pages either.
+        memory = mmap.mmap(-1, room, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    else:
+        memory = mmap.mmap(-1, room)
+    raw = np.frombuffer(memory, np.uint8)
+    start = -raw.ctypes.data % _LARGE
+    end = start + size // _LARGE * _LARGE
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(memory, np.uint8)
+        memory.madvise(mmap.MADV_HUGEPAGE, start, end - start)
+        memory.madvise(mmap.MADV_NOHUGEPAGE, end, room - end)
+    return raw[start : start + size]
 
 
 class Plan:

@@ -42,9 +42,10 @@ _TRANSFORM = 8
 _STREAM = 11
 """What reading a weight costs that no cache holds, in multiplications."""
 _PREFERENCE = 1.1
-"""How much faster a larger tile must be, which rounds more and needs more memory."""
-_LARGEST = 24 << 20
-"""Bytes of a convolution's transformed filters, at most."""
+"""How much faster a larger tile must be, which rounds more and needs twice the memory."""
+_LARGEST = {2: 24 << 20, 3: 4 << 20}
+"""Bytes of a convolution's transformed filters, at most, by its axes: filters for volumes,
+which have three times the numbers, lie in memory as they are, too."""
 _USUAL_SIZE, _USUAL_DEPTH = 28, 8
 """What height and width, and slices, are taken for where a model leaves them open."""
 
@@ -80,7 +81,7 @@ def size_for(node: Node, target: Target, option: str) -> int | None:
     costs = {
         size: cost(size)
         for size in SIZES[option]
-        if 4 * FORMS[size].places * weights * prod(kernel[:-2]) <= _LARGEST
+        if 4 * FORMS[size].places * weights * prod(kernel[:-2]) <= _LARGEST[len(kernel)]
     }
     best = min(costs, key=costs.__getitem__, default=None)
     return None if best is None or costs[best] >= direct else best
