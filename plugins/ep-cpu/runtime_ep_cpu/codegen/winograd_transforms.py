@@ -80,6 +80,14 @@ def winograd_filters(
     each = channels * taps * width
     u = field["u"].at(panel * (each * form.places), "float")
     rows = [form.filter_row(place) for place in range(form.span)]
+    wide = vector("double", lanes)
+    given = f.allocate("double", FILTER**2 * lanes)
+    halfway = f.allocate("double", form.span * FILTER * lanes)
+
+    def some(base: Val, first: Val, apart: int) -> list[Val]:
+        places = (base.at((first + i * apart) * lanes, "double") for i in range(FILTER))
+        return [f.load(place, wide) for place in places]
+
     with f.loop(0, width, lanes, runs=True) as across:
         first = panel * width + across.index
         numbers = [
@@ -92,30 +100,31 @@ def winograd_filters(
             f.loop(0, channels, runs=True) as loop,
         ):
             step = loop.index * field["w_channel"] + slides.index * FILTER**2
-            places = [line.at(step, "float") for line in lines]
-            values = [
-                f.convert(_gathered(f, places, tap, inside), "double")
-                for tap in range(FILTER**2)
-            ]
-            down = [
-                [_combined(row, values[x::FILTER]) for x in range(FILTER)]
-                for row in rows
-            ]
+            with f.loop(0, FILTER**2, runs=True) as each_tap:
+                places = [line.at(step + each_tap.index, "float") for line in lines]
+                value = f.convert(_gathered(f, places, inside), "double")
+                f.store(value, given.at(each_tap.index * lanes, "double"))
+            with f.loop(0, FILTER, runs=True) as columns:
+                values = some(given, columns.index, FILTER)
+                for i, row in enumerate(rows):
+                    place = halfway.at((columns.index + i * FILTER) * lanes, "double")
+                    f.store(_combined(row, values), place)
             row_of_u = slides.index * channels + loop.index
             into = u.at(row_of_u * width + across.index, "float")
-            for i, halfway in enumerate(down):
+            with f.loop(0, form.span, runs=True) as down:
+                values = some(halfway, down.index * FILTER, 1)
                 for k, row in enumerate(rows):
-                    value = f.convert(_combined(row, halfway), "float")
-                    f.store(value, into.at(each * (i * form.span + k), "float"))
+                    place = into.at(each * (down.index * form.span + k), "float")
+                    f.store(f.convert(_combined(row, values), "float"), place)
     f.ret()
 
 
-def _gathered(f: Function, places: Sequence[Val], tap: int, mask: Val) -> Val:
-    """Return one tap of several filters, zeros where a mask is not set."""
+def _gathered(f: Function, places: Sequence[Val], mask: Val) -> Val:
+    """Return numbers that lie apart, zeros where a mask is not set."""
     type = vector("float", len(places))
     zeros = found = f.value(0.0, type)
     for lane, place in enumerate(places):
-        one = f.load(place.at(tap, "float"), "float")
+        one = f.load(place, "float")
         found = f.emit(f"insertelement {found!r}, {one!r}, i64 {lane}", type)
     return f.select(mask, found, zeros)
 
