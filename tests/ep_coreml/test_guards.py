@@ -6,8 +6,8 @@ import pytest
 import runtime_ep_coreml.lowering  # noqa: F401  (fills the table)
 from onnx import numpy_helper
 from runtime.testing.subject import Subject
-from runtime_ep_coreml import guards
 from runtime_ep_coreml.capability import refusal
+from runtime_ep_coreml.scope import Refused, narrowed
 from runtime_ep_coreml.table import TABLE
 
 ONNXRUNTIMES = (
@@ -80,9 +80,14 @@ def test_what_is_within_the_table_is_not_refused():
     assert not refusal(node_of(shape))
 
 
-def test_constants_beyond_32_bits_are_known():
-    node = node_of(
-        "(int64[1] x) => (int64[1] y) { y = Add(x, k) }", k=np.array([2**40], np.int64)
-    )
-    assert guards.beyond(node.inputs[1])
-    assert not guards.beyond(node.inputs[0])
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1])
+def test_constants_beyond_32_bits_are_refused(number):
+    with pytest.raises(Refused, match="an int32 does not"):
+        narrowed(np.array([number]), "int32")
+    assert narrowed(np.array([number]), "fp32") == np.float32(number)
+
+
+def test_constants_of_32_bits_are_narrowed():
+    made = narrowed(np.array([2**31 - 1, -(2**31)]), "int32")
+    assert made.dtype == np.int32
+    assert made.tolist() == [2**31 - 1, -(2**31)]

@@ -22,6 +22,13 @@ FOLDED = {"Constant", "Dropout", "Identity", "Shape", "Size"}
 WITHOUT_CASES = {"GlobalLpPool"}
 """Operators that have no case of their own in the suite."""
 
+TIES = (
+    "test_argmax_keepdims_example", "test_argmax_negative_axis_keepdims_example",
+    "test_argmax_no_keepdims_example", "test_top_k_same_values",
+    "test_top_k_same_values_2d", "test_top_k_same_values_largest",
+)  # fmt: skip
+"""Cases that want the first of equals, where MIL does not say which is found."""
+
 HALVES = 2e-3
 """Relative error of results in float16: two units in the last place."""
 
@@ -108,6 +115,9 @@ def test_the_cases_of_an_operator_are_right(operator):
             if not opened.owned:
                 continue
             results = opened(feed)
+            if name in TIES:
+                assert any("of equals" in told for told in opened.faults), name
+                continue
             assert not opened.faults, f"{name}: {opened.faults}"
             for got, want in zip(results, wants, strict=True):
                 same(got, want, tolerance(case, want), 1e-6)

@@ -12,7 +12,9 @@ from runtime.plugin import Partition
 from runtime.valuetypes import numpy_dtype
 
 from runtime_ep_coreml.dims import Sizes
+from runtime_ep_coreml.narrowing import limits, outside
 from runtime_ep_coreml.scope import NUMPY, WORDS
+from runtime_ep_coreml.spans import Span
 from runtime_ep_coreml.writer import input_name, interface, output_name
 
 Array = np.ndarray[Any, Any]
@@ -25,7 +27,10 @@ class Boundary:
     """
 
     def __init__(self, partition: Partition, sizes: Mapping[str, Sizes]) -> None:
-        self._inputs = [_Input(value, sizes) for value in partition.inputs]
+        admitted = outside(partition.nodes)
+        self._inputs = [
+            _Input(value, sizes, limits(value, admitted)) for value in partition.inputs
+        ]
         self._outputs = [_Output(value) for value in partition.outputs]
 
     def feed(self, arrays: Sequence[Array]) -> dict[str, Array]:
@@ -49,8 +54,9 @@ class Boundary:
 
 
 class _Input:
-    def __init__(self, value: Value, sizes: Mapping[str, Sizes]) -> None:
+    def __init__(self, value: Value, sizes: Mapping[str, Sizes], span: Span) -> None:
         self._name = value.name
+        self._low, self._high = span
         self._dtype = np.dtype(NUMPY[interface(value)])
         self._wide = value.dtype == 7
         self._scalar = value.shape == ()
@@ -68,16 +74,22 @@ class _Input:
                     f"input {self._name!r} has size {array.shape[axis]} along axis {axis}, "
                     f"and the package was made for {told}; widen DimBounds"
                 )
-        if self._wide and array.size and not _fits(array):
-            raise ExecutionError(
-                f"input {self._name!r} holds integers beyond 32 bits, which Core ML lacks"
-            )
+        if self._wide and array.size:
+            self._check(array)
         found = array.reshape(1) if self._scalar else array
         return np.ascontiguousarray(found, self._dtype)
 
-
-def _fits(array: Array) -> bool:
-    return bool(array.min() >= WORDS[0] and array.max() <= WORDS[1])
+    def _check(self, array: Array) -> None:
+        low, high = int(array.min()), int(array.max())
+        if low < WORDS[0] or high > WORDS[1]:
+            raise ExecutionError(
+                f"input {self._name!r} holds integers beyond 32 bits, which Core ML lacks"
+            )
+        if low < self._low or high > self._high:
+            raise ExecutionError(
+                f"input {self._name!r} holds integers beyond {self._low} to {self._high}, "
+                "of which results may not fit into the 32 bits that Core ML has"
+            )
 
 
 class _Output:

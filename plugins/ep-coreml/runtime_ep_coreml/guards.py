@@ -7,7 +7,7 @@ from collections.abc import Callable
 from runtime.graph import Node, Value
 from runtime.valuetypes import ELEMENT_TYPES, TensorType
 
-from runtime_ep_coreml.scope import KINDS, WORDS
+from runtime_ep_coreml.scope import KINDS
 from runtime_ep_coreml.table import Guard
 
 FLOATS = frozenset((1, 10))
@@ -157,43 +157,10 @@ def outputs(count: int, what: str) -> Guard:
     return guard
 
 
-# integers
-
-
-def is_shape(value: Value | None, depth: int = 40) -> bool:
-    """Whether a value is computed from sizes and constants alone."""
-    if value is None or value.is_constant:
-        return True
-    node = value.producer
-    if node is None or node.bodies or not depth:
-        return False
-    if node.op_type in ("Shape", "Size"):
-        return True
-    return bool(node.inputs) and all(is_shape(v, depth - 1) for v in node.inputs)
-
-
-def may_grow(node: Node) -> str:
-    """Refuse what may leave the range of int32 where the model has int64."""
-    out = node.outputs[0]
-    if out.dtype == 7 and not is_shape(out):
-        return "64-bit integers are computed in 32 bits, and this may need more"
-    return ""
-
-
 def same_kind(node: Node) -> str:
     """Refuse inputs of several element types."""
     kinds = {value.dtype for value in node.inputs if value is not None}
     return "inputs of several types are not supported" if len(kinds) > 1 else ""
-
-
-def beyond(value: Value) -> bool:
-    """Whether a constant holds integers that an int32 does not."""
-    if not value.is_constant or value.dtype != 7:
-        return False
-    array = value.constant()
-    if array is None or not array.size:
-        return False
-    return bool(array.min() < WORDS[0] or array.max() > WORDS[1])
 
 
 Condition = Callable[[Node], bool]

@@ -37,6 +37,17 @@ class Refused(Exception):
     """Raised by a lowering for a node that has no equal in the target format."""
 
 
+def narrowed(array: Array, kind: str) -> Array:
+    """Return a constant in an element type of the program.
+
+    Raises `Refused` for integers that an int32 does not hold.
+    """
+    integers = kind == "int32" and array.dtype.kind in "iu" and array.size > 0
+    if integers and not (array.min() >= WORDS[0] and array.max() <= WORDS[1]):
+        raise Refused("a constant holds integers that an int32 does not")
+    return array.astype(NUMPY[kind])
+
+
 class Emitter(Protocol):
     """A program that grows by operations."""
 

@@ -22,11 +22,11 @@ class Trial:
     def __init__(self) -> None:
         self._reasons: dict[Any, str] = {}
 
-    def reason(self, node: Node, number: int) -> str:
+    def reason(self, node: Node, number: int, halves: bool = False) -> str:
         """Say why a node cannot be lowered, or return ``""``."""
-        key = (number, *_kind(node))
+        key = (number, halves, *_kind(node))
         if key not in self._reasons:
-            self._reasons[key] = _tried(node, number)
+            self._reasons[key] = _tried(node, number, halves)
         return self._reasons[key]
 
 
@@ -61,17 +61,17 @@ def _value(value: Value) -> tuple[Any, ...]:
     return (*found, "constant")
 
 
-def _tried(node: Node, number: int) -> str:
+def _tried(node: Node, number: int, halves: bool) -> str:
     try:
         with writing():
-            return _written(node, number)
+            return _written(node, number, halves)
     except Refused as reason:
         return str(reason).partition(": ")[2] or str(reason)
     except Exception as error:
         return f"lowering fails: {first_line(error)}"
 
 
-def _written(node: Node, number: int) -> str:
+def _written(node: Node, number: int, halves: bool) -> str:
     """Lower a node; say what is wrong with its results."""
     reads = dict.fromkeys(
         value for value in node.inputs if value is not None and not value.is_constant
@@ -83,7 +83,7 @@ def _written(node: Node, number: int) -> str:
     }
     shapes = shapes or {input_name(0): ((1,), "fp32")}
     with function(shapes, number) as main:
-        writer = Writer(MilEmitter(number))
+        writer = Writer(MilEmitter(number, halves))
         for index, value in enumerate(reads):
             writer.read(value, main.inputs[input_name(index)])
         writer.lower([node])

@@ -8,18 +8,15 @@ from typing import Any
 import numpy as np
 from runtime.graph import Node, Value
 
-from runtime_ep_coreml import (
-    guards,
-    lowering,  # noqa: F401  (fills the table)
-)
+from runtime_ep_coreml import lowering  # noqa: F401  (fills the table)
 from runtime_ep_coreml.scope import (
     KINDS,
-    NUMPY,
     Array,
     Emitter,
     Handle,
     Refused,
     Scope,
+    narrowed,
 )
 from runtime_ep_coreml.table import TABLE
 
@@ -83,10 +80,10 @@ class Writer:
         array = value.constant()
         if array is None:
             raise Refused(f"{value.name!r} is not known")
-        if guards.beyond(value):
-            raise Refused("a constant holds integers that an int32 does not")
+        if not array.size:
+            raise Refused("a value has no elements")
         kind = KINDS[value.dtype or 1]
-        made: Array = array.astype(NUMPY[kind])
+        made = narrowed(array, kind)
         if kind == "fp32" and self.emitter.halves:
             made = _within_halves(made)
         return self.emitter.constant(made)

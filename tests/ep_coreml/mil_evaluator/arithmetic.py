@@ -43,8 +43,9 @@ UNARY = {
 }  # fmt: skip
 BINARY = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "real_div": np.divide,
-    "floor_div": np.floor_divide, "mod": np.mod, "maximum": np.maximum,
-    "minimum": np.minimum, "equal": np.equal, "not_equal": np.not_equal,
+    "floor_div": np.floor_divide, "mod": np.mod,
+    "maximum": lambda x, y: np.where(x > y, x, y),
+    "minimum": lambda x, y: np.where(x > y, y, x), "equal": np.equal, "not_equal": np.not_equal,
     "greater": np.greater, "greater_equal": np.greater_equal, "less": np.less,
     "less_equal": np.less_equal, "logical_and": np.logical_and,
     "logical_or": np.logical_or, "logical_xor": np.logical_xor, "pow": np.power,
@@ -168,14 +169,17 @@ def reduce_log_sum_exp(x, axes=None, keep_dims=False):
     return made if keep_dims else np.squeeze(made, axes)
 
 
-@operation("reduce_argmax")
-def reduce_argmax(x, axis=-1, keep_dims=False, output_dtype="int32"):
-    return np.argmax(x, axis=int(axis), keepdims=bool(keep_dims)).astype(np.int32)
+def _place_of(best, find):
+    def place(x, axis=-1, keep_dims=False, output_dtype="int32"):
+        hits = (x == best(x, axis=int(axis), keepdims=True)).sum(axis=int(axis))
+        assert (hits == 1).all(), "of equals, the place is not guaranteed"
+        return find(x, axis=int(axis), keepdims=bool(keep_dims)).astype(np.int32)
+
+    return place
 
 
-@operation("reduce_argmin")
-def reduce_argmin(x, axis=-1, keep_dims=False, output_dtype="int32"):
-    return np.argmin(x, axis=int(axis), keepdims=bool(keep_dims)).astype(np.int32)
+OPERATIONS["reduce_argmax"] = _place_of(np.max, np.argmax)
+OPERATIONS["reduce_argmin"] = _place_of(np.min, np.argmin)
 
 
 @operation("cumsum")
@@ -196,6 +200,11 @@ def topk(
     order = np.argsort(
         x if ascending else -x.astype(np.float64), axis=axis, kind="stable"
     )
+    reached = np.take_along_axis(
+        x, np.take(order, np.arange(min(int(k) + 1, x.shape[axis])), axis=axis), axis
+    )
+    rows = np.moveaxis(reached, axis, 0)
+    assert (rows[1:] != rows[:-1]).all(), "of equals, the order is not guaranteed"
     places = np.take(order, np.arange(int(k)), axis=axis)
     return np.take_along_axis(x, places, axis), places.astype(np.int32)
 

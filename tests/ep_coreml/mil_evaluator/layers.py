@@ -237,17 +237,29 @@ def rnn(
 # sampling
 
 
-def _folded(place, low, high):
-    """Reflect coordinates into a range."""
-    if high <= low:
-        return np.zeros_like(place)
-    span = high - low
-    rest = np.mod(place - low, 2 * span)
-    return low + np.where(rest > span, 2 * span - rest, rest)
-
-
 def _pixels(place, size, align):
     return (place + 1) / 2 * (size - 1) if align else ((place + 1) * size - 1) / 2
+
+
+PADDED = {
+    "border": lambda place, size: np.clip(place, 0, size - 1),
+    "reflection": lambda place, size: _reflected(place, max(2 * (size - 1), 1), size),
+    "symmetric": lambda place, size: _mirrored(place, size),
+    "constant": lambda place, size: place,
+}
+"""The pixel that stands where an image of a size is padded, by MIL's examples in one axis."""
+
+
+def _reflected(place, period, size):
+    """|1, 2, 3| -> |2, 3, 2, 1, 2, 3, 2, 1, 2|: the edges are not repeated."""
+    rest = np.mod(place, period)
+    return np.minimum(rest, period - rest) if size > 1 else np.zeros_like(place)
+
+
+def _mirrored(place, size):
+    """|1, 2, 3| -> |3, 2, 1, 1, 2, 3, 3, 2, 1|: the edges are repeated."""
+    rest = np.mod(place, 2 * size)
+    return np.minimum(rest, 2 * size - 1 - rest)
 
 
 @operation("resample")
@@ -255,30 +267,23 @@ def resample(
     x, coordinates, sampling_mode, padding_mode, padding_value, coordinates_mode,
     align_corners,
 ):  # fmt: skip
+    """Blend the four pixels around each place, of the image padded without end."""
     assert sampling_mode == "bilinear"
     assert coordinates_mode == "normalized_minus_one_to_one"
     height, width = x.shape[2:]
-    axes = []
-    for place, size in ((coordinates[..., 1], height), (coordinates[..., 0], width)):
-        found = _pixels(place, size, align_corners)
-        if padding_mode == "border":
-            found = np.clip(found, 0, size - 1)
-        elif padding_mode == "reflection":
-            ends = (0, size - 1) if align_corners else (-0.5, size - 0.5)
-            found = np.clip(_folded(found, *ends), 0, size - 1)
-        axes.append(found)
-    rows, columns = axes
+    rows = _pixels(coordinates[..., 1], height, align_corners)
+    columns = _pixels(coordinates[..., 0], width, align_corners)
+    padded = PADDED[str(padding_mode)]
     total = np.zeros((x.shape[0], x.shape[1], *rows.shape[1:]), x.dtype)
     for down in (0, 1):
         for right in (0, 1):
-            r, c = (
-                np.floor(rows).astype(int) + down,
-                np.floor(columns).astype(int) + right,
-            )
+            r = np.floor(rows).astype(int) + down
+            c = np.floor(columns).astype(int) + right
             weight = (1 - abs(rows - r)) * (1 - abs(columns - c))
+            r, c = padded(r, height), padded(c, width)
             inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
-            rr, cc = np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)
+            r, c = np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)
             for n in range(len(x)):
-                values = np.where(inside[n], x[n][:, rr[n], cc[n]], padding_value)
+                values = np.where(inside[n], x[n][:, r[n], c[n]], padding_value)
                 total[n] += values * weight[n]
     return total

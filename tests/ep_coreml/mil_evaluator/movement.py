@@ -14,8 +14,11 @@ from mil_evaluator.registry import ints, operation
 
 @operation("reshape")
 def reshape(x, shape):
-    sizes = [x.shape[i] if n == 0 else n for i, n in enumerate(ints(shape))]
-    return np.reshape(x, sizes)
+    """Since iOS 17 a zero keeps the size of the axis as far from the last one."""
+    sizes = ints(shape)
+    have = (1,) * max(len(sizes) - x.ndim, 0) + x.shape
+    have = have[len(have) - len(sizes) :]
+    return np.reshape(x, [h if n == 0 else n for n, h in zip(sizes, have, strict=True)])
 
 
 @operation("transpose")
@@ -74,6 +77,7 @@ def reverse(x, axes=None):
 @operation("reverse_sequence")
 def reverse_sequence(x, lengths, seq_axis=0, batch_axis=0):
     moved = np.moveaxis(x, (int(batch_axis), int(seq_axis)), (0, 1)).copy()
+    assert 0 <= min(ints(lengths)) <= max(ints(lengths)) <= x.shape[int(seq_axis)]
     for row, length in zip(moved, ints(lengths), strict=True):
         row[:length] = row[:length][::-1].copy()
     return np.moveaxis(moved, (0, 1), (int(batch_axis), int(seq_axis)))
@@ -92,10 +96,15 @@ def slice_by_index(
         open_begin = begin_mask is not None and begin_mask[axis]
         open_end = end_mask is not None and end_mask[axis]
         step = 1 if stride is None else ints(stride)[axis]
+        size = x.shape[axis]
+        for open_, bound in ((open_begin, first), (open_end, last)):
+            assert open_ or -size <= bound <= size, f"the bound {bound} of size {size}"
         parts.append(
             slice(None if open_begin else first, None if open_end else last, step)
         )
-    return x[tuple(parts)]
+    made = x[tuple(parts)]
+    assert made.size, "a part without elements"
+    return made
 
 
 @operation("slice_by_size")
@@ -113,6 +122,8 @@ def pad(x, pad, mode="constant", constant_val=0.0):
     around = [[0, 0]] * (x.ndim - len(around)) + around
     if mode == "constant":
         return np.pad(x, around, constant_values=constant_val)
+    less = 1 if mode == "reflect" else 0
+    assert all(max(p) <= n - less for p, n in zip(around, x.shape, strict=True))
     return np.pad(x, around, "reflect" if mode == "reflect" else "edge")
 
 
@@ -168,6 +179,12 @@ def _inside(indices, size):
     return np.asarray(indices, np.int64)
 
 
+def _tuples(indices, shape):
+    """Return tuples of indices, the last axis, as one array of indices for each axis."""
+    columns = np.moveaxis(indices, -1, 0)
+    return tuple(_inside(c, n) for c, n in zip(columns, shape, strict=False))
+
+
 @operation("gather")
 def gather(x, indices, axis=0, batch_dims=0, validate_indices=False):
     assert int(batch_dims) == 0
@@ -182,9 +199,8 @@ def gather_along_axis(x, indices, axis=0, validate_indices=False):
 @operation("gather_nd")
 def gather_nd(x, indices, batch_dims=0, validate_indices=False):
     batch = int(batch_dims)
-    assert np.min(indices, initial=0) >= 0
     if not batch:
-        return x[tuple(np.moveaxis(indices, -1, 0))]
+        return x[_tuples(indices, x.shape)]
     lead = x.shape[:batch]
     flat = x.reshape(-1, *x.shape[batch:])
     rows = indices.reshape(-1, *indices.shape[batch:])
@@ -199,9 +215,11 @@ COMBINE = {
 
 
 def _combined(data, places, updates, mode):
+    """In which order several updates of one place are made, MIL does not say."""
     made = data.copy()
     if mode == "update":
         made[places] = updates
+        assert np.array_equal(made[places], updates, equal_nan=True)
     else:
         COMBINE[str(mode)].at(made, places, updates)
     return made
@@ -218,8 +236,7 @@ def scatter_along_axis(
 
 @operation("scatter_nd")
 def scatter_nd(data, indices, updates, mode="add", validate_indices=False):
-    assert np.min(indices, initial=0) >= 0
-    return _combined(data, tuple(np.moveaxis(indices, -1, 0)), updates, mode)
+    return _combined(data, _tuples(indices, data.shape), updates, mode)
 
 
 @operation("non_zero")

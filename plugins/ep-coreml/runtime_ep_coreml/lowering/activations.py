@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from runtime_ep_coreml.guards import floating
+from runtime_ep_coreml.lowering.broadcast import zeros_like
+from runtime_ep_coreml.lowering.reductions import first_of_best
 from runtime_ep_coreml.scope import Handle, Scope
 from runtime_ep_coreml.table import lowers
 
@@ -58,7 +60,7 @@ def thresholded_relu(at: Scope) -> Handle:
     """X above alpha, zero elsewhere; MIL's own operation keeps alpha itself."""
     x = at.x()
     above = at.op("greater", x=x, y=at.like(x, at.attr("alpha", 1.0)))
-    return at.op("mul", x=x, y=at.cast(above, at.kind(x)))
+    return at.op("select", cond=above, a=x, b=zeros_like(at, x))
 
 
 @lowers("HardSigmoid", guards=FLOATS)
@@ -114,11 +116,12 @@ def prelu(at: Scope) -> Handle:
 def shrink(at: Scope) -> Handle:
     """Zero within ±lambd, shifted by bias towards zero outside."""
     x, limit, bias = at.x(), at.attr("lambd", 0.5), at.attr("bias", 0.0)
-    low = at.cast(at.op("less", x=x, y=at.like(x, -limit)), at.kind(x))
-    high = at.cast(at.op("greater", x=x, y=at.like(x, limit)), at.kind(x))
-    up = at.op("mul", x=low, y=at.op("add", x=x, y=at.like(x, bias)))
-    down = at.op("mul", x=high, y=at.op("sub", x=x, y=at.like(x, bias)))
-    return at.op("add", x=up, y=down)
+    low = at.op("less", x=x, y=at.like(x, -limit))
+    high = at.op("greater", x=x, y=at.like(x, limit))
+    up = at.op("add", x=x, y=at.like(x, bias))
+    down = at.op("sub", x=x, y=at.like(x, bias))
+    above = at.op("select", cond=high, a=down, b=zeros_like(at, x))
+    return at.op("select", cond=low, a=up, b=above)
 
 
 @lowers("Softmax", guards=FLOATS, since=13)
@@ -142,7 +145,6 @@ def hardmax(at: Scope) -> Handle:
     """One at the first maximum along an axis, zero elsewhere."""
     x = at.x()
     axis = at.axis(x, -1)
-    shape = at.fixed(x)
-    best = at.op("reduce_argmax", x=x, axis=axis, keep_dims=True)
-    places = at.aligned(range(shape[axis]), len(shape), axis).astype("int32")
+    best = first_of_best(at, x, axis)
+    places = at.aligned(range(at.fixed(x)[axis]), at.rank(x), axis).astype("int32")
     return at.cast(at.op("equal", x=best, y=at.constant(places)), at.kind(x))

@@ -10,9 +10,9 @@ from runtime_ep_coreml.guards import (
     arithmetic,
     attribute,
     floating,
-    may_grow,
     same_kind,
 )
+from runtime_ep_coreml.narrowing import may_grow
 from runtime_ep_coreml.scope import KINDS, LIMITS, Handle, Refused, Scope
 from runtime_ep_coreml.table import lowers
 
@@ -33,13 +33,13 @@ def unary(at: Scope) -> Handle:
     return at.op(UNARY[at.node.op_type], x=at.x())
 
 
-@lowers("Abs", "Sign", guards=(arithmetic,))
+@lowers("Abs", "Sign", guards=(arithmetic, may_grow))
 def magnitude(at: Scope) -> Handle:
     """The size, and the direction."""
     return at.op(at.node.op_type.lower(), x=at.x())
 
 
-@lowers("Neg", guards=(arithmetic,))
+@lowers("Neg", guards=(arithmetic, may_grow))
 def neg(at: Scope) -> Handle:
     """Times minus one."""
     x = at.x()
@@ -49,8 +49,7 @@ def neg(at: Scope) -> Handle:
 @lowers("Log", guards=(floating,))
 def log(at: Scope) -> Handle:
     """Nothing is added to the argument, so that the logarithm of 0 is minus infinity."""
-    x = at.x()
-    return at.op("log", x=x, epsilon=at.like(x, 0))
+    return _log(at, at.x())
 
 
 @lowers("Reciprocal", guards=(floating,))
@@ -62,37 +61,47 @@ def reciprocal(at: Scope) -> Handle:
 
 @lowers("Asinh", guards=(floating,))
 def asinh(at: Scope) -> Handle:
-    """sign(x) · log(\\|x\\| + √(x² + 1)), of which no term cancels."""
+    """sign(x) · (log m + log(r + √(r² + 1/m²))), m being the larger of \\|x\\| and 1.
+
+    r is the smaller of both, and \\|x\\| / m: no square leaves the range, and no term cancels.
+    """
     x = at.x()
     size = at.op("abs", x=x)
-    root = at.op("sqrt", x=_plus(at, at.op("square", x=x), 1))
-    made = at.op("log", x=at.op("add", x=size, y=root), epsilon=at.like(x, 0))
+    large = at.op("maximum", x=size, y=at.like(x, 1))
+    small = at.op("minimum", x=size, y=at.like(x, 1))
+    inverse = at.op("real_div", x=at.constant(1, like=x), y=large)
+    squares = (at.op("square", x=small), at.op("square", x=inverse))
+    root = at.op("sqrt", x=at.op("add", x=squares[0], y=squares[1]))
+    made = at.op("add", x=_log(at, large), y=_log(at, at.op("add", x=small, y=root)))
     return at.op("mul", x=at.op("sign", x=x), y=made)
 
 
 @lowers("Acosh", guards=(floating,))
 def acosh(at: Scope) -> Handle:
-    """log(x + √((x - 1) · (x + 1)))."""
+    """log(x / c) + log(c + √(c - 1) · √(c + 1)), c being the smaller of x and 1024.
+
+    Beyond, the 1 below the roots is less than float32 tells apart.
+    """
     x = at.x()
-    inner = at.op("mul", x=_plus(at, x, -1), y=_plus(at, x, 1))
-    total = at.op("add", x=x, y=at.op("sqrt", x=inner))
-    return at.op("log", x=total, epsilon=at.like(x, 0))
+    c = at.op("minimum", x=x, y=at.like(x, 1024))
+    below, above = (at.op("sqrt", x=_plus(at, c, step)) for step in (-1, 1))
+    total = at.op("add", x=c, y=at.op("mul", x=below, y=above))
+    rest = _log(at, at.op("real_div", x=x, y=c))
+    return at.op("add", x=rest, y=_log(at, total))
+
+
+def _log(at: Scope, x: Handle) -> Handle:
+    return at.op("log", x=x, epsilon=at.like(x, 0))
 
 
 def _plus(at: Scope, x: Handle, number: float) -> Handle:
     return at.op("add", x=x, y=at.like(x, number))
 
 
-@lowers("Add", "Sub", guards=(arithmetic, same_kind), since=7)
-def sums(at: Scope) -> Handle:
-    """Sum and difference, broadcast."""
+@lowers("Add", "Sub", "Mul", guards=(arithmetic, same_kind, may_grow), since=7)
+def binary(at: Scope) -> Handle:
+    """Sum, difference and product, broadcast."""
     return at.op(BINARY[at.node.op_type], x=at.x(), y=at.x(1))
-
-
-@lowers("Mul", guards=(arithmetic, same_kind, may_grow), since=7)
-def mul(at: Scope) -> Handle:
-    """Product, broadcast."""
-    return at.op("mul", x=at.x(), y=at.x(1))
 
 
 @lowers("Max", "Min", guards=(arithmetic, same_kind), since=8)
@@ -111,7 +120,7 @@ def mean(at: Scope) -> Handle:
     return at.op("mul", x=total, y=at.like(total, 1 / len(operands)))
 
 
-@lowers("Div", guards=(arithmetic, same_kind), since=7)
+@lowers("Div", guards=(arithmetic, same_kind, may_grow), since=7)
 def div(at: Scope) -> Handle:
     """Quotient; of integers, cut off towards zero."""
     x, y = at.x(), at.x(1)
@@ -122,7 +131,7 @@ def div(at: Scope) -> Handle:
     return at.op("mul", x=size, y=sign)
 
 
-@lowers("Mod", guards=(arithmetic, same_kind))
+@lowers("Mod", guards=(arithmetic, same_kind, may_grow))
 def mod(at: Scope) -> Handle:
     """The rest, of the divisor's sign, or with ``fmod`` of the dividend's."""
     x, y = at.x(), at.x(1)
@@ -141,10 +150,13 @@ def power(at: Scope) -> Handle:
 
 @lowers("Clip", guards=(arithmetic,), since=11)
 def clip(at: Scope) -> Handle:
-    """Cut off below and above, where bounds are given."""
+    """Cut off below and above, where bounds are given; what is no number stays so.
+
+    MIL's maximum is ``x > y ? x : y``, its minimum ``x > y ? y : x``.
+    """
     x = at.x()
     if at.has(1):
-        x = at.op("maximum", x=x, y=at.x(1))
+        x = at.op("maximum", x=at.x(1), y=x)
     return at.op("minimum", x=x, y=at.x(2)) if at.has(2) else x
 
 
@@ -163,7 +175,7 @@ def dropout(at: Scope) -> Handle:
     return at.op("identity", x=at.x())
 
 
-@lowers("Cast", guards=(attribute("to", *KINDS),), since=6)
+@lowers("Cast", guards=(attribute("to", *KINDS), may_grow), since=6)
 def cast(at: Scope) -> Handle:
     """Another element type; integers wrap into narrower ones as in two's complement."""
     to, x = at.attr("to"), at.x()

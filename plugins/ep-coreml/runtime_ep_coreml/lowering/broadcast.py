@@ -41,6 +41,11 @@ def _blended(at: Scope, x: Handle, other: Handle) -> Handle:
     return at.op("add", x=x, y=nothing)
 
 
+def zeros_like(at: Scope, x: Handle) -> Handle:
+    """Return as many zeros, also in place of what is no number."""
+    return at.op("fill_like", ref_tensor=x, value=at.like(x, 0))
+
+
 def filled_out(at: Scope, x: Handle, shape: Handle) -> Handle:
     """Return a value broadcast with a shape that is known at run time."""
     if at.kind(x) == "bool":

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from runtime_ep_coreml.guards import floating, ranks
+from runtime_ep_coreml.lowering.products import exact_sums
 from runtime_ep_coreml.lowering.windows import (
     around,
     axes_of,
@@ -42,11 +43,15 @@ def conv_transpose(at: Scope) -> Handle:
     x, weight = at.x(), at.x(1)
     count = axes_of(at, x)
     pads, extra = _pads(at, x, weight, count)
+    even = len(set(interleaved(pads))) == 1
+    padding = {"pad_type": "custom", "pad": interleaved(pads)}
     made = at.op(
-        "conv_transpose", x=x, weight=weight, pad_type="custom", pad=interleaved(pads),
-        strides=numbers(at, "strides", count), groups=at.attr("group", 1),
-        dilations=numbers(at, "dilations", count),
+        "conv_transpose", x=x, weight=weight, strides=numbers(at, "strides", count),
+        groups=at.attr("group", 1), dilations=numbers(at, "dilations", count),
+        **(padding if even else {"pad_type": "valid"}),
     )  # fmt: skip
+    if not even:
+        made = _without(at, made, pads)
     if any(extra):
         ends = [
             number for pair in zip([0] * count, extra, strict=True) for number in pair
@@ -58,6 +63,25 @@ def conv_transpose(at: Scope) -> Handle:
         return made
     bias = at.reshape(at.x(2), [1, -1] + [1] * count)
     return at.op("add", x=made, y=bias)
+
+
+def _without(at: Scope, x: Handle, pads: list[tuple[int, int]]) -> Handle:
+    """Return a value cut at the ends of its axes.
+
+    Core ML was seen to give one thing or another for padding that is not equal all round.
+    """
+    around = [(0, 0), (0, 0), *pads]
+    if any(
+        size is not None and size <= sum(pair)
+        for size, pair in zip(at.sizes(x), around, strict=True)
+    ):
+        raise Refused("a value has no elements")
+    begins, ends = zip(*around, strict=True)
+    return at.op(
+        "slice_by_index", x=x, begin=list(begins), end=[-end for end in ends],
+        begin_mask=[begin == 0 for begin in begins],
+        end_mask=[end == 0 for end in ends],
+    )  # fmt: skip
 
 
 def _pads(
@@ -91,6 +115,7 @@ def _pads(
 @lowers("ConvInteger", guards=(ranks(3),), since=10)
 def conv_integer(at: Scope) -> Any:
     """Products of small integers, summed exactly in float32."""
+    exact_sums(at)
     weight = at.cast(_less_zero(at, 1, 3), "fp32")
     x = at.cast(_less_zero(at, 0, 2), "fp32")
     count = axes_of(at, x)

@@ -8,7 +8,7 @@ import numpy as np
 from runtime.graph import Tensor
 
 from runtime_ep_coreml.guards import attribute
-from runtime_ep_coreml.scope import KINDS, NUMPY, Handle, Refused, Scope
+from runtime_ep_coreml.scope import KINDS, NUMPY, Handle, Refused, Scope, narrowed
 from runtime_ep_coreml.table import lowers
 
 
@@ -19,7 +19,7 @@ def constant(at: Scope) -> Handle:
     array = found.numpy() if isinstance(found, Tensor) else np.array(found)
     if at.made not in KINDS or array.size == 0:
         raise Refused("the element type is not supported")
-    return at.op("identity", x=at.constant(array.astype(NUMPY[KINDS[at.made]])))
+    return at.op("identity", x=at.constant(narrowed(array, KINDS[at.made])))
 
 
 @lowers("Shape", since=1)
@@ -55,7 +55,7 @@ def constant_of_shape(at: Scope) -> Handle:
     array = given.numpy() if isinstance(given, Tensor) else np.zeros(1, np.float32)
     if at.made not in KINDS:
         raise Refused("the element type is not supported")
-    number = array.astype(NUMPY[KINDS[at.made]]).reshape(-1)[0]
+    number = narrowed(array, KINDS[at.made]).reshape(-1)[0]
     known = at.known(0)
     if known is not None:
         sizes = [int(n) for n in known]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from runtime.graph import Node
 
-from runtime_ep_coreml.guards import constant, ranks, unless
-from runtime_ep_coreml.scope import Handle, Refused, Scope
+from runtime_ep_coreml.guards import FLOATS, WIDE, constant, ranks, unless
+from runtime_ep_coreml.lowering.broadcast import broadcast
+from runtime_ep_coreml.narrowing import may_grow
+from runtime_ep_coreml.scope import Handle, Refused, Scope, narrowed
 from runtime_ep_coreml.table import lowers
 
 MODES = {"none": "update", "add": "add", "mul": "mul", "max": "max", "min": "min"}
@@ -19,7 +22,7 @@ def _counted(at: Scope, index: int, size: Any) -> Handle:
     if known is not None and isinstance(size, (int, np.ndarray)):
         numbers = np.asarray(known).astype(np.int64)
         return at.constant(
-            np.where(numbers < 0, numbers + size, numbers).astype("int32")
+            narrowed(np.where(numbers < 0, numbers + size, numbers), "int32")
         )
     indices = at.x(index)
     if isinstance(size, (int, np.ndarray)):
@@ -59,15 +62,20 @@ def gather_elements(at: Scope) -> Handle:
     x, flags = _numeric(at)
     axis = at.axis(x, 0)
     indices = _counted(at, 1, _size(at, x, axis))
-    shape, taken = at.sizes(x), at.sizes(indices)
-    if any(
-        size is not None and other is not None and size != other
-        for place, (size, other) in enumerate(zip(shape, taken, strict=True))
-        if place != axis
-    ):
+    if not _alike(at, axis):
         raise Refused("indices of another shape than the data's are not supported")
     made = at.op("gather_along_axis", x=x, indices=indices, axis=axis)
     return _back(at, made, flags)
+
+
+def _alike(at: Scope, axis: int) -> bool:
+    """Whether data and indices are known to have the same sizes along the other axes."""
+    data, indices = (value.shape if value else None for value in at.node.inputs[:2])
+    if data is None or indices is None:
+        return False
+    pairs = list(zip(data, indices, strict=True))
+    del pairs[axis]
+    return all(size is not None and size == other for size, other in pairs)
 
 
 def _tuple_sizes(at: Scope, x: Handle, index: int, batch: int = 0) -> np.ndarray:
@@ -82,9 +90,12 @@ def _tuple_sizes(at: Scope, x: Handle, index: int, batch: int = 0) -> np.ndarray
     return np.array(sizes, np.int32)
 
 
-@lowers("GatherND", guards=(ranks(1),), since=11)
+@lowers("GatherND", guards=(ranks(1), constant(1)), since=11)
 def gather_nd(at: Scope) -> Handle:
-    """Slices by tuples of indices."""
+    """Slices by tuples of indices that are known.
+
+    Core ML was seen to return the first slice for others, of some shapes.
+    """
     x, flags = _numeric(at)
     batch = at.attr("batch_dims", 0)
     indices = _counted(at, 1, _tuple_sizes(at, x, 1, batch))
@@ -92,11 +103,25 @@ def gather_nd(at: Scope) -> Handle:
     return _back(at, made, flags)
 
 
+def _wraps(node: Node) -> bool:
+    value = node.input(0)
+    kind = None if value is None else value.dtype
+    combined = node.attribute("reduction", "none") in ("add", "mul")
+    return combined and kind not in FLOATS | WIDE
+
+
+SCATTER = (
+    ranks(1),
+    unless(_wraps, "sums and products of integers of 8 and 16 bits are not supported"),
+    may_grow,
+)
+
+
 def _mode(at: Scope) -> str:
     return MODES[at.attr("reduction", "none")]
 
 
-@lowers("ScatterElements", guards=(ranks(1),), since=11)
+@lowers("ScatterElements", guards=SCATTER, since=11)
 def scatter_elements(at: Scope) -> Handle:
     """Single elements replaced or combined along an axis."""
     x, flags = _numeric(at)
@@ -117,7 +142,7 @@ def scatter_elements(at: Scope) -> Handle:
     return _back(at, made, flags)
 
 
-@lowers("ScatterND", guards=(ranks(1),), since=11)
+@lowers("ScatterND", guards=SCATTER, since=11)
 def scatter_nd(at: Scope) -> Handle:
     """Slices replaced or combined at tuples of indices."""
     x, flags = _numeric(at)
@@ -156,9 +181,9 @@ def one_hot(at: Scope) -> Handle:
         raise Refused("values that are booleans are not supported")
     off = at.op("slice_by_index", x=values, begin=[0], end=[1])
     on = at.op("slice_by_index", x=values, begin=[1], end=[2])
-    chosen = at.cast(hits, at.kind(values))
-    other = at.cast(at.op("logical_not", x=hits), at.kind(values))
-    return at.op("add", x=at.op("mul", x=chosen, y=on), y=at.op("mul", x=other, y=off))
+    return at.op(
+        "select", cond=hits, a=broadcast(at, on, hits), b=broadcast(at, off, hits)
+    )
 
 
 @lowers("NonZero", since=9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from runtime_ep_coreml.guards import constant, floating, ranks
 from runtime_ep_coreml.lowering.broadcast import filled_out, repeated
+from runtime_ep_coreml.narrowing import never_zero
 from runtime_ep_coreml.scope import Handle, Refused, Scope
 from runtime_ep_coreml.table import lowers
 
@@ -22,7 +22,7 @@ def reshape(at: Scope) -> Handle:
     if wanted is None:
         if at.attr("allowzero", 0):
             raise Refused("allowzero with a shape known at run time is not supported")
-        return at.op("reshape", x=x, shape=at.x(1))
+        return at.op("reshape", x=x, shape=_without_zeros(at, x))
     target = [int(size) for size in wanted]
     if at.attr("allowzero", 0) and 0 in target:
         raise Refused("a value has no elements")
@@ -34,6 +34,23 @@ def reshape(at: Scope) -> Handle:
         rest = prod(size for size in sizes if size != -1)
         sizes[target.index(-1)] = prod(have) // max(rest, 1)  # type: ignore[arg-type]
     return at.into(x, sizes)
+
+
+def _without_zeros(at: Scope, x: Handle) -> Handle:
+    """Return a shape known at run time with the sizes that its zeros keep.
+
+    MIL counts the axes of zeros from the last one, ONNX from the first.
+    """
+    value, shape = at.node.input(1), at.x(1)
+    if never_zero(value):
+        return shape
+    (count,) = at.sizes(shape)
+    if count is None:
+        raise Refused("the number of sizes must be known")
+    have = [at.size(x, axis) for axis in range(min(at.rank(x), count))]
+    kept = at.join(have + [0] * (count - len(have)))
+    zeros = at.cast(at.op("equal", x=shape, y=np.int32(0)), "int32")
+    return at.op("add", x=shape, y=at.op("mul", x=zeros, y=kept))
 
 
 @lowers("Flatten")
@@ -85,11 +102,19 @@ def transpose(at: Scope) -> Handle:
 @lowers("Concat", since=4)
 def concat(at: Scope) -> Handle:
     """One after the other along an axis."""
-    values = at.all()
+    values = [at.x(index) for index in _with_elements(at)]
+    if not values:
+        raise Refused("a value has no elements")
     axis = at.axis(values[0], 0)
     if len(values) == 1:
         return at.op("identity", x=values[0])
     return at.op("concat", values=values, axis=axis)
+
+
+def _with_elements(at: Scope) -> list[int]:
+    """Return which inputs have elements: the others are constants that add nothing."""
+    known = [at.known(index) for index in range(len(at.node.inputs))]
+    return [index for index, array in enumerate(known) if array is None or array.size]
 
 
 @lowers("Split", guards=(constant(1),), since=13)
@@ -120,30 +145,71 @@ def slice_(at: Scope) -> Handle:
     axes, steps = at.integers(3), at.integers(4)
     if starts is None or ends is None:
         return _slice_at_run_time(at, x, axes, steps)
-    count = len(starts)
-    axes = [axis % rank for axis in axes] if axes else list(range(count))
-    steps = steps or [1] * count
-    begin, end, stride = [0] * rank, [0] * rank, [1] * rank
-    open_begin, open_end = [True] * rank, [True] * rank
-    for axis, start, stop, step in zip(axes, starts, ends, steps, strict=True):
+    axes = [axis % rank for axis in axes] if axes else list(range(len(starts)))
+    fixed: dict[int, tuple[int, int, int]] = {}
+    clamped: dict[int, tuple[Any, Any, int]] = {}
+    for axis, start, stop, step in zip(
+        axes, starts, ends, steps or [1] * len(axes), strict=True
+    ):
         size = at.sizes(x)[axis]
         part = (int(start), int(stop), step)
         if step < 0:
             x, part = _mirrored(at, x, axis, size, part)
-        first, last, by = part
         if size is not None:
-            first, last, by = slice(first, last, by).indices(size)
-            if last <= first:
+            part = slice(*part).indices(size)
+            if part[1] <= part[0]:
                 raise Refused("a value has no elements")
+            fixed[axis] = part
+        else:
+            first, last = (_clamped(at, x, axis, bound) for bound in part[:2])
+            clamped[axis] = (first, last, part[2])
+    made = _sliced(at, x, fixed) if fixed else x
+    made = _sliced(at, made, clamped) if clamped else made
+    return made if axes else at.op("identity", x=x)
+
+
+WHOLE = 2**31 - 1
+"""The end of every axis."""
+
+
+def _sliced(at: Scope, x: Handle, parts: dict[int, tuple[Any, Any, int]]) -> Handle:
+    """Return parts of some axes, whose bounds are ints, or vectors of one."""
+    rank, sizes = at.rank(x), at.sizes(x)
+    begin: list[Any] = [0] * rank
+    end: list[Any] = [0] * rank
+    stride, open_begin, open_end = [1] * rank, [True] * rank, [True] * rank
+    for axis, (first, last, by) in parts.items():
         stride[axis] = by
-        if first != 0:
+        if not isinstance(first, int) or first != 0:
             begin[axis], open_begin[axis] = first, False
-        if last < (size if size is not None else 2**31 - 1):
+        if not isinstance(last, int) or last not in (WHOLE, sizes[axis]):
             end[axis], open_end[axis] = last, False
     return at.op(
-        "slice_by_index", x=x, begin=begin, end=end, stride=stride,
+        "slice_by_index", x=x, begin=at.join(begin), end=at.join(end), stride=stride,
         begin_mask=open_begin, end_mask=open_end,
     )  # fmt: skip
+
+
+def _clamped(at: Scope, x: Handle, axis: int, bound: Any) -> Any:
+    """Return a bound within an axis: what lies outside, ONNX cuts off and MIL leaves open.
+
+    ``bound`` is an int or a vector of one, and so is what is returned.
+    """
+    size = at.size(x, axis)
+    if isinstance(bound, int):
+        if isinstance(size, int):
+            return slice(bound, None).indices(size)[0]
+        if bound in (-1, 0, 1) or bound >= WHOLE:
+            return bound
+        if bound >= 0:
+            return at.op("minimum", x=size, y=np.int32(bound))
+        from_end = at.op("add", x=size, y=np.int32(max(bound, -WHOLE)))
+        return at.op("maximum", x=from_end, y=np.int32(0))
+    size = np.int32(size) if isinstance(size, int) else size
+    behind = at.cast(at.op("less", x=bound, y=np.int32(0)), "int32")
+    counted = at.op("add", x=bound, y=at.op("mul", x=behind, y=size))
+    at_least_none = at.op("maximum", x=counted, y=np.int32(0))
+    return at.op("minimum", x=at_least_none, y=size)
 
 
 def _mirrored(
@@ -164,7 +230,7 @@ def _mirrored(
 def _slice_at_run_time(
     at: Scope, x: Handle, axes: list[int] | None, steps: list[int] | None
 ) -> Handle:
-    """Slice with bounds that are inputs: masks stand for bounds that are not given."""
+    """Slice with bounds that are inputs."""
     rank = at.rank(x)
     starts, ends = at.known(1), at.known(2)
     value = at.node.input(1 if starts is None else 2)
@@ -172,32 +238,23 @@ def _slice_at_run_time(
     if not isinstance(count, int) or any(step != 1 for step in steps or ()):
         raise Refused("how many axes are sliced, and steps of 1, must be known")
     places = [axis % rank for axis in axes] if axes else list(range(count))
-    begin = _bounds(at, 1, starts, places, rank)
-    end = _bounds(at, 2, ends, places, rank)
-    open_end = [axis not in places for axis in range(rank)]
-    if ends is not None:
-        for axis, stop in zip(places, ends, strict=True):
-            open_end[axis] = int(stop) >= 2**31 - 1
-    return at.op(
-        "slice_by_index", x=x, begin=begin, end=end,
-        begin_mask=[axis not in places for axis in range(rank)], end_mask=open_end,
-    )  # fmt: skip
+    begin, end = _bounds(at, 1, starts, count), _bounds(at, 2, ends, count)
+    parts = {
+        axis: (_clamped(at, x, axis, first), _clamped(at, x, axis, last), 1)
+        for axis, first, last in zip(places, begin, end, strict=True)
+    }
+    return _sliced(at, x, parts)
 
 
-def _bounds(
-    at: Scope, index: int, known: Any, places: Sequence[int], rank: int
-) -> Handle:
-    """Return a bound for each axis of a value, in the order of the axes."""
+def _bounds(at: Scope, index: int, known: Any, count: int) -> list[Any]:
+    """Return bounds as ints, or as vectors of one where they are no constants."""
     if known is not None:
-        numbers = np.zeros(rank, np.int32)
-        for axis, number in zip(places, known, strict=True):
-            numbers[axis] = np.clip(int(number), -(2**31), 2**31 - 1)
-        return numbers
+        return [int(number) for number in known]
     vector = at.x(index)
-    parts: list[Any] = [0] * rank
-    for place, axis in enumerate(places):
-        parts[axis] = at.op("slice_by_index", x=vector, begin=[place], end=[place + 1])
-    return at.join(parts)
+    return [
+        at.op("slice_by_index", x=vector, begin=[place], end=[place + 1])
+        for place in range(count)
+    ]
 
 
 @lowers("Expand")
@@ -256,9 +313,19 @@ def pad(at: Scope) -> Handle:
     filler = at.like(x, 0 if number is None else number.reshape(-1)[0])
     if mode != "constant":
         around = around[-2:]
+        _check_mirror(at, x, around, mode)
     return at.op(
         "pad", x=x, pad=around.reshape(-1), mode=PAD_MODES[mode], constant_val=filler
     )
+
+
+def _check_mirror(at: Scope, x: Handle, around: Any, mode: str) -> None:
+    """Refuse more elements than an axis has to mirror or repeat, as MIL has it."""
+    for size, pads in zip(at.sizes(x)[-len(around) :], around, strict=True):
+        if not pads.any():
+            continue
+        if size is None or pads.max() > size - (mode == "reflect"):
+            raise Refused(f"mode={mode!r} is supported within the size of an axis only")
 
 
 def _cut(at: Scope, x: Handle, around: Any) -> tuple[Handle, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,21 +42,45 @@ def _as(at: Scope, x: Handle, array: Any) -> Any:
     return np.asarray(array).astype(np.float16 if at.kind(x) == "fp16" else np.float32)
 
 
-def _unit(
-    at: Scope, x: Handle, axes: Sequence[int], epsilon: float
-) -> tuple[Handle, Handle, Handle]:
-    """Return a value of mean 0 and variance 1 along axes, its mean and its 1 / width."""
-    mean = at.op("reduce_mean", x=x, axes=list(axes), keep_dims=True)
-    centred = at.op("sub", x=x, y=mean)
-    square = at.op("square", x=centred)
-    variance = at.op("reduce_mean", x=square, axes=list(axes), keep_dims=True)
-    inverse = _inverse_root(at, variance, epsilon)
-    return at.op("mul", x=centred, y=inverse), mean, inverse
+def _centred(at: Scope, x: Handle, axes: list[int]) -> tuple[Handle, Handle]:
+    """Return a value less its mean along axes, and the mean."""
+    mean = at.op("reduce_mean", x=x, axes=axes, keep_dims=True)
+    return at.op("sub", x=x, y=mean), mean
 
 
-def _inverse_root(at: Scope, x: Handle, epsilon: float) -> Handle:
-    root = at.op("sqrt", x=at.op("add", x=x, y=at.like(x, epsilon)))
-    return at.op("real_div", x=at.constant(1, like=x), y=root)
+def _shrink(at: Scope, x: Handle, axes: list[int]) -> Handle | None:
+    """Return what halves are multiplied by, so that no square leaves their range."""
+    if not at.emitter.halves and at.kind(x) != "fp16":
+        return None
+    size = at.op("reduce_max", x=at.op("abs", x=x), axes=axes, keep_dims=True)
+    at_least_one = at.op("maximum", x=size, y=at.like(x, 1))
+    return at.op("real_div", x=at.constant(1, like=x), y=at_least_one)
+
+
+def _over_width(
+    at: Scope, x: Handle, axes: list[int], epsilon: float
+) -> tuple[Handle, Handle]:
+    """Return a value over the root of its mean square, and one over that root."""
+    shrink = _shrink(at, x, axes)
+    small, more = x, at.like(x, epsilon)
+    if shrink is not None:
+        small = at.op("mul", x=x, y=shrink)
+        more = at.op("mul", x=at.op("mul", x=shrink, y=more), y=shrink)
+    mean = _mean_square(at, small, axes)
+    root = at.op("sqrt", x=at.op("add", x=mean, y=more))
+    inverse = at.op("real_div", x=at.constant(1, like=x), y=root)
+    unit = at.op("mul", x=small, y=inverse)
+    return unit, inverse if shrink is None else at.op("mul", x=inverse, y=shrink)
+
+
+def _mean_square(at: Scope, x: Handle, axes: list[int]) -> Handle:
+    square = at.op("square", x=x)
+    return at.op("reduce_mean", x=square, axes=axes, keep_dims=True)
+
+
+def _stashed(at: Scope, x: Handle) -> Handle:
+    """Return a value in the type in which means and widths are computed."""
+    return at.cast(x, "fp32") if at.attr("stash_type", 1) == 1 else x
 
 
 @lowers("InstanceNormalization", guards=(floating, ranks(3)), since=6)
@@ -71,7 +94,8 @@ def instance(at: Scope) -> Handle:
             "instance_norm", x=x, gamma=_as(at, x, gamma), beta=_as(at, x, beta),
             epsilon=at.like(x, epsilon),
         )  # fmt: skip
-    unit, _, _ = _unit(at, x, range(2, at.rank(x)), epsilon)
+    axes = list(range(2, at.rank(x)))
+    unit, _ = _over_width(at, _centred(at, x, axes)[0], axes, epsilon)
     shape = [1, -1] + [1] * (at.rank(x) - 2)
     scaled = at.op("mul", x=unit, y=at.reshape(at.x(1), shape))
     return at.op("add", x=scaled, y=at.reshape(at.x(2), shape))
@@ -107,9 +131,9 @@ def _scaled(at: Scope, unit: Handle) -> Handle:
 def _layer_in_parts(
     at: Scope, x: Handle, axes: list[int], epsilon: float
 ) -> tuple[Handle, Handle, Handle]:
-    unit, mean, inverse = _unit(at, x, axes, epsilon)
-    kind = "fp32" if at.attr("stash_type", 1) == 1 else at.kind(x)
-    return _scaled(at, unit), at.cast(mean, kind), at.cast(inverse, kind)
+    centred, mean = _centred(at, _stashed(at, x), axes)
+    unit, inverse = _over_width(at, centred, axes, epsilon)
+    return _scaled(at, at.cast(unit, at.kind(x))), mean, inverse
 
 
 @lowers("GroupNormalization", guards=(floating, ranks(3)), since=21)
@@ -122,8 +146,10 @@ def group(at: Scope) -> Handle:
         raise Refused("the number of channels must be known")
     batch_size = at.size(x, 0)
     grouped = at.into(x, [batch_size, groups, channels // groups, -1])
-    unit, _, _ = _unit(at, grouped, [2, 3], at.attr("epsilon", 1e-5))
-    back = at.into(unit, [at.size(x, axis) for axis in range(rank)])
+    centred, _ = _centred(at, _stashed(at, grouped), [2, 3])
+    unit, _ = _over_width(at, centred, [2, 3], at.attr("epsilon", 1e-5))
+    sizes = [at.size(x, axis) for axis in range(rank)]
+    back = at.into(at.cast(unit, at.kind(x)), sizes)
     shape = [1, -1] + [1] * (rank - 2)
     scaled = at.op("mul", x=back, y=at.reshape(at.x(1), shape))
     return at.op("add", x=scaled, y=at.reshape(at.x(2), shape))
@@ -134,11 +160,9 @@ def root_mean_square(at: Scope) -> Handle:
     """Along the last axes, by the root of the mean square; in float32 where said so."""
     given = at.x()
     kind = at.kind(given)
-    x = at.cast(given, "fp32") if at.attr("stash_type", 1) == 1 else given
+    x = _stashed(at, given)
     axes = list(range(at.axis(x, -1), at.rank(x)))
-    square = at.op("square", x=x)
-    mean = at.op("reduce_mean", x=square, axes=axes, keep_dims=True)
-    unit = at.op("mul", x=x, y=_inverse_root(at, mean, at.attr("epsilon", 1e-5)))
+    unit, _ = _over_width(at, x, axes, at.attr("epsilon", 1e-5))
     return at.op("mul", x=at.cast(unit, kind), y=at.cast(at.x(1), kind))
 
 
@@ -147,12 +171,13 @@ def mean_variance(at: Scope) -> Handle:
     """Along given axes, the width made a little larger than it is."""
     x = at.x()
     axes = [axis % at.rank(x) for axis in at.attr("axes") or [0, 2, 3]]
-    mean = at.op("reduce_mean", x=x, axes=axes, keep_dims=True)
-    centred = at.op("sub", x=x, y=mean)
-    square = at.op("square", x=centred)
-    variance = at.op("reduce_mean", x=square, axes=axes, keep_dims=True)
-    width = at.op("sqrt", x=variance)
-    slightly = at.op("add", x=width, y=at.like(x, 1e-9))
+    centred, _ = _centred(at, x, axes)
+    shrink, more = _shrink(at, centred, axes), at.like(x, 1e-9)
+    if shrink is not None:
+        centred = at.op("mul", x=centred, y=shrink)
+        more = at.op("mul", x=shrink, y=more)
+    width = at.op("sqrt", x=_mean_square(at, centred, axes))
+    slightly = at.op("add", x=width, y=more)
     return at.op("real_div", x=centred, y=slightly)
 
 

@@ -56,6 +56,7 @@ def gemm(at: Scope) -> Handle:
 @lowers("MatMulInteger", since=10)
 def matmul_integer(at: Scope) -> Handle:
     """Products of small integers, summed exactly in float32."""
+    exact_sums(at)
     a, b = at.x(), at.x(1)
     inner = at.sizes(a)[-1]
     if inner is None or inner * 255 * 255 >= 2**24:
@@ -63,6 +64,12 @@ def matmul_integer(at: Scope) -> Handle:
     a, b = _less_zero(at, a, 2, -2), _less_zero(at, b, 3, -1)
     made = _product(at, at.cast(a, "fp32"), at.cast(b, "fp32"))
     return at.cast(made, "int32")
+
+
+def exact_sums(at: Scope) -> None:
+    """Refuse sums of integers where what is float32 here is computed in float16."""
+    if at.emitter.halves:
+        raise Refused("sums of integers are not exact in float16")
 
 
 def _less_zero(at: Scope, x: Handle, index: int, axis: int) -> Handle:

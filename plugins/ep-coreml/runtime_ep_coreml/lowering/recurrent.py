@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from runtime_ep_coreml.guards import absent, attribute, constant, floating, ranks
+from runtime_ep_coreml.lowering.broadcast import broadcast, zeros_like
 from runtime_ep_coreml.scope import Array, Handle, Refused, Scope
 from runtime_ep_coreml.table import lowers
 
@@ -93,8 +94,7 @@ class Lengths:
         at = self._at
         steps = self._steps(y)
         inside = at.op("less", x=steps, y=at.op("expand_dims", x=self.given, axes=[0]))
-        keep = at.op("expand_dims", x=at.cast(inside, at.kind(y)), axes=[2])
-        return at.op("mul", x=y, y=keep)
+        return self._kept(y, inside)
 
     def last(self, y: Handle) -> Handle:
         """Return (batch, hidden), the step at which each sequence ends."""
@@ -102,9 +102,13 @@ class Lengths:
         steps = self._steps(y)
         ends = at.op("sub", x=self.given, y=np.int32(1))
         here = at.op("equal", x=steps, y=at.op("expand_dims", x=ends, axes=[0]))
-        keep = at.op("expand_dims", x=at.cast(here, at.kind(y)), axes=[2])
-        picked = at.op("mul", x=y, y=keep)
-        return at.op("reduce_sum", x=picked, axes=[0], keep_dims=False)
+        return at.op("reduce_sum", x=self._kept(y, here), axes=[0], keep_dims=False)
+
+    def _kept(self, y: Handle, steps: Handle) -> Handle:
+        """Return (sequence, batch, hidden) with zeros but at some (sequence, batch)."""
+        at = self._at
+        keep = broadcast(at, at.op("expand_dims", x=steps, axes=[2]), y)
+        return at.op("select", cond=keep, a=y, b=zeros_like(at, y))
 
     def _steps(self, y: Handle) -> Handle:
         """Return the numbers of the steps, (sequence, 1)."""

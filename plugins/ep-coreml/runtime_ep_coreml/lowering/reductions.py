@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from runtime_ep_coreml.guards import arithmetic, constant, floating, may_grow
+import numpy as np
+
+from runtime_ep_coreml.guards import arithmetic, constant, floating
+from runtime_ep_coreml.narrowing import may_grow
 from runtime_ep_coreml.scope import Handle, Refused, Scope
 from runtime_ep_coreml.table import lowers
 
@@ -82,17 +86,45 @@ def _over_space(at: Scope, kind: str) -> Handle:
 
 @lowers("ArgMax", "ArgMin", guards=(arithmetic,))
 def arg(at: Scope) -> Handle:
-    """Where the largest or the smallest is: the first, or the last of equals."""
+    """Where the largest or the smallest is: one of equals, or the last of them."""
     x = at.x()
     axis, keep = at.axis(x, 0), bool(at.attr("keepdims", 1))
-    kind = f"reduce_{at.node.op_type.lower()}"
-    if not at.attr("select_last_index", 0):
-        return at.op(kind, x=x, axis=axis, keep_dims=keep)
+    if at.attr("select_last_index", 0):
+        best = at.node.op_type.removeprefix("Arg").lower()
+        return _last_of_best(at, x, axis, f"reduce_{best}", range, keep)
+    return at.op(f"reduce_{at.node.op_type.lower()}", x=x, axis=axis, keep_dims=keep)
+
+
+def first_of_best(at: Scope, x: Handle, axis: int) -> Handle:
+    """Return where the first of the largest is along an axis, which keeps a size of one.
+
+    MIL leaves open which of equals its ``reduce_argmax`` finds.
+    """
+    found = _last_of_best(at, x, axis, "reduce_max", _downwards, True)
+    return at.op("sub", x=at.like(found, at.fixed(x)[axis] - 1), y=found)
+
+
+def _downwards(size: int) -> range:
+    return range(size - 1, -1, -1)
+
+
+def _last_of_best(
+    at: Scope,
+    x: Handle,
+    axis: int,
+    kind: str,
+    numbering: Callable[[int], range],
+    keep: bool,
+) -> Handle:
+    """Return the largest number, as places are numbered, among the places of the best."""
     size = at.sizes(x)[axis]
     if size is None:
-        raise Refused("the last of equals needs a known size")
-    found = at.op(kind, x=at.op("reverse", x=x, axes=[axis]), axis=axis, keep_dims=keep)
-    return at.op("sub", x=at.like(found, size - 1), y=found)
+        raise Refused("the first or last of equals needs a known size")
+    best = at.op(kind, x=x, axes=[axis], keep_dims=True)
+    hits = at.cast(at.op("equal", x=x, y=best), "int32")
+    places = at.aligned(numbering(size), at.rank(x), axis).astype(np.int32)
+    numbered = at.op("mul", x=hits, y=at.constant(places))
+    return at.op("reduce_max", x=numbered, axes=[axis], keep_dims=keep)
 
 
 @lowers("CumSum", guards=(arithmetic, may_grow, constant(1)), since=11)

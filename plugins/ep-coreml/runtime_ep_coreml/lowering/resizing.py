@@ -104,9 +104,14 @@ def grid_sample(at: Scope) -> Handle:
     x, mode = at.x(), at.attr("mode", "linear")
     if SAMPLING.get(mode) != "bilinear":
         raise Refused(f"mode={mode!r} is not supported")
+    padding, align = at.attr("padding_mode", "zeros"), at.attr("align_corners", 0)
+    if padding == "reflection" and not align:
+        raise Refused(
+            "reflection about the edges of the corner pixels is not supported"
+        )
     return at.op(
         "resample", x=x, coordinates=at.x(1), sampling_mode="bilinear",
-        padding_mode=PADDING[at.attr("padding_mode", "zeros")],
+        padding_mode=PADDING[padding],
         padding_value=at.like(x, 0), coordinates_mode="normalized_minus_one_to_one",
-        align_corners=bool(at.attr("align_corners", 0)),
+        align_corners=bool(align),
     )  # fmt: skip
