@@ -18,7 +18,7 @@ from runtime import errors, weights
 from runtime.abilities import Closeable, Context, MemoryReporting, Trimmable
 from runtime.calling import Placed, runner
 from runtime.cost import weigh
-from runtime.explain import Event, Placement, Report
+from runtime.explain import Event, Placement, Report, tell_once
 from runtime.graph import Graph, Model, Node, Tensor, Value
 from runtime.infer import infer, separate, twins
 from runtime.model import Source, load
@@ -199,8 +199,8 @@ class Runnable:
         ``devices`` tells where inputs lie and outputs are wanted; everything on the host
         by default.
         """
-        if self._twins and not self._agree(inputs):
-            return self._separated().run(inputs, outputs, context, devices)
+        if self._twins and (why := self._disagreement(inputs)):
+            return self._separated(why).run(inputs, outputs, context, devices)
         return self.section.run(inputs, outputs, context or Context(), devices)
 
     def repeat(self, inputs: Sequence[Any]) -> list[Any] | None:
@@ -212,21 +212,22 @@ class Runnable:
         prepared = None if self._section is None else self._section.prepared
         return None if prepared is None else prepared.run(inputs)
 
-    def _agree(self, inputs: Sequence[Any]) -> bool:
-        """Whether dims of one name have one size, as simplifying took for granted."""
+    def _disagreement(self, inputs: Sequence[Any]) -> str:
+        """Say which dims of one name have several sizes, which simplifying did not expect."""
         for (one, axis), (other, another) in self._twins:
             a, b = inputs[one], inputs[other]
-            if a is None or b is None:
+            if a is None or b is None or a.shape[axis] == b.shape[another]:
                 continue
-            if a.shape[axis] != b.shape[another]:
-                return False
-        return True
+            dim = (self.inputs[one].shape or {axis: "?"})[axis]
+            return (
+                f"{dim!r} is {a.shape[axis]} in the input {self.inputs[one].name!r} "
+                f"and {b.shape[another]} in {self.inputs[other].name!r}"
+            )
+        return ""
 
-    def _separated(self) -> Runnable:
+    def _separated(self, why: str) -> Runnable:
         """Return this model built with every input dim on its own, made on first use."""
-        return self._variant(
-            self.settings.outputs, True, "dims of one name were given different sizes"
-        )
+        return self._variant(self.settings.outputs, True, why)
 
     def narrowed(self, names: Collection[str]) -> Runnable:
         """Return this model built for some of its outputs, made on first use."""
@@ -251,6 +252,10 @@ class Runnable:
                 made.remember(self.source)
                 made.prepare()
                 self._variants[outputs, apart] = made
+                if apart:
+                    tell_once(
+                        f"{why}, which the model says are one: it runs nevertheless"
+                    )
             return made
 
     def plan(self, devices: Devices | None = None) -> Plan:

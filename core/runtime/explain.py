@@ -265,6 +265,16 @@ def warn_once(event: Event) -> None:
     warnings.warn(FallbackWarning(str(event)), stacklevel=_outside())
 
 
+def tell_once(text: str) -> None:
+    """Show a `RuntimeWarning`, once in this process."""
+    with _lock:
+        if ("", text) in _warned:
+            return
+        _warned.add(("", text))
+    logger.warning("%s", text)
+    warnings.warn(text, RuntimeWarning, stacklevel=_outside())
+
+
 def forget_warnings() -> None:
     """Let every warning be shown again (tests and notebooks)."""
     with _lock:

@@ -140,24 +140,6 @@ def test_a_cache_that_cannot_be_written_is_told_with_a_remedy(
     assert "NOT WRITABLE" in call("doctor").out
 
 
-@pytest.mark.parametrize(
-    ("files", "cpus"),
-    [
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2.0),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-        ({"cpu.max": "garbage"}, None),
-        ({}, None),
-    ],
-)
-def test_a_containers_limit_is_read_in_both_layouts(files, cpus, tmp_path):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert machine.cgroup_cpus(tmp_path) == cpus
-
-
 class Distribution:
     """An installed distribution, by name and version."""
 

@@ -4,25 +4,12 @@ import pytest
 from runtime_ep_cpu import threads
 
 
-@pytest.mark.parametrize(
-    ("files", "want"),
-    [
-        ({"cpu.max": "150000 100000"}, 2),
-        ({"cpu.max": "50000 100000"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
-    ],
-)
-def test_a_containers_quota_counts_rounded_up(files, want, tmp_path):
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    assert threads._quota(str(tmp_path)) == want
-
-
-@pytest.mark.parametrize("text", ["max 100000", "nonsense"])
-def test_without_a_quota_the_machine_counts(text, tmp_path):
-    (tmp_path / "cpu.max").write_text(text)
-    assert threads._quota(str(tmp_path)) >= 1
+@pytest.mark.parametrize(("share", "want"), [(1.5, 2), (0.5, 1), (3.0, 3), (None, 4)])
+def test_a_containers_quota_counts_rounded_up(share, want, monkeypatch):
+    monkeypatch.setattr(threads, "_affinity", lambda: {0, 1, 2, 3})
+    monkeypatch.setattr(threads, "_cores", len)
+    monkeypatch.setattr(threads.quota, "cpus", lambda: share)
+    assert threads.granted.__wrapped__() == want
 
 
 def test_siblings_share_a_core(tmp_path):

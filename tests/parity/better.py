@@ -162,6 +162,21 @@ def _narrow(ort: Any) -> Any:
     return session(ort, BRANCHES).run(["a"], feed, made)[0].shape
 
 
+def _uneven(ort: Any) -> Any:
+    """Return which warnings name both sizes of a dim."""
+    summed = model(
+        [node("Add", ["a", "b"], ["y"])],
+        {"a": (FLOAT, ["n", 1]), "b": (FLOAT, ["n"])},
+        {"y": (FLOAT, ["n", "n"])},
+    ).SerializeToString()
+    feed = {"a": np.ones((2, 1), np.float32), "b": np.ones(3, np.float32)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _fresh(ort)
+        session(ort, summed).run(None, feed)
+    return ["'n' is 2 in the input 'a' and 3 in 'b'" in str(w.message) for w in caught]
+
+
 def _beside(ort: Any) -> Any:
     path = written("model.onnx", FIXED)
     compiler(ort, path).compile_to_file()
@@ -264,6 +279,12 @@ ITEMS = [
             lambda: session(ort).run(None, {"x": X.astype(np.float64)})
         ),
         True,
+    ),
+    Improvement(
+        "InferenceSession.run",
+        "sizes that differ where the model has one name for them are told",
+        _uneven,
+        [True],
     ),
     Improvement(
         "InferenceSession.run",

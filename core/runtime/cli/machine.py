@@ -11,6 +11,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+from runtime import quota
+
 PACKAGES = ("numpy", "onnx", "ml_dtypes", "pluggy", "llvmlite", "rich")
 VARIABLES = (
     "RUNTIME_",
@@ -49,14 +51,14 @@ def processor() -> dict[str, Any]:
     """Return the CPU's name, its instruction sets, and the threads there are to use."""
     seen = os.cpu_count() or 1
     allowed = _affinity() or seen
-    quota = cgroup_cpus()
+    granted = quota.cpus()
     return {
         "name": _cpu_name(),
         "features": _features(),
         "threads": seen,
         "allowed": allowed,
-        "cgroup": quota,
-        "usable": max(1, min(allowed, math.ceil(quota or allowed))),
+        "cgroup": granted,
+        "usable": max(1, min(allowed, math.ceil(granted or allowed))),
     }
 
 
@@ -65,21 +67,6 @@ def _affinity() -> int:
         return len(os.sched_getaffinity(0))
     except (AttributeError, OSError):
         return 0
-
-
-def cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Return the CPUs' worth of time a container is limited to, if it is."""
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        pass
-    try:
-        allowed = int((root / "cpu/cpu.cfs_quota_us").read_text())
-        period = (root / "cpu/cpu.cfs_period_us").read_text()
-        return allowed / int(period) if allowed > 0 else None
-    except (OSError, ValueError):
-        return None
 
 
 def _cpu_name() -> str:

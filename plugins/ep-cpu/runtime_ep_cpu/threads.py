@@ -5,44 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any
+
+from runtime import quota
 
 
 @cache
 def granted() -> int:
     """Return the threads worth using: the least of affinity, cgroup quota and real cores."""
     allowed = _affinity()
-    return max(1, min(len(allowed), _quota(), _cores(allowed)))
+    share = quota.cpus() or len(allowed)
+    return max(1, min(len(allowed), ceil(share), _cores(allowed)))
 
 
 def _affinity() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
         return set(os.sched_getaffinity(0))
     return set(range(os.cpu_count() or 1))
-
-
-def _quota(root: str = "/sys/fs/cgroup") -> int:
-    """Return the CPUs a container's quota amounts to, rounded up."""
-    for name, read in (("cpu.max", _version_2), ("cpu/cpu.cfs_quota_us", _version_1)):
-        try:
-            quota = read(Path(root, name))
-        except (OSError, ValueError):
-            continue
-        if quota is not None:
-            return max(1, quota)
-    return os.cpu_count() or 1
-
-
-def _version_2(path: Path) -> int | None:
-    quota, period = path.read_text().split()
-    return None if quota == "max" else -(-int(quota) // int(period))
-
-
-def _version_1(path: Path) -> int | None:
-    quota = int(path.read_text())
-    period = int(path.with_name("cpu.cfs_period_us").read_text())
-    return None if quota <= 0 else -(-quota // period)
 
 
 def _cores(allowed: set[int], root: str = "/sys/devices/system/cpu") -> int:
