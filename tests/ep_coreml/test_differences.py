@@ -229,19 +229,23 @@ FAR = np.array([-np.inf, -3, -0.2, 0, 0.2, 3, np.inf], np.float32)
     "body",
     ["ThresholdedRelu<alpha=0.5>(x)", "Shrink<lambd=0.5, bias=0.25>(x)", "Asinh(x)"],
 )
-def test_infinities_stay_infinite(body):
-    agrees(model(f"(float[7] x) => (float[7] y) {{ y = {body} }}"), {"x": FAR})
+@pytest.mark.parametrize("precision", ["FP32", "FP16"])
+def test_infinities_stay_infinite(body, precision):
+    source = model(f"(float[7] x) => (float[7] y) {{ y = {body} }}")
+    agrees(source, {"x": FAR}, rtol=2e-3, Precision=precision)
 
 
-def test_infinities_may_be_marks():
+@pytest.mark.parametrize("precision", ["FP32", "FP16"])
+def test_infinities_may_be_marks(precision):
     source = model(
         "(int64[3] i) => (float[3,4] y) <int64 d = {4}> { y = OneHot(i, d, v) }",
         v=np.array([-np.inf, 0], np.float32),
     )
-    agrees(source, {"i": np.array([0, 3, 1])})
+    agrees(source, {"i": np.array([0, 3, 1])}, Precision=precision)
 
 
-def test_what_lies_behind_a_sequence_is_zero_even_if_it_is_infinite():
+@pytest.mark.parametrize("precision", ["FP32", "FP16"])
+def test_what_lies_behind_a_sequence_is_zero_even_if_it_is_infinite(precision):
     w, r = np.eye(2, dtype=np.float32)[None], np.zeros((1, 2, 2), np.float32)
     source = model(
         "(float[3,2,2] x, int32[2] n) => (float[3,1,2,2] y, float[1,2,2] h)"
@@ -250,7 +254,7 @@ def test_what_lies_behind_a_sequence_is_zero_even_if_it_is_infinite():
     )  # fmt: skip
     x = np.ones((3, 2, 2), np.float32)
     x[2] = np.inf
-    agrees(source, {"x": x, "n": np.array([2, 1], np.int32)})
+    agrees(source, {"x": x, "n": np.array([2, 1], np.int32)}, Precision=precision)
 
 
 # halves

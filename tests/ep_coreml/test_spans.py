@@ -32,6 +32,8 @@ X = "(int64[3] x, int64[3] z) => (int64[3] y)"
         "(float[3] x) => (int64[3] y) { y = Cast<to=7>(x) }",
         "(float[3] x) => (int64[3] y) { r = Relu(x) y = Cast<to=7>(r) }",
         "(int64[3] x) => (int64 y) { y = ReduceSum<keepdims=0>(x) }",
+        "(int64 x, int64 z) => (int64[n] y)"
+        "{ k = Constant<value = int64 {1}>() e = Add(x, z) y = Range(x, e, k) }",
     ],
 )  # fmt: skip
 def test_what_may_leave_32_bits_is_refused(text):
@@ -63,6 +65,8 @@ def test_what_may_leave_32_bits_is_refused(text):
         " h = Cast<to=1>(s) f = Floor(h) y = Cast<to=7>(f) }",
         "(int64[3] x, int64[1] u) => (int64[3] y) { i = Constant<value = int64[1] {0}>()"
         " y = ScatterElements<reduction=\"add\">(x, i, u) }",
+        "(int64 x, int64 z) => (int64[n] y)"
+        "{ k = Constant<value = int64 {1}>() y = Range(x, z, k) }",
         "(float[3] x) => (float[3] y) { y = Mul(x, x) }",
         "(int32[3] x) => (int32[3] y) { y = Mul(x, x) }",
     ],

@@ -370,7 +370,9 @@ OTHERS["Split"] = _among(0)
 
 @_rule("Range")
 def _range(node: Node, spans: Spans) -> Span | None:
-    return _hull(spans.of(node.input(0)), spans.of(node.input(1)))
+    """Numbers between both ends, whose difference is made on the way."""
+    start, end = _both(node, spans)
+    return _hull(start, end, _corners(end, start, lambda a, b: a - b))
 
 
 @_rule("Constant", "ConstantOfShape")

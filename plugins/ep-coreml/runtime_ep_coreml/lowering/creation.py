@@ -8,6 +8,7 @@ import numpy as np
 from runtime.graph import Tensor
 
 from runtime_ep_coreml.guards import attribute
+from runtime_ep_coreml.narrowing import may_grow
 from runtime_ep_coreml.scope import KINDS, NUMPY, Handle, Refused, Scope, narrowed
 from runtime_ep_coreml.table import lowers
 
@@ -65,7 +66,7 @@ def constant_of_shape(at: Scope) -> Handle:
     return at.op("fill", shape=at.x(), value=number)
 
 
-@lowers("Range", since=11)
+@lowers("Range", guards=(may_grow,), since=11)
 def range_(at: Scope) -> Handle:
     """Numbers from a start to an end, by steps."""
     start, end, step = at.x(), at.x(1), at.x(2)
