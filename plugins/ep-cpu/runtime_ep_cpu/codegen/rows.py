@@ -280,8 +280,9 @@ def sweep(
         body(whole, memory.mask_of(f, target, stop - whole, lanes))
 
 
-SPAN = 128
-"""Rounds whose results are added up by themselves, so that errors stay small."""
+SPAN = 32
+"""Rounds whose results are added up by themselves, and so are as many of these: errors
+grow with the length of a sum, and so of a million numbers stay below 1e-6."""
 
 
 def fold(
@@ -296,10 +297,13 @@ def fold(
 ) -> State:
     """Write a fold over columns, vector by vector; its state is lane by lane::
 
-    for span in columns by ways · lanes · SPAN:
-        states = zero, …
-        for column in span by ways · lanes: each state steps over a vector
-        total = merge(total, all states)
+    for block in columns by ways · lanes · SPAN²:
+        part = zero
+        for span in block by ways · lanes · SPAN:
+            states = zero, …
+            for column in span by ways · lanes: each state steps over a vector
+            part = merge(part, all states)
+        total = merge(total, part)
     for column in the rest by lanes: total steps, at last masked
     """
     lanes = target.lanes
@@ -307,10 +311,10 @@ def fold(
     many = start + ((stop - start) & -group)
     whole = start + ((stop - start) & -lanes)
     width = len(zero())
-    with f.loop(start, many, group * SPAN, carried=zero()) as spans:
-        end = f.minimum(spans.index + group * SPAN, many)
+
+    def span(first: Val, end: Val) -> State:
         initial = [value for _ in range(ways) for value in zero()]
-        with f.loop(spans.index, end, group, initial, runs=True) as loop:
+        with f.loop(first, end, group, initial, runs=True) as loop:
             states = [
                 step(
                     loop.carried[i * width : (i + 1) * width],
@@ -323,8 +327,16 @@ def fold(
         found = [loop.results[i * width : (i + 1) * width] for i in range(ways)]
         while len(found) > 1:
             found = [merge(a, b) for a, b in zip(found[::2], found[1::2], strict=True)]
-        spans.next(*merge(spans.carried, found[0]))
-    with f.loop(many, whole, lanes, spans.results) as singles:
+        return found[0]
+
+    length = group * SPAN
+    with f.loop(start, many, length * SPAN, carried=zero()) as blocks:
+        last = f.minimum(blocks.index + length * SPAN, many)
+        with f.loop(blocks.index, last, length, zero(), runs=True) as spans:
+            end = f.minimum(spans.index + length, last)
+            spans.next(*merge(spans.carried, span(spans.index, end)))
+        blocks.next(*merge(blocks.carried, spans.results))
+    with f.loop(many, whole, lanes, blocks.results) as singles:
         singles.next(*step(singles.carried, singles.index, None))
 
     def rest() -> State:
