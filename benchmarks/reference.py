@@ -48,7 +48,58 @@ class BatchNormalization(OpRun):  # type: ignore[misc]
         return (x * factor.reshape(axes) + (bias - mean * factor).reshape(axes),)
 
 
-REPLACED = [Erf, BatchNormalization]
+class LSTM(OpRun):  # type: ignore[misc]
+    """With lengths of sequences, which `onnx.reference` passes over; usual cells only."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        weights: np.ndarray,
+        recurrent: np.ndarray,
+        bias: np.ndarray | None = None,
+        lengths: np.ndarray | None = None,
+        first_h: np.ndarray | None = None,
+        first_c: np.ndarray | None = None,
+        peepholes: np.ndarray | None = None,
+        direction: str = "forward",
+        activations: Sequence[str] | None = None,
+        clip: float | None = None,
+        layout: int = 0,
+        **_: Any,
+    ) -> tuple[np.ndarray, ...]:
+        if peepholes is not None or activations or clip or layout:
+            raise NotImplementedError("only LSTMs of the usual kind")
+        steps, batch, _features = x.shape
+        directions, _gates, hidden = recurrent.shape
+        ends = np.full(batch, steps) if lengths is None else lengths
+        made = np.zeros((steps, directions, batch, hidden))
+        last = np.zeros((2, directions, batch, hidden))
+        for number in range(directions):
+            backwards = number == 1 or direction == "reverse"
+            given = bias[number].reshape(2, -1).sum(0) if bias is not None else 0.0
+            h, c = (
+                np.zeros((batch, hidden)) if one is None else one[number].copy()
+                for one in (first_h, first_c)
+            )
+            for step in range(steps)[:: -1 if backwards else 1]:
+                there = (step < ends)[:, None]
+                sums = x[step] @ weights[number].T + h @ recurrent[number].T + given
+                i, o, f, g = np.split(sums, 4, axis=1)
+                new = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+                c = np.where(there, new, c)
+                h = np.where(there, _sigmoid(o) * np.tanh(new), h)
+                made[step, number] = np.where(there, h, 0)
+            last[:, number] = h, c
+        return made, *last
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+REPLACED = [Erf, BatchNormalization, LSTM]
 
 
 def reference(

@@ -139,3 +139,37 @@ def test_a_wrong_shape_is_refused():
     want = [np.array([1.0, 2.0])]
     with pytest.raises(ValueError, match="shape"):
         reference.error([np.ones(3)], want)
+
+
+def test_the_reference_ends_sequences_where_they_end():
+    """Against each sequence run alone, cut to its length."""
+    dims = {"x": ["steps", "batch", 3], "lengths": ["batch"]}
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, dims["x"]),
+        helper.make_tensor_value_info("lengths", TensorProto.INT32, dims["lengths"]),
+    ]
+    rng = np.random.default_rng(0)
+    shapes = {"w": (2, 8, 3), "r": (2, 8, 2), "b": (2, 16)}
+    weights = [
+        numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    layer = helper.make_node(
+        "LSTM", ["x", "w", "r", "b", "lengths"], ["y", "h", "c"],
+        hidden_size=2, direction="bidirectional",
+    )  # fmt: skip
+    outputs = [onnx.ValueInfoProto(name=name) for name in "yhc"]
+    graph = helper.make_graph([layer], "g", inputs, outputs, weights)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)])
+    x = rng.standard_normal((4, 2, 3)).astype(np.float32)
+    y, h, c = reference.reference(made, {"x": x, "lengths": np.array([4, 2], np.int32)})
+    for row, length in enumerate((4, 2)):
+        alone = {
+            "x": x[:length, row : row + 1],
+            "lengths": np.array([length], np.int32),
+        }
+        one, last_h, last_c = reference.reference(made, alone)
+        np.testing.assert_allclose(y[:length, :, row : row + 1], one)
+        np.testing.assert_allclose(h[:, row : row + 1], last_h)
+        np.testing.assert_allclose(c[:, row : row + 1], last_c)
+        assert not y[length:, :, row].any()
