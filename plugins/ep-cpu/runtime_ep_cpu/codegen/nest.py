@@ -115,12 +115,15 @@ def collapse(
 _FILLERS: dict[tuple[int, int], list[tuple[int, ...]]] = {}
 
 
+_FEW = 16
+
+
 def divide(rows: int, inner: int, elements: int, unit: int = 64) -> Division:
     """Cut rows into chunks of about so many elements.
 
     Long rows are cut into blocks of columns, multiples of ``unit`` (0 forbids it); short
-    ones are taken together. Few chunks are a power of two, which threads share evenly.
-    Depends on sizes only.
+    ones are taken together. Where chunks were few they are about half as long, and a power
+    of two, which threads share evenly. Depends on sizes only.
     """
     if not rows or not inner:
         return Division(max(inner, 1), 1, 1, 0)
@@ -130,8 +133,9 @@ def divide(rows: int, inner: int, elements: int, unit: int = 64) -> Division:
         blocks = -(-inner // block)
         return Division(block, blocks, 1, rows * blocks)
     count = max(1, (rows * inner + elements // 2) // elements)
-    if count < 16:
-        count = 1 << (count - 1).bit_length()
+    if count < _FEW:
+        halves = max(1, (2 * rows * inner + elements // 2) // elements)
+        count = min(_FEW, 1 << (halves - 1).bit_length())
     each = -(-rows // min(count, rows))
     return Division(inner, 1, each, -(-rows // each))
 

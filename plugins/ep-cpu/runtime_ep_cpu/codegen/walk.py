@@ -11,7 +11,9 @@ A *frame* is a block of 8-byte slots that one run owns; see `FRAME`. Every threa
 
 The first half of a level's chunks is claimed by threads of even number, the second by
 the others, and what is left by whoever is done: so rows of an image that follow each
-other stay in the cache of one processor from level to level.
+other stay in the cache of one processor from level to level. Each half has a counter of
+its own, and each counter a cache line, which so stays with who claims: where processors
+share no cache, a line takes as long from one to the other as many a chunk.
 
 Which thread runs a chunk never changes its result, so neither does their number. Nobody
 waits for a thread, only for chunks: one that the system holds up delays a run no longer
@@ -50,9 +52,9 @@ not null, to one slot more than there are levels, for the cycle counter. Where
 three behind it are `codegen.binding`'s. From ``counts`` on kernels write how many rows
 results have whose shapes depend on more than shapes."""
 
-COUNTER_SLOTS: Final = 2
-"""Of a level: the chunks taken of either half, 16 bits each, or of all, where they are
-65536 or more; above them the number of the run; and the chunks done."""
+COUNTER_SLOTS: Final = 24
+"""Of a level: the chunks taken of its first half, those of its second, and the chunks done,
+each at the beginning of a cache line. Above the chunks taken is the number of the run."""
 
 FRAME_SLOTS: Final = 32
 LEVEL_SLOTS: Final = 3
@@ -199,15 +201,12 @@ level_begin:
   %steps = getelementptr i64, ptr %step_table, i64 %step_row
   %counter_row = mul i64 %level, {counter_slots}
   %counter = getelementptr i64, ptr %counters, i64 %counter_row
-  %done_place = getelementptr i64, ptr %counter, i64 1
-  %halved = icmp slt i64 %chunks, 65536
+  %second_counter = getelementptr i64, ptr %counter, i64 8
+  %done_place = getelementptr i64, ptr %counter, i64 16
   %odd_chunks = add i64 %chunks, 1
-  %half = lshr i64 %odd_chunks, 1
-  %near = select i1 %halved, i64 %half, i64 %chunks
-  %far = sub i64 %chunks, %near
-  %near_mask = select i1 %halved, i64 65535, i64 4294967295
-  %far_mask = select i1 %halved, i64 65535, i64 0
-  br i1 %alone, label %serial, label %claim
+  %first_half = lshr i64 %odd_chunks, 1
+  %second_half = sub i64 %chunks, %first_half
+  br i1 %alone, label %serial, label %turn
 serial:
   %one = phi i64 [0, %level_begin], [%one_next, %serial_next]
   %serial_left = icmp slt i64 %one, %chunks
@@ -222,29 +221,34 @@ serial_run:
 serial_next:
   %one_next = add i64 %one, 1
   br label %serial
+turn:
+  %from = phi i1 [%odd, %level_begin], [%other, %turned]
+  %turns = phi i64 [0, %level_begin], [1, %turned]
+  %before_turn = phi i64 [0, %level_begin], [%so_far, %turned]
+  %place_of_half = select i1 %from, ptr %second_counter, ptr %counter
+  %start = select i1 %from, i64 %first_half, i64 0
+  %size = select i1 %from, i64 %second_half, i64 %first_half
+  %nothing = icmp eq i64 %size, 0
+  br i1 %nothing, label %turned, label %claim
 claim:
-  %own = phi i64 [0, %level_begin], [%own, %try], [%own_next, %ran]
-  %ticket = load atomic i64, ptr %counter acquire, align 8
+  %own = phi i64 [%before_turn, %turn], [%own, %try], [%own_next, %ran]
+  %ticket = load atomic i64, ptr %place_of_half acquire, align 8
   %ticket_tag = and i64 %ticket, -4294967296
   %mine = icmp eq i64 %ticket_tag, %tag
   br i1 %mine, label %look, label %leave
 look:
-  %near_taken = and i64 %ticket, %near_mask
-  %shifted = lshr i64 %ticket, 16
-  %far_taken = and i64 %shifted, %far_mask
-  %near_left = icmp slt i64 %near_taken, %near
-  %far_left = icmp slt i64 %far_taken, %far
-  %favoured = select i1 %odd, i1 %far_left, i1 false
-  %near_over = xor i1 %near_left, true
-  %take_far = or i1 %favoured, %near_over
-  %far_chunk = add i64 %near, %far_taken
-  %chunk = select i1 %take_far, i64 %far_chunk, i64 %near_taken
-  %unit = select i1 %take_far, i64 65536, i64 1
-  %left = or i1 %near_left, %far_left
-  br i1 %left, label %try, label %claimed_all
+  %taken = and i64 %ticket, 4294967295
+  %left = icmp slt i64 %taken, %size
+  br i1 %left, label %try, label %turned
+turned:
+  %so_far = phi i64 [%before_turn, %turn], [%own, %look]
+  %other = xor i1 %from, true
+  %both = icmp ne i64 %turns, 0
+  br i1 %both, label %claimed_all, label %turn
 try:
-  %following = add i64 %ticket, %unit
-  %pair = cmpxchg ptr %counter, i64 %ticket, i64 %following acq_rel monotonic
+  %chunk = add i64 %start, %taken
+  %following = add i64 %ticket, 1
+  %pair = cmpxchg ptr %place_of_half, i64 %ticket, i64 %following acq_rel monotonic
   %got = extractvalue { i64, i1 } %pair, 1
   br i1 %got, label %check, label %claim
 check:
@@ -258,10 +262,10 @@ ran:
   %own_next = add i64 %own, 1
   br label %claim
 claimed_all:
-  %any = icmp sgt i64 %own, 0
+  %any = icmp sgt i64 %so_far, 0
   br i1 %any, label %tell, label %wait
 tell:
-  %before = atomicrmw add ptr %done_place, i64 %own acq_rel
+  %before = atomicrmw add ptr %done_place, i64 %so_far acq_rel
   br label %wait
 wait:
   %round = phi i64 [0, %claimed_all], [0, %tell], [%round_next, %again]
@@ -372,8 +376,10 @@ loop:
 body:
   %row = mul i64 %level, {counter_slots}
   %counter = getelementptr i64, ptr %counters, i64 %row
-  %done = getelementptr i64, ptr %counter, i64 1
+  %second = getelementptr i64, ptr %counter, i64 8
+  %done = getelementptr i64, ptr %counter, i64 16
   store atomic i64 0, ptr %done monotonic, align 8
+  store atomic i64 %tag, ptr %second release, align 8
   store atomic i64 %tag, ptr %counter release, align 8
   %next = add i64 %level, 1
   br label %loop

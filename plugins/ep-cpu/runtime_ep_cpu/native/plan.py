@@ -152,7 +152,7 @@ class Plan:
         self.levels = levels
         level_table = FRAME_SLOTS
         step_table = level_table + LEVEL_SLOTS * len(levels)
-        counters = step_table + STEP_SLOTS * len(self.steps)
+        counters = -(-(step_table + STEP_SLOTS * len(self.steps)) // 8) * 8
         tables = counters + COUNTER_SLOTS * len(levels)
         position = tables + len(planner.tables)
         words = array("q", bytes(8 * position))
