@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runtime as ort
 from beside_numpy import CPU, opened, same
-from models import dense, dense_reference
+from models import FLOAT, dense, dense_reference, model, node
 from runtime.cache import CompileCache
 from runtime.errors import FallbackWarning
 from runtime.explain import forget_warnings
@@ -218,6 +218,33 @@ def test_kernels_that_are_kept_are_ready_when_a_session_is(fresh, monkeypatch):
     monkeypatch.setattr(pool, "_shared", {})
     session = opened(dense("batch"), native="auto")
     right(session)
+    assert not libraries.library(host()).compiled
+
+
+def two_stages():
+    """Return a model whose native code is cut in two by what NumPy runs."""
+    nodes = [
+        node("Sigmoid", ["x"], ["s"]),
+        node("NonZero", ["s"], ["places"]),
+        node("Cast", ["places"], ["numbers"], to=FLOAT),
+        node("Tanh", ["numbers"], ["y"]),
+    ]
+    shapes = {"x": (FLOAT, ["batch", 4])}, {"y": (FLOAT, [2, "found"])}
+    return model(nodes, *shapes).SerializeToString()
+
+
+def test_a_first_plan_that_is_faster_than_the_thread_compiles_all_that_is_kept(
+    paused, monkeypatch
+):
+    session = opened(two_stages(), native="auto")
+    assert threads()
+    session.run(None, {"x": X})
+    paused.set()
+    for thread in threads():
+        thread.join(30)
+    libraries.library.cache_clear()
+    monkeypatch.setattr(pool, "_shared", {})
+    opened(two_stages(), native="auto").run(None, {"x": X})
     assert not libraries.library(host()).compiled
 
 

@@ -146,6 +146,8 @@ class Program:
         if self._required or all(stage.is_known for stage in self.stages):
             library.load(specs, store, threads)
         elif missing := library.recall(specs, store):
+            for stage in self.stages:
+                stage.awaited = missing
             behind = max(1, threads // 2)
             ahead.later(partial(library.load, missing, store, behind))
             threads = max(1, threads - behind)

@@ -123,6 +123,8 @@ class Stage:
         self._latest: tuple[Any, Plan | None] = (None, None)
         self._lock = threading.Lock()
         self._is_ready = False
+        self.awaited: set[Spec] = set()
+        """Kernels that the program has left to be compiled."""
 
     @property
     def steps(self) -> Sequence[Step]:
@@ -145,11 +147,17 @@ class Stage:
         )
 
     def _make_ready(self) -> None:
-        """Wait for kernels that are being compiled, or compile them; once."""
+        """Wait for kernels that are being compiled, or compile them; once.
+
+        All that the program waits for are compiled together, whoever is first: they are an
+        entry of the cache, where the next session looks for them.
+        """
         if not self._is_ready:
             engine = self._engine
-            engine.library.load(self.specs, engine.store, engine.threads)
+            wanted = self.specs | self.awaited
+            engine.library.load(wanted, engine.store, engine.threads)
             self._is_ready = True
+            self.awaited = set()
 
     @property
     def requests(self) -> list[Request]:
