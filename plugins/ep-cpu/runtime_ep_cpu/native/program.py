@@ -16,7 +16,7 @@ from runtime.plugin import Partition
 from runtime.settings import Settings
 
 from runtime_ep_cpu import pool
-from runtime_ep_cpu.codegen.library import library
+from runtime_ep_cpu.codegen.library import Spec, library
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native import ahead
 from runtime_ep_cpu.native.classify import Classes, Role
@@ -134,8 +134,8 @@ class Program:
         """Pack constant matrices; load every kernel that a plan may need.
 
         Where the model leaves sizes open, and native code is not required, kernels that
-        are not kept are compiled while weights are packed, and after that: the first plan
-        waits for them.
+        are not kept are compiled behind the session, once it has packed its weights: the
+        first plan waits for them.
         """
         engine = self._engine
         library, store, threads = engine.library, engine.store, engine.threads
@@ -143,15 +143,16 @@ class Program:
         requests = [r for stage in self.stages for r in stage.requests]
         packing = [spec for request in requests for spec in request.specs]
         library.load(packing, store, threads)
+        missing: set[Spec] = set()
         if self._required or all(stage.is_known for stage in self.stages):
             library.load(specs, store, threads)
-        elif missing := library.recall(specs, store):
+        else:
+            missing = library.recall(specs, store)
+        engine.panels.pack(requests, library, engine.pool, threads)
+        if missing:
             for stage in self.stages:
                 stage.awaited = missing
-            behind = max(1, threads // 2)
-            ahead.later(partial(library.load, missing, store, behind))
-            threads = max(1, threads - behind)
-        engine.panels.pack(requests, library, engine.pool, threads)
+            ahead.later(partial(library.load, missing, store, threads))
 
     def _facts(self, target: Target, threads: int) -> dict[str, str]:
         native = {n for s in self.stages for n in (*s.extent.nodes, *s.extent.known)}
