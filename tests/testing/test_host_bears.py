@@ -58,7 +58,7 @@ SHOWS = {
 QUIET = {
     "returns_inputs", "leaks", "unsafe", "fragile", "linear", "deaf", "twice", "silent",
     "fickle", "edits_when_asked", "edits_when_compiling", "trims_too_much",
-    "prepares_once",
+    "prepares_once", "vouches_wrongly",
     "counts_badly", "slow_probe", "probe_starts_thread", "bad_default", "bad_spelling",
     *(f"raises_in_{name}" for name in ABILITIES),
 }  # fmt: skip
