@@ -44,7 +44,9 @@ class Pool:
 
     def __init__(self, threads: int, target: Target, store: Store | None = None):
         self.threads = threads
-        self._code = library(target).code(["walk"], [lambda: _text(target)], store)
+        # Where a Python has its objects' fields is part of the text, hence of its name.
+        name = f"walk_{object.__basicsize__}"
+        self._code = library(target).code([name], [lambda: _text(target)], store)
         self._run: Any = self._function("run", _Address, _Address, _Number)
         self._run_alone: Any = self._function("run_alone", _Address)
         bind = self._code.address("bind")

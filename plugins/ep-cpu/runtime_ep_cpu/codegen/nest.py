@@ -116,6 +116,7 @@ _FILLERS: dict[tuple[int, int], list[tuple[int, ...]]] = {}
 
 
 _FEW = 16
+"""Chunks below which there are too few for threads to share them evenly as they come."""
 
 
 def divide(rows: int, inner: int, elements: int, unit: int = 64) -> Division:

@@ -12,6 +12,7 @@ import ctypes
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,8 +99,9 @@ def _mapped(size: int) -> np.ndarray[Any, Any]:
     start = -raw.ctypes.data % _LARGE
     end = start + size // _LARGE * _LARGE
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE, start, end - start)
-        memory.madvise(mmap.MADV_NOHUGEPAGE, end, room - end)
+        with suppress(OSError):  # a kernel without large pages has small ones
+            memory.madvise(mmap.MADV_HUGEPAGE, start, end - start)
+            memory.madvise(mmap.MADV_NOHUGEPAGE, end, room - end)
     return raw[start : start + size]
 
 
