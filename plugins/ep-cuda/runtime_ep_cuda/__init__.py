@@ -1,0 +1,1 @@
+"""The CUDA execution provider: partitions planned, fused and replayed on NVIDIA GPUs."""
