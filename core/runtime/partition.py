@@ -41,7 +41,8 @@ Lower = Callable[[Node], Lowered | None]
 class Owner:
     """Who runs a node: provider, device, and the number of the claim that took it.
 
-    ``seconds`` is the node's share of what the claim costs, where the provider said.
+    ``seconds`` is the node's share of what the claim costs, where the provider said;
+    ``host_inputs`` is the claim's.
     """
 
     provider: str
@@ -49,6 +50,7 @@ class Owner:
     claim: int
     body_host: bool = False
     seconds: float | None = None
+    host_inputs: frozenset[Value] = frozenset()
 
 
 @dataclass(slots=True)
@@ -181,7 +183,7 @@ class Assignment:
         for node in nodes:
             if node not in free:
                 continue
-            if claim.device != HOST and node in shapes:
+            if claim.device != HOST and not claim.shapes and node in shapes:
                 reasons[node] = "shape arithmetic stays on the host"
                 continue
             self._own(name, claim, (node,), free)
@@ -192,7 +194,9 @@ class Assignment:
         self._claims += 1
         hosts = claim.body_host and bool(nodes[0].bodies)
         seconds = None if claim.cost is None else claim.cost / len(claim.nodes)
-        owner = Owner(name, claim.device, self._claims, hosts, seconds)
+        owner = Owner(
+            name, claim.device, self._claims, hosts, seconds, claim.host_inputs
+        )
         for node in nodes:
             free.pop(node, None)
             self.owners[node] = owner
@@ -330,10 +334,8 @@ def cut(
     readers = _readers(graph)
     order = sorted(groups, key=lambda key: key[0])
     return [
-        make_partition(
-            provider, device, groups[stage, provider, device], graph, readers
-        )
-        for stage, provider, device in order
+        make_partition(key[1], key[2], groups[key], graph, readers, owners)
+        for key in order
     ]
 
 
@@ -400,6 +402,7 @@ def make_partition(
     nodes: Sequence[Node],
     graph: Graph,
     readers: Readers | None = None,
+    owners: Mapping[Node, Owner] | None = None,
 ) -> Partition:
     """Return the partition of some nodes: what they read, what others read of them."""
     readers = _readers(graph) if readers is None else readers
@@ -422,6 +425,7 @@ def make_partition(
             if user in inside
         )
     )
+    asked = {value for node in nodes for value in _hosted(node, owners)}
     return Partition(
         provider,
         device,
@@ -431,4 +435,9 @@ def make_partition(
         tuple(outputs),
         tuple(value for value in reads if value.is_constant),
         shape_only,
+        frozenset(asked.intersection(inputs)),
     )
+
+
+def _hosted(node: Node, owners: Mapping[Node, Owner] | None) -> frozenset[Value]:
+    return owners[node].host_inputs if owners else frozenset()

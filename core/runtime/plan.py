@@ -109,7 +109,12 @@ class Plan:
     def _place(self, item: Placed) -> None:
         part = item.partition
         inputs = tuple(
-            self._fetch(value, part.device, value in part.shape_only, item)
+            self._fetch(
+                value,
+                HOST if value in part.host_inputs else part.device,
+                value in part.shape_only,
+                item,
+            )
             for value in part.inputs
         )
         self._home.update(dict.fromkeys(part.outputs, part.device))

@@ -126,6 +126,10 @@ class Claim:
     Scan) whose bodies the core shall plan, on any mix of providers; the executable then
     receives them as callables. ``cost`` is the estimated seconds of one run, where the
     provider knows better than the core's rule.
+
+    A device's provider that plans by shapes may read some values on the host:
+    ``host_inputs``, which the core leaves or brings there. ``shapes`` says that it works
+    out itself what nodes compute from shapes alone; others leave those to the host.
     """
 
     nodes: Sequence[Node]
@@ -133,6 +137,8 @@ class Claim:
     fused: bool = False
     body_host: bool = False
     cost: float | None = None
+    host_inputs: frozenset[Value] = frozenset()
+    shapes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +155,8 @@ class Partition:
 
     ``inputs`` are the values given at each run, in order; ``constants`` are initializers
     the nodes read, known now and never passed again. ``shape_only`` are inputs of which
-    nothing but shape and element type is read. ``bodies`` holds, for each node claimed
+    nothing but shape and element type is read, ``host_inputs`` those that are given as
+    NumPy arrays, as a claim asked. ``bodies`` holds, for each node claimed
     with ``body_host`` and each graph attribute, a function ``(inputs, captured, context)
     -> outputs``, where ``captured`` are the values of ``node.captures`` in order.
     """
@@ -162,6 +169,7 @@ class Partition:
     outputs: tuple[Value, ...]
     constants: tuple[Value, ...] = ()
     shape_only: frozenset[Value] = frozenset()
+    host_inputs: frozenset[Value] = frozenset()
     bodies: Mapping[tuple[Node, str], Callable[..., Any]] = field(default_factory=dict)
 
 
