@@ -1,0 +1,2 @@
+// Kernels that include CUDA's header get the shim's bfloat16.
+#pragma once

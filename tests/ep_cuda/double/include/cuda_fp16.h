@@ -1,0 +1,2 @@
+// Kernels that include CUDA's header get the shim's half.
+#pragma once
