@@ -44,8 +44,8 @@ def _function(name: str) -> Any:
 
 _NAMES = (
     "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
-    "atanh", "pow", "fmod", "mod", "is_nan", "bit_and", "bit_or", "bit_xor", "bit_not",
-    "shift_left", "shift_right",
+    "atanh", "sign", "trunc", "pow", "fmod", "mod", "is_nan", "bit_and", "bit_or",
+    "bit_xor", "bit_not", "shift_left", "shift_right",
 )  # fmt: skip
 
 SPECIAL: Mapping[str, Any] = {

@@ -1,0 +1,102 @@
+"""Axes and indices: which axes can be walked as one, and how an index is taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+from runtime_ep_cuda.tensor import Tensor
+
+MOST_NARROW = 2**31 - 1
+"""Indices and offsets up to here are computed in 32 bits."""
+
+
+class Axes(NamedTuple):
+    """Axes to walk, outermost first: their lengths, and every tensor's strides."""
+
+    shape: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    def is_narrow(self) -> bool:
+        """Whether 32 bits hold every index and every offset."""
+        reach = (
+            sum(
+                abs(step) * (dim - 1)
+                for dim, step in zip(self.shape, steps, strict=True)
+            )
+            for steps in self.strides
+        )
+        return max((self.size, *reach)) <= MOST_NARROW
+
+    def ordered(self, order: Sequence[int]) -> Axes:
+        """Return the axes in another order."""
+        return Axes(
+            tuple(self.shape[axis] for axis in order),
+            tuple(tuple(steps[axis] for axis in order) for steps in self.strides),
+        )
+
+
+def axes_of(tensors: Sequence[Tensor]) -> Axes:
+    """Return the axes of tensors of one shape, as the tensors have them."""
+    shape = tensors[0].shape
+    for tensor in tensors:
+        if tensor.shape != shape:
+            raise ValueError(
+                f"a kernel walks over one shape, found {shape} and {tensor.shape}"
+            )
+    return Axes(shape, tuple(tensor.strides for tensor in tensors))
+
+
+def collapsed(axes: Axes, leading: int = 0) -> Axes:
+    """Return as few axes as do the same work, the innermost of a tensor's memory last.
+
+    ``leading`` is the place of the tensor whose memory gives the order. Axes of one
+    element vanish; neighbours that every tensor walks as one become one.
+    """
+    steps = axes.strides[leading]
+    order = [axis for axis, dim in enumerate(axes.shape) if dim != 1]
+    order.sort(key=lambda axis: -abs(steps[axis]))
+    shape: list[int] = []
+    strides: list[list[int]] = [[] for _ in axes.strides]
+    for axis in order:
+        inner = [tensor[axis] for tensor in axes.strides]
+        dim = axes.shape[axis]
+        if shape and all(
+            have[-1] == step * dim for have, step in zip(strides, inner, strict=True)
+        ):
+            shape[-1] *= dim
+            for have, step in zip(strides, inner, strict=True):
+                have[-1] = step
+        else:
+            shape.append(dim)
+            for have, step in zip(strides, inner, strict=True):
+                have.append(step)
+    if not shape:
+        return Axes((1,), tuple((0,) for _ in axes.strides))
+    return Axes(tuple(shape), tuple(map(tuple, strides)))
+
+
+def magic(divisor: int) -> tuple[int, int]:
+    """Return what the prelude's ``rt_over`` divides by ``divisor`` with.
+
+    For n < 2³¹, n / d = (high(n · m) + n) >> s with s = ⌈log₂ d⌉ and
+    m = ⌊2³² (2ˢ - d) / d⌋ + 1.
+    """
+    if not 1 <= divisor <= MOST_NARROW:
+        raise ValueError(f"a divisor must be from 1 to 2**31 - 1, found {divisor}")
+    shift = (divisor - 1).bit_length()
+    return (2**32 * (2**shift - divisor)) // divisor + 1, shift
+
+
+def blocks(count: int, threads: int) -> int:
+    """Return how many blocks have a thread for each of ``count``."""
+    found = -(-count // threads)
+    if found > MOST_NARROW:
+        raise ValueError(f"{count} threads are more than a grid can have")
+    return found
