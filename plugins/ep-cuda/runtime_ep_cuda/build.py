@@ -1,0 +1,91 @@
+"""From a partition to a program: groups, types, weights, and the first plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from runtime.cache import CompileCache
+from runtime.graph import Node, Value
+from runtime.plugin import Partition, Unsupported
+from runtime.settings import Settings
+
+from runtime_ep_cuda.capability import step_of
+from runtime_ep_cuda.driver import Driver, Stream
+from runtime_ep_cuda.fuse import Habits, groups
+from runtime_ep_cuda.group import Group
+from runtime_ep_cuda.memory import Pool
+from runtime_ep_cuda.options import Choice
+from runtime_ep_cuda.planner import Chooser, Planner, Setting, Unplannable
+from runtime_ep_cuda.precision import storage
+from runtime_ep_cuda.program import Program
+from runtime_ep_cuda.settled import settled
+from runtime_ep_cuda.steps.elementwise import plan_elementwise
+from runtime_ep_cuda.types import dtype_of
+from runtime_ep_cuda.weights import Weights
+
+Step = Callable[[Planner, Group], None]
+
+
+def build(
+    partition: Partition,
+    settings: Settings,
+    choice: Choice,
+    driver: Driver,
+    pool: Pool,
+    stream: Stream,
+    chooser: Chooser,
+) -> Program:
+    """Compile a partition; where all shapes are known the plan is made at once.
+
+    Raises `Unsupported` with the reason where it cannot be planned.
+    """
+    sure = frozenset(settled(partition.nodes))
+    outside = frozenset(partition.outputs)
+    found = groups(partition.nodes, outside.__contains__, _habits, sure)
+    setting = Setting(
+        Weights(),
+        chooser,
+        driver.properties,
+        storage(partition.nodes, partition.constants, choice.precision),
+        partition.outputs,
+        sure,
+        tf32=choice.tf32,
+        deterministic=settings.deterministic,
+        channels_last=choice.channels_last,
+    )
+    walk = [(group, _step(group)) for group in found]
+    cache = CompileCache.of(settings)
+    program = Program(
+        partition, setting, walk, driver, pool, stream, cache, choice.graphs
+    )
+    stand_ins = [_stand_in(value) for value in partition.inputs]
+    if all(array is not None for array in stand_ins) and not partition.host_inputs:
+        try:
+            program.plan_for(stand_ins)
+        except Unplannable as error:
+            raise Unsupported(str(error)) from error
+    return program
+
+
+def _habits(node: Node) -> Habits:
+    step = step_of(node)
+    return Habits() if step is None else step.habits
+
+
+def _step(group: Group) -> Step:
+    if group.anchor is None:
+        return plan_elementwise
+    step = step_of(group.anchor)
+    if step is None:
+        raise Unsupported(f"no kernel for {group.anchor.op_type}")
+    return step.plan
+
+
+def _stand_in(value: Value) -> Any:
+    """Return an array of a value's shape without memory, or ``None`` where it is open."""
+    shape, dtype = value.shape, dtype_of(value)
+    if shape is None or dtype is None or not all(isinstance(d, int) for d in shape):
+        return None
+    return np.broadcast_to(np.empty((), dtype), shape)  # type: ignore[arg-type]

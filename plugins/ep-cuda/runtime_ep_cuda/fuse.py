@@ -1,0 +1,191 @@
+"""Chooses groups: anchors with the element-wise nodes before and after them.
+
+Patterns of many nodes have been raised to single operators by the engine already; what
+is left is to let element-wise work happen where its operands are at hand. A group runs
+at the place of its last node; nothing outside reads what is made inside, so the order
+of groups is one of dependence too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from runtime.graph import Node, Value
+
+from runtime_ep_cuda.express import is_elementwise, operands_of
+from runtime_ep_cuda.group import Group
+
+MOST_OPERANDS = 12
+"""Tensors that one expression may read: each has an address and strides to keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What an anchor's step can take along: work before its first input, work after."""
+
+    before: bool = False
+    after: bool = False
+
+
+Judge = Callable[[Node], Habits]
+
+
+def groups(
+    nodes: Sequence[Node],
+    outside: Callable[[Value], bool],
+    judge: Judge,
+    settled: Collection[Node] = (),
+) -> list[Group]:
+    """Divide nodes, in order, into groups, in an order in which they can run.
+
+    ``outside`` tells whether others than these nodes read a value's elements; ``judge``
+    tells of an anchor what its step takes along; ``settled`` are nodes that read nothing
+    but shapes, and belong to no group.
+    """
+    return _Grouping(nodes, outside, judge, settled).result()
+
+
+class _Grouping:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        outside: Callable[[Value], bool],
+        judge: Judge,
+        settled: Collection[Node],
+    ) -> None:
+        self._nodes = [node for node in nodes if node not in settled]
+        self._settled = settled
+        self._places = {node: place for place, node in enumerate(self._nodes)}
+        self._outside = outside
+        self._judge = judge
+        self._makers: dict[Value, Group] = {}
+        self._groups: dict[Group, int] = {}
+
+    def result(self) -> list[Group]:
+        """Go through the nodes once; element-wise work that nobody reads is left out."""
+        for place, node in enumerate(self._nodes):
+            alone = is_elementwise(node)
+            group = self._elementwise(node) if alone else self._anchor(node)
+            self._groups[group] = place
+            for value in node.outputs:
+                self._makers[value] = group
+        ordered = sorted(self._groups, key=self._groups.__getitem__)
+        for group in ordered:
+            group.results = self._results(group)
+        return [g for g in ordered if g.results or g.anchor is not None]
+
+    def _results(self, group: Group) -> list[Value]:
+        inside = set(group.nodes)
+        return [
+            value
+            for node in group.nodes
+            for value in node.outputs
+            if self._outside(value) or not inside.issuperset(self._readers(value))
+        ]
+
+    def _readers(self, value: Value) -> list[Node]:
+        return [user for user in value.users if user not in self._settled]
+
+    def _only_for(self, value: Value, node: Node) -> bool:
+        """Whether nobody but one node reads a value."""
+        return not self._outside(value) and self._readers(value) == [node]
+
+    def _elementwise(self, node: Node) -> Group:
+        """Put an element-wise node behind what makes its operands, where it may be."""
+        found = self._joinable(node)
+        anchored = [group for group in found if group.anchor is not None]
+        group = max(anchored, key=self._groups.__getitem__, default=Group(open=True))
+        if not self._fits(group, node):
+            group = Group(open=True)
+        for other in found:
+            if other.anchor is None and self._together(group, other, node):
+                self._absorb(group, other)
+        group.after.append(node)
+        group.after.sort(key=self._places.__getitem__)
+        return group
+
+    def _joinable(self, node: Node) -> list[Group]:
+        result = node.outputs[0]
+        found = []
+        for value in operands_of(node):
+            group = self._makers.get(value)
+            if (
+                group is not None
+                and group.open
+                and group not in found
+                and group.last is value
+                and self._only_for(value, node)
+                and may_be_alike(value, result)
+            ):
+                found.append(group)
+        return found
+
+    def _fits(self, group: Group, node: Node) -> bool:
+        if group.anchor is None:
+            return True
+        others = [v for v in operands_of(node) if v is not group.last]
+        fitting = all(may_broadcast(value, node.outputs[0]) for value in others)
+        return fitting and self._together(group, None, node)
+
+    def _together(self, group: Group, other: Group | None, node: Node) -> bool:
+        """Whether what would become one expression reads few enough tensors."""
+        nodes = [*group.after, *([] if other is None else other.after), node]
+        inside = {value for member in nodes for value in member.outputs}
+        read = {v for m in nodes for v in operands_of(m) if v not in inside}
+        return len(read) <= MOST_OPERANDS
+
+    def _absorb(self, group: Group, other: Group) -> None:
+        del self._groups[other]
+        group.after += other.after
+        for node in other.after:
+            for value in node.outputs:
+                self._makers[value] = group
+
+    def _anchor(self, node: Node) -> Group:
+        habits = self._judge(node)
+        group = Group(node, open=habits.after)
+        first = node.input(0)
+        maker = None if first is None else self._makers.get(first)
+        if (
+            habits.before
+            and first is not None
+            and maker is not None
+            and maker.anchor is None
+            and maker.last is first
+            and node.inputs.count(first) == 1
+            and self._may_wait(maker, node)
+        ):
+            del self._groups[maker]
+            group.before = maker.after
+            for inner in group.before:
+                for value in inner.outputs:
+                    self._makers[value] = group
+        return group
+
+    def _may_wait(self, group: Group, node: Node) -> bool:
+        """Whether only a node reads what a group makes."""
+        inner = set(group.after)
+        for member in group.after:
+            for value in member.outputs:
+                allowed = {node, *inner} if value is group.last else inner
+                if self._outside(value) or not allowed.issuperset(self._readers(value)):
+                    return False
+        return True
+
+
+def may_be_alike(one: Value, other: Value) -> bool:
+    """Whether two values may have one shape; unknown dims are looked at by the plan."""
+    a, b = one.shape, other.shape
+    if a is None or b is None or len(a) != len(b):
+        return False
+    return all(x == y or x is None or y is None for x, y in zip(a, b, strict=True))
+
+
+def may_broadcast(value: Value, into: Value) -> bool:
+    """Whether a value may broadcast into another's shape without widening it."""
+    a, b = value.shape, into.shape
+    if a is None or b is None or len(a) > len(b):
+        return False
+    pairs = zip(reversed(a), reversed(b), strict=False)
+    return all(x in (1, y, None) or y is None for x, y in pairs)

@@ -1,0 +1,276 @@
+"""What runs: a partition as plans, one for each combination of shapes, each replayed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from runtime.abilities import Context
+from runtime.errors import Cancelled
+from runtime.graph import Value
+from runtime.plugin import Partition
+
+from runtime_ep_cuda.arrays import DeviceArray
+from runtime_ep_cuda.codegen.kernel import Launch
+from runtime_ep_cuda.driver import Driver, Function, Recording, Stream
+from runtime_ep_cuda.group import Group
+from runtime_ep_cuda.memory import Pool
+from runtime_ep_cuda.plan import Plan
+from runtime_ep_cuda.planner import Action, Planner, Setting
+
+MOST_PLANS = 16
+"""Combinations of shapes that are kept; the one not used for longest goes first."""
+
+Walk = Sequence[tuple[Group, Callable[[Planner, Group], None]]]
+Shapes = tuple[Any, ...]
+
+
+class Program:
+    """A partition on one device.
+
+    Runs are one after another, as they share their working memory; threads may call at
+    once. ``graphs`` tells whether plans are recorded and replayed.
+    """
+
+    concurrent = True
+
+    def __init__(
+        self,
+        partition: Partition,
+        setting: Setting,
+        walk: Walk,
+        driver: Driver,
+        pool: Pool,
+        stream: Stream,
+        cache: Any,
+        graphs: bool,
+    ) -> None:
+        self._partition = partition
+        self._setting = setting
+        self._walk = walk
+        self._driver = driver
+        self._pool = pool
+        self._stream = stream
+        self._cache = cache
+        self._graphs = graphs
+        self._lock = threading.Lock()
+        self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
+        self._functions: dict[str, Function] = {}
+        self._room = (0, 0)
+        self._hosted = [
+            value in partition.host_inputs or value in partition.shape_only
+            for value in partition.inputs
+        ]
+        self.weights = dict.fromkeys((v.name for v in partition.constants), "repacked")
+        self.facts: dict[str, str] = {}
+
+    # planning
+
+    def plan_for(self, inputs: Sequence[Any]) -> Plan:
+        """Return the plan for inputs of these shapes, made now if it is new."""
+        key = tuple(
+            (value.shape, value.tobytes()) if self._reads(index) else value.shape
+            for index, value in enumerate(inputs)
+        )
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = self._make(inputs)
+            while len(self._plans) > MOST_PLANS:
+                self._drop(self._plans.popitem(last=False)[1])
+        self._plans.move_to_end(key)
+        return plan
+
+    def _reads(self, index: int) -> bool:
+        return self._partition.inputs[index] in self._partition.host_inputs
+
+    def _make(self, inputs: Sequence[Any]) -> Plan:
+        """Plan, compile and lay out; raises `Unplannable` for shapes that do not go."""
+        given: dict[Value, tuple[tuple[int, ...], Any]] = {}
+        known: dict[Value, Any] = {}
+        shapes: dict[Value, tuple[int, ...]] = {}
+        for index, value in enumerate(self._partition.inputs):
+            array = inputs[index]
+            if self._reads(index):
+                known[value] = np.array(array)
+            elif self._hosted[index]:
+                shapes[value] = tuple(array.shape)
+            else:
+                given[value] = (tuple(array.shape), np.dtype(array.dtype))
+        planner = Planner(self._setting, given, known, shapes)
+        planner.plan(self._walk)
+        plan = Plan.of(planner, tuple(dict.fromkeys(self._setting.outputs)))
+        self._load(plan.actions)
+        for weights in (self._setting.weights, plan.constants):
+            weights.settle(self._pool.allocate, self._upload)
+        return plan
+
+    def _upload(self, address: int, array: Any) -> None:
+        self._driver.upload(address, array, self._stream)
+
+    def _drop(self, plan: Plan) -> None:
+        """Forget a plan, and give back what is only its own."""
+        plan.forget()
+        self._driver.synchronize(self._stream)
+        plan.constants.release(self._pool.free)
+        if plan.home:
+            self._pool.free(plan.home)
+            plan.home = 0
+
+    def _load(self, actions: Sequence[Action]) -> None:
+        """Compile the kernels that no plan before has needed."""
+        kernels = {
+            action.work.kernel.name: action.work.kernel
+            for action in actions
+            if isinstance(action.work, Launch)
+        }
+        new = [k for name, k in kernels.items() if name not in self._functions]
+        if new:
+            self._functions.update(self._driver.load(new, self._cache))
+
+    # running
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+    ) -> list[Any]:
+        """Run once; results are finished when it returns, but on a caller's stream."""
+        with self._lock:
+            if context.stopped():
+                raise Cancelled("the run was stopped, as asked")
+            plan = self.plan_for(inputs)
+            self._settle(plan)
+            made = [
+                self._room_for(tensor.shape, tensor.dtype) if buffer is None else buffer
+                for tensor, buffer in zip(
+                    plan.outputs.values(), self._distinct(outputs), strict=True
+                )
+            ]
+            sources = [
+                array.pointer
+                for array, hosted in zip(inputs, self._hosted, strict=True)
+                if not hosted
+            ]
+            given = context.streams.get(self._partition.device)
+            stream = self._stream if given is None else given
+            self._go(plan, sources, [array.pointer for array in made], stream, context)
+            if given is None:
+                self._driver.synchronize(stream)
+            found = dict(zip(plan.outputs, made, strict=True))
+            return [found[value] for value in self._partition.outputs]
+
+    def _distinct(self, outputs: Sequence[Any]) -> list[Any]:
+        return list(dict(zip(self._partition.outputs, outputs, strict=True)).values())
+
+    def _room_for(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        return DeviceArray.empty(self._driver, self._pool, shape, dtype)
+
+    def _settle(self, plan: Plan) -> None:
+        """Give a plan its working memory, which all plans share."""
+        address, size = self._room
+        if plan.size > size:
+            for other in self._plans.values():
+                other.forget()
+            if address:
+                self._pool.free(address)
+                self._room = (0, 0)
+            address = self._pool.allocate(plan.size)
+            self._room = (address, plan.size)
+        plan.place(address)
+
+    def _go(
+        self,
+        plan: Plan,
+        sources: Sequence[int],
+        targets: Sequence[int],
+        stream: Stream,
+        context: Context,
+    ) -> None:
+        """Replay where these addresses have been seen before; else begin one by one."""
+        if context.trace is not None:
+            plan.bind(sources, targets)
+            self._traced(plan, stream, context)
+            return
+        recording = plan.recordings.get((*sources, *targets))
+        if recording is not None:
+            recording.launch(stream)
+        elif self._graphs and plan.is_static and plan.is_restless:
+            self._go_home(plan, sources, targets, stream)
+        else:
+            plan.bind(sources, targets)
+            if self._graphs and plan.is_static and plan.sees((*sources, *targets)):
+                self._record(plan).launch(stream)
+            else:
+                plan.issue(self._driver, self._functions, stream)
+
+    def _record(self, plan: Plan) -> Recording:
+        """Record a plan for the addresses it is bound to."""
+        with self._driver.recording(self._stream) as found:
+            plan.issue(self._driver, self._functions, self._stream)
+        plan.recordings[plan.bound] = found[0]
+        return found[0]
+
+    def _go_home(
+        self, plan: Plan, sources: Sequence[int], targets: Sequence[int], stream: Stream
+    ) -> None:
+        """Replay a plan by way of memory of its own, as its callers' moves about."""
+        if not plan.home:
+            plan.home = self._pool.allocate(max(plan.home_size, 1))
+        inside, outside = plan.at_home()
+        for tensor, source, target in zip(
+            plan.inputs.values(), sources, inside, strict=True
+        ):
+            self._driver.copy(target, source, tensor.nbytes, stream)
+        recording = plan.recordings.get((*inside, *outside))
+        if recording is None:
+            plan.bind(inside, outside)
+            recording = self._record(plan)
+        recording.launch(stream)
+        for tensor, source, target in zip(
+            plan.outputs.values(), outside, targets, strict=True
+        ):
+            self._driver.copy(target, source, tensor.nbytes, stream)
+
+    def _traced(self, plan: Plan, stream: Stream, context: Context) -> None:
+        """Begin one action after another, each waited for, and note how long it took."""
+        for action in plan.actions:
+            began = time.perf_counter_ns()
+            plan.begin(self._driver, self._functions, action, stream)
+            self._driver.synchronize(stream)
+            group = action.group
+            if group is not None:
+                node = group.anchor or group.after[0]
+                context.trace.kernel(
+                    node, self._partition.provider, began, (), (), fused=group.nodes
+                )
+
+    # what it holds
+
+    def memory(self) -> Mapping[str, int]:
+        """Return the bytes of weights and of working memory on the device."""
+        return {"weights": self._setting.weights.bytes, "arena": self._room[1]}
+
+    def trim(self) -> None:
+        """Give working memory back; plans stay, and are recorded anew."""
+        with self._lock:
+            self._drop_room()
+
+    def _drop_room(self) -> None:
+        for plan in self._plans.values():
+            plan.forget()
+            plan.base = 0
+        if self._room[0]:
+            self._driver.synchronize(self._stream)
+            self._pool.free(self._room[0])
+        self._room = (0, 0)
+
+    def close(self) -> None:
+        """Release everything."""
+        with self._lock:
+            self._drop_room()
+            for plan in self._plans.values():
+                self._drop(plan)
+            self._plans.clear()
+            self._setting.weights.release(self._pool.free)

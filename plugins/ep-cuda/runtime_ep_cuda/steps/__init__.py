@@ -1,0 +1,1 @@
+"""Steps: how each kind of group becomes views, kernels and library calls."""

@@ -1,0 +1,230 @@
+"""Convolutions, transposed ones too, with what follows as an epilogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from runtime.graph import Node, Value
+
+from runtime_ep_cuda.codegen import movement
+from runtime_ep_cuda.group import Group
+from runtime_ep_cuda.operations import Convolution, Pointwise, Spec
+from runtime_ep_cuda.planner import Planner, Unplannable, broadcast
+from runtime_ep_cuda.steps import epilogue
+from runtime_ep_cuda.steps.elementwise import finish, value_after
+from runtime_ep_cuda.steps.epilogue import Follower
+from runtime_ep_cuda.steps.product import of_floats
+from runtime_ep_cuda.steps.table import plans
+from runtime_ep_cuda.steps.view import anchor_of
+from runtime_ep_cuda.steps.windows import Window, channels_last, window_of
+from runtime_ep_cuda.tensor import Tensor
+from runtime_ep_cuda.types import NARROW, Dtype
+
+_EVEN = 8
+"""Channels of narrow floats are filled up to a multiple of these: cuDNN copies otherwise."""
+
+
+def _of_images(node: Node) -> str:
+    x = node.inputs[0]
+    rank = len(x.shape) if x is not None and x.shape is not None else 0
+    if not 3 <= rank <= 5:
+        return f"a {node.op_type} of {rank} axes is not supported"
+    return of_floats(node)
+
+
+def _order(planner: Planner, rank: int) -> tuple[int, ...]:
+    return channels_last(rank) if planner.setting.channels_last else tuple(range(rank))
+
+
+@plans("Conv", refuse=_of_images, after=True)
+def conv(planner: Planner, group: Group) -> None:
+    """Conv of one, two or three axes, grouped and dilated."""
+    node = anchor_of(group)
+    x, w = planner.tensor(node.inputs[0]), node.inputs[1]
+    dtype = planner.storage(node.outputs[0])
+    wide = planner.shape(w)  # type: ignore[arg-type]
+    groups = node.attribute("group", 1)
+    if x.shape[1] != wide[1] * groups or wide[0] % groups:
+        raise Unplannable(
+            f"{list(x.shape)} is not convolved by {list(wide)} in {groups} groups"
+        )
+    window = window_of(node, x.shape[2:], wide[2:])
+    shape = (x.shape[0], wide[0], *window.sizes)
+    if 0 in shape or 0 in x.shape:
+        raise Unplannable(f"a convolution of {list(x.shape)} has no elements")
+    x, filters = _even(planner, x, w, dtype, groups)  # type: ignore[arg-type]
+    operation = Convolution(
+        Spec.of(x),
+        Spec.of(filters),
+        Spec.of(planner.new(dtype, shape, _order(planner, len(shape)))),
+        window.pads_begin,
+        window.pads_end,
+        window.strides,
+        window.dilations,
+        groups,
+        tf32=_tf32(planner, dtype),
+    )
+    _convolve(planner, group, operation, (x, filters), shape, dtype)
+
+
+@plans("ConvTranspose", refuse=_of_images, since=11, after=True)
+def conv_transpose(planner: Planner, group: Group) -> None:
+    """ConvTranspose: a convolution's gradient."""
+    node = anchor_of(group)
+    x, w = planner.tensor(node.inputs[0]), node.inputs[1]
+    dtype = planner.storage(node.outputs[0])
+    wide = planner.shape(w)  # type: ignore[arg-type]
+    groups = node.attribute("group", 1)
+    if x.shape[1] != wide[0]:
+        raise Unplannable(f"{list(x.shape)} is not convolved by {list(wide)}")
+    window = _spread(node, x.shape[2:], wide[2:])
+    shape = (x.shape[0], wide[1] * groups, *window.sizes)
+    if 0 in shape or 0 in x.shape:
+        raise Unplannable(f"a convolution of {list(x.shape)} has no elements")
+    order = _order(planner, x.rank)
+    x = planner.dense(x, order, dtype)
+    filters = _filters(planner, w, dtype, order)  # type: ignore[arg-type]
+    operation = Convolution(
+        Spec.of(x),
+        Spec.of(filters),
+        Spec.of(planner.new(dtype, shape, order)),
+        window.pads_begin,
+        window.pads_end,
+        window.strides,
+        window.dilations,
+        groups,
+        transposed=True,
+        tf32=_tf32(planner, dtype),
+    )
+    _convolve(planner, group, operation, (x, filters), shape, dtype)
+
+
+def _tf32(planner: Planner, dtype: Dtype) -> bool:
+    return planner.setting.tf32 and dtype.name == "float32"
+
+
+def _spread(node: Node, image: tuple[int, ...], kernel: tuple[int, ...]) -> Window:
+    """Return the window of a ConvTranspose; ``sizes`` are the result's."""
+    rank = len(image)
+    plain = window_of(node, image, kernel)  # for strides, dilations and checks
+    extra = tuple(node.attribute("output_padding") or (0,) * rank)
+    spans = [d * (k - 1) + 1 for d, k in zip(plain.dilations, kernel, strict=True)]
+    full = [
+        (size - 1) * step + span + more
+        for size, step, span, more in zip(
+            image, plain.strides, spans, extra, strict=True
+        )
+    ]
+    wanted = node.attribute("output_shape")
+    auto = node.attribute("auto_pad", "NOTSET")
+    if wanted:
+        sizes = list(wanted)[-rank:]
+    elif auto in ("SAME_UPPER", "SAME_LOWER"):
+        sizes = [size * step for size, step in zip(image, plain.strides, strict=True)]
+    else:
+        pads = (
+            [0] * (2 * rank) if auto == "VALID" else list(node.attribute("pads") or ())
+        )
+        pads = pads or [0] * (2 * rank)
+        begin, end = pads[:rank], pads[rank:]
+        sizes = [f - a - b for f, a, b in zip(full, begin, end, strict=True)]
+        return _window(plain, begin, end, sizes)
+    total = [f - size for f, size in zip(full, sizes, strict=True)]
+    upper = auto == "SAME_UPPER"
+    begin = [t // 2 if upper else t - t // 2 for t in total]
+    return _window(
+        plain, begin, [t - b for t, b in zip(total, begin, strict=True)], sizes
+    )
+
+
+def _window(
+    plain: Window, begin: list[int], end: list[int], sizes: list[int]
+) -> Window:
+    return Window(
+        plain.kernel,
+        plain.strides,
+        plain.dilations,
+        tuple(begin),
+        tuple(end),
+        tuple(max(size, 0) for size in sizes),
+    )
+
+
+def _even(
+    planner: Planner, x: Tensor, w: Value, dtype: Dtype, groups: int
+) -> tuple[Tensor, Tensor]:
+    """Return image and filters in the library's order, few channels filled up by zeros."""
+    order = _order(planner, x.rank)
+    channels = x.shape[1]
+    if groups > 1 or dtype not in NARROW or channels % _EVEN == 0 or not w.is_constant:
+        return planner.dense(x, order, dtype), _filters(planner, w, dtype, order)
+    more = -(-channels // _EVEN) * _EVEN
+    wide = planner.new(dtype, (x.shape[0], more, *x.shape[2:]), order)
+    rest = wide.sliced(1, channels, more - channels)
+    planner.launch(movement.fill(rest, 0))
+    planner.launch(movement.copy(x, wide.sliced(1, 0, channels)))
+
+    def fill_up(array: Any) -> Any:
+        shape = (array.shape[0], more, *array.shape[2:])
+        made = np.zeros(shape, array.dtype)
+        made[:, :channels] = array
+        return made.transpose(order)
+
+    laid = planner.weight(w, ("filled", more, order), fill_up, dtype)
+    return wide, laid.transposed(_inverse(order))
+
+
+def _filters(
+    planner: Planner, w: Value, dtype: Dtype, order: tuple[int, ...]
+) -> Tensor:
+    """Return filters whose axes lie in an order."""
+    if not w.is_constant:
+        return planner.dense(planner.tensor(w), order, dtype)
+    laid = planner.weight(w, order, lambda array: array.transpose(order), dtype)
+    return laid.transposed(_inverse(order))
+
+
+def _inverse(order: tuple[int, ...]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+def _convolve(
+    planner: Planner,
+    group: Group,
+    operation: Convolution,
+    inputs: tuple[Tensor, Tensor],
+    shape: tuple[int, ...],
+    dtype: Dtype,
+) -> None:
+    """Plan a convolution, its bias and as much of what follows as is taken along."""
+
+    def fit(operand: Tensor) -> Tensor | None:
+        if operand.dtype != dtype or broadcast([operand.shape, shape]) != shape:
+            return None
+        return operand.broadcast(shape)
+
+    bias = anchor_of(group).input(2)
+    before = [] if bias is None else [_bias(planner, bias, len(shape), dtype)]
+    after = epilogue.followers(planner, group.after, value_after(group, 0), fit)
+
+    def result_for(count: int) -> tuple[Tensor, Tensor]:
+        order = _order(planner, len(shape))
+        made = planner.result(value_after(group, count), shape, order)
+        return made, made
+
+    done = epilogue.call(planner, operation, inputs, before, after, result_for)
+    if done is None:
+        raise Unplannable(
+            f"no library convolves {list(operation.x.shape)} by "
+            f"{list(operation.w.shape)} of {dtype}"
+        )
+    finish(planner, group, done)
+
+
+def _bias(planner: Planner, bias: Value, rank: int, dtype: Dtype) -> Follower:
+    tensor = planner.tensor(bias)
+    if tensor.dtype != dtype:
+        tensor = planner.copy(tensor, dtype=dtype)
+    seen = tensor.reshaped((1, tensor.size, *(1,) * (rank - 2)))
+    return Follower((Pointwise("add"),), seen)

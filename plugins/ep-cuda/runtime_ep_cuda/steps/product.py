@@ -1,0 +1,191 @@
+"""Products of matrices: MatMul and Gemm, with what follows as an epilogue."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from runtime.graph import Node, Value
+
+from runtime_ep_cuda.group import Group
+from runtime_ep_cuda.operations import Product, Spec
+from runtime_ep_cuda.planner import Planner, Unplannable, broadcast
+from runtime_ep_cuda.steps import epilogue
+from runtime_ep_cuda.steps.elementwise import finish, value_after
+from runtime_ep_cuda.steps.epilogue import Follower, Pointwise
+from runtime_ep_cuda.steps.table import plans
+from runtime_ep_cuda.steps.view import anchor_of
+from runtime_ep_cuda.tensor import Tensor
+from runtime_ep_cuda.types import FLOATS, Dtype, dtype_of
+
+
+def of_floats(node: Node) -> str:
+    """Refuse anything but floats, all of one type."""
+    types = {dtype_of(value) for value in node.inputs if value is not None}
+    if len(types) == 1 and types <= FLOATS:
+        return ""
+    return f"{node.op_type} of these element types is not supported"
+
+
+@plans("MatMul", refuse=of_floats, after=True)
+def matmul(planner: Planner, group: Group) -> None:
+    """MatMul, broadcast over batches as NumPy does."""
+    node = anchor_of(group)
+    a, b = _operands(planner, node)
+    multiply(planner, group, a, b)
+
+
+@plans("Gemm", refuse=of_floats, since=7, after=True)
+def gemm(planner: Planner, group: Group) -> None:
+    """Gemm: alpha a b + beta c, either factor transposed."""
+    node = anchor_of(group)
+    a, b = _operands(planner, node)
+    if a.rank != 2 or b.rank != 2:
+        raise Unplannable(f"{list(a.shape)} and {list(b.shape)} are no two matrices")
+    a = a.transposed((1, 0)) if node.attribute("transA", 0) else a
+    b = b.transposed((1, 0)) if node.attribute("transB", 0) else b
+    c, beta = node.input(2), float(node.attribute("beta", 1.0))
+    alpha = float(node.attribute("alpha", 1.0))
+    bias = None if c is None or beta == 0 else _scaled(planner, c, beta)
+    multiply(planner, group, a, b, alpha, bias)
+
+
+def _scaled(planner: Planner, c: Value, beta: float) -> Tensor:
+    if beta == 1:
+        return planner.tensor(c)
+    if c.is_constant:
+        return planner.weight(
+            c, ("times", beta), lambda array: array * array.dtype.type(beta)
+        )
+    from runtime_ep_cuda.codegen.elementwise import elementwise
+    from runtime_ep_cuda.codegen.expression import Expression, Instruction
+
+    source = planner.tensor(c)
+    made = planner.new(source.dtype, source.shape)
+    steps = (
+        Instruction("constant", (), (("type", "float32"), ("value", beta))),
+        Instruction("multiply", (0, 1)),
+    )
+    planner.launch(elementwise(Expression(1, steps, (2,)), [source], [made]))
+    return made
+
+
+def _operands(planner: Planner, node: Node) -> tuple[Tensor, Tensor]:
+    """Return both factors in the type that the result is kept in."""
+    dtype = planner.storage(node.outputs[0])
+    a, b = (planner.tensor(value) for value in node.inputs[:2])
+    return _typed(planner, a, dtype), _typed(planner, b, dtype)
+
+
+def _typed(planner: Planner, tensor: Tensor, dtype: Dtype) -> Tensor:
+    return tensor if tensor.dtype == dtype else planner.copy(tensor, dtype=dtype)
+
+
+def multiply(
+    planner: Planner,
+    group: Group,
+    a: Tensor,
+    b: Tensor,
+    alpha: float = 1.0,
+    bias: Tensor | None = None,
+) -> None:
+    """Multiply, and do as much of what follows as a library does in one go."""
+    shape, wide_a, wide_b = _batched(planner, a, b)
+    batch, rows = wide_a.shape[:2]
+    columns = wide_b.shape[2]
+    under = (batch, rows, columns)
+
+    def fit(operand: Tensor) -> Tensor | None:
+        if broadcast([operand.shape, shape]) != shape:
+            return None
+        return _folded(operand.broadcast(shape), under)
+
+    before = [] if bias is None else [_bias(fit, bias)]
+    after = epilogue.followers(planner, group.after, value_after(group, 0), fit)
+
+    def result_for(count: int) -> tuple[Tensor, Tensor]:
+        made = planner.result(value_after(group, count), shape)
+        seen = made.reshaped(under)
+        if seen is None:
+            raise Unplannable(f"{shape} is no batch of matrices")
+        return made, seen
+
+    if 0 in (*under, wide_a.shape[2]):
+        _nothing(planner, group, shape)
+        return
+    bare = Product(
+        Spec.of(wide_a),
+        Spec.of(wide_b),
+        Spec.of(planner.new(a.dtype, under)),
+        alpha,
+        tf32=planner.setting.tf32 and a.dtype.name == "float32",
+    )
+    done = epilogue.call(planner, bare, [wide_a, wide_b], before, after, result_for)
+    if done is None:
+        raise Unplannable(
+            f"no library multiplies {list(a.shape)} by {list(b.shape)} of {a.dtype}"
+        )
+    finish(planner, group, done)
+
+
+def _bias(fit: epilogue.Fit, bias: Tensor) -> Follower:
+    operand = fit(bias)
+    if operand is None:
+        raise Unplannable(f"{list(bias.shape)} is no summand of the product")
+    return Follower((Pointwise("add"),), operand)
+
+
+def _nothing(planner: Planner, group: Group, shape: tuple[int, ...]) -> None:
+    """Plan a product without elements, or a sum of none, which is zero."""
+    if group.after or (group.anchor is not None and len(group.anchor.inputs) > 2):
+        raise Unplannable("an empty product with an epilogue")
+    made = planner.result(value_after(group, 0), shape)
+    if made.size:
+        zeros = planner.constants.put(np.zeros((1,) * len(shape), made.dtype))
+        from runtime_ep_cuda.codegen import movement
+
+        planner.launch(movement.copy(zeros.broadcast(shape), made))
+
+
+def _batched(
+    planner: Planner, a: Tensor, b: Tensor
+) -> tuple[tuple[int, ...], Tensor, Tensor]:
+    """Return the result's shape and both factors as (batch, rows, columns)."""
+    if not a.rank or not b.rank:
+        raise Unplannable("a scalar is no factor of MatMul")
+    row, column = a.rank == 1, b.rank == 1
+    a = a.broadcast((1, *a.shape)) if row else a
+    b = b.broadcast((1, *b.shape)).transposed((1, 0)) if column else b
+    if a.shape[-1] != b.shape[-2]:
+        raise Unplannable(f"{list(a.shape)} by {list(b.shape)} is no product")
+    batch = broadcast([a.shape[:-2], b.shape[:-2]])
+    rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
+    shape = (*batch, *(() if row else (rows,)), *(() if column else (columns,)))
+    if prod(b.shape[:-2]) == 1:
+        flat = _folded(a, (1, prod(a.shape[:-1]), inner))
+        if flat is not None:
+            b = planner.reshape(b, (1, *b.shape[-2:]))
+            return shape, _steady(planner, flat), _steady(planner, b)
+    count = prod(batch)
+    wide_a = planner.reshape(a.broadcast((*batch, rows, inner)), (count, rows, inner))
+    if prod(b.shape[:-2]) == 1:
+        wide_b = planner.reshape(b, (1, inner, columns))
+    else:
+        full = b.broadcast((*batch, inner, columns))
+        wide_b = planner.reshape(full, (count, inner, columns))
+    return shape, _steady(planner, wide_a), _steady(planner, wide_b)
+
+
+def _folded(tensor: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    return tensor.reshaped(shape)
+
+
+def _steady(planner: Planner, matrix: Tensor) -> Tensor:
+    """Return matrices whose elements lie side by side along rows or columns."""
+    _, rows, columns = matrix.shape
+    by_row = matrix.strides[2] == 1 and matrix.strides[1] >= columns
+    by_column = matrix.strides[1] == 1 and matrix.strides[2] >= rows
+    short = (rows == 1 and matrix.strides[2] == 1) or (
+        columns == 1 and matrix.strides[1] == 1
+    )
+    return matrix if by_row or by_column or short else planner.copy(matrix)

@@ -1,0 +1,67 @@
+"""The table of steps: who plans an operator, what it refuses, what it must know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from runtime.graph import Node
+
+from runtime_ep_cuda.fuse import Habits
+from runtime_ep_cuda.group import Group
+from runtime_ep_cuda.planner import Planner
+
+Function = Callable[[Planner, Group], None]
+
+
+def _nothing(node: Node) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How an operator is planned.
+
+    ``refuse`` says why a node is left to others, or ``""``. ``known`` are the places of
+    inputs whose contents a plan must know. ``since`` is the opset from which on the
+    operator is spelled as the step reads it; older ones are rewritten by the engine.
+    """
+
+    plan: Function
+    refuse: Callable[[Node], str] = _nothing
+    known: tuple[int, ...] = ()
+    since: int = 1
+    habits: Habits = field(default_factory=Habits)
+
+
+TABLE: dict[tuple[str, str], Step] = {}
+"""Steps by domain and operator."""
+
+
+def plans(
+    *op_types: str,
+    domain: str = "",
+    refuse: Callable[[Node], str] = _nothing,
+    known: tuple[int, ...] = (),
+    since: int = 1,
+    before: bool = False,
+    after: bool = False,
+) -> Callable[[Function], Function]:
+    """Register a function as the step of operators.
+
+    With ``before`` it reads its first input through the element-wise nodes of
+    ``group.before``; with ``after`` it does, or passes on, those of ``group.after``.
+    """
+
+    def register(function: Function) -> Function:
+        step = Step(function, refuse, known, since, Habits(before, after))
+        for op_type in op_types:
+            TABLE[domain, op_type] = step
+        return function
+
+    return register
+
+
+def step_of(node: Node) -> Step | None:
+    """Return the step of an operator that is no element-wise one."""
+    return TABLE.get((node.domain, node.op_type))
