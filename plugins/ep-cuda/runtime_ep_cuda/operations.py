@@ -7,30 +7,36 @@ double computes them with NumPy, and their text is the key of the autotuner's ch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Any, NamedTuple
 
 from runtime_ep_cuda.tensor import Tensor
 
 
 class Spec(NamedTuple):
-    """A tensor without memory: NumPy's name of its element type, shape and strides."""
+    """A tensor without memory: NumPy's name of its element type, shape and strides.
+
+    ``alignment`` says by how many bytes its address can be divided, at most 16.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    alignment: int = 16
 
     @classmethod
     def of(cls, tensor: Tensor) -> Spec:
         """Return what a library needs to know of a tensor."""
-        return cls(tensor.dtype.name, tensor.shape, tensor.strides)
+        aligned = gcd(tensor.offset * tensor.dtype.itemsize, 16)
+        return cls(tensor.dtype.name, tensor.shape, tensor.strides, aligned)
 
 
 class Pointwise(NamedTuple):
     """One step of an epilogue over the running result.
 
     ``mode`` is ``add``, ``mul``, ``sub`` (result minus operand), ``relu``, ``sigmoid``,
-    ``tanh``, ``swish``, ``gelu`` (exact), ``gelu_tanh``, ``leaky_relu``, ``elu``,
-    ``softplus``, ``max`` or ``min``. ``operand`` is the place of a tensor among the
+    ``tanh``, ``swish``, ``hard_swish``, ``mish``, ``gelu`` (exact), ``gelu_tanh``,
+    ``leaky_relu``, ``elu``, ``softplus``, ``max`` or ``min``. ``operand`` is the place of a tensor among the
     operation's ``operands``, or -1: then ``scalar`` is the second argument, where the
     mode has one (the slope of ``leaky_relu``, the alpha of ``elu`` and ``swish``).
     """

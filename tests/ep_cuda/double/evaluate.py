@@ -115,6 +115,8 @@ MODES: dict[str, Callable[[Array, Any], Array]] = {
     "sigmoid": activation("sigmoid"),
     "tanh": activation("tanh"),
     "softplus": activation("softplus"),
+    "mish": activation("mish"),
+    "hard_swish": activation("hard_swish"),
     "gelu": activation("gelu"),
     "gelu_tanh": activation("gelu", approximate="tanh"),
     "swish": with_alpha("swish"),

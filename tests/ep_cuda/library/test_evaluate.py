@@ -178,6 +178,8 @@ ACTIVATIONS = {
     "sigmoid": ("Sigmoid", {}, 0.0),
     "tanh": ("Tanh", {}, 0.0),
     "softplus": ("Softplus", {}, 0.0),
+    "mish": ("Mish", {}, 0.0),
+    "hard_swish": ("HardSwish", {}, 0.0),
     "gelu": ("Gelu", {}, 0.0),
     "gelu_tanh": ("Gelu", {"approximate": "tanh"}, 0.0),
     "leaky_relu": ("LeakyRelu", {"alpha": 0.25}, 0.25),
