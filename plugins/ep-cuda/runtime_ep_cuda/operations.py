@@ -36,9 +36,10 @@ class Pointwise(NamedTuple):
 
     ``mode`` is ``add``, ``mul``, ``sub`` (result minus operand), ``relu``, ``sigmoid``,
     ``tanh``, ``swish``, ``hard_swish``, ``mish``, ``gelu`` (exact), ``gelu_tanh``,
-    ``leaky_relu``, ``elu``, ``softplus``, ``max`` or ``min``. ``operand`` is the place of a tensor among the
-    operation's ``operands``, or -1: then ``scalar`` is the second argument, where the
-    mode has one (the slope of ``leaky_relu``, the alpha of ``elu`` and ``swish``).
+    ``leaky_relu``, ``elu``, ``softplus``, ``max`` or ``min``. ``operand`` is the place
+    of a tensor among the operation's ``operands``, or -1: then ``scalar`` is the second
+    argument, where the mode has one (the slope of ``leaky_relu``, the alpha of ``elu``
+    and ``swish``).
     """
 
     mode: str
