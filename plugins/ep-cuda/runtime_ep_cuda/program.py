@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -105,8 +106,11 @@ class Program:
         plan = Plan.of(planner, tuple(dict.fromkeys(self._setting.outputs)))
         self._load(plan.actions)
         for weights in (self._setting.weights, plan.constants):
-            weights.settle(self._pool.allocate, self._upload)
+            weights.settle(self._allocate, self._upload)
         return plan
+
+    def _allocate(self, size: int) -> int:
+        return self._pool.allocate(size, "weights")
 
     def _upload(self, address: int, array: Any) -> None:
         self._driver.upload(address, array, self._stream)
@@ -165,7 +169,8 @@ class Program:
         return list(dict(zip(self._partition.outputs, outputs, strict=True)).values())
 
     def _room_for(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        return DeviceArray.empty(self._driver, self._pool, shape, dtype)
+        memory = self._pool.hold(prod(shape) * dtype.itemsize, "results")
+        return DeviceArray(self._driver, memory.address, shape, dtype, memory)
 
     def _settle(self, plan: Plan) -> None:
         """Give a plan its working memory, which all plans share."""
@@ -176,7 +181,7 @@ class Program:
             if address:
                 self._pool.free(address)
                 self._room = (0, 0)
-            address = self._pool.allocate(plan.size)
+            address = self._pool.allocate(plan.size, "intermediate results")
             self._room = (address, plan.size)
         plan.place(address)
 

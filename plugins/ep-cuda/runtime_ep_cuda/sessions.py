@@ -1,0 +1,59 @@
+"""What the partitions of one session share: a device, memory within a limit, choices."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+
+from runtime.graph import Graph
+from runtime.plugin import Partition
+from runtime.settings import Settings
+
+from runtime_ep_cuda import devices
+from runtime_ep_cuda.build import build as build_program
+from runtime_ep_cuda.choosing import First
+from runtime_ep_cuda.driver import Driver, Stream
+from runtime_ep_cuda.memory import Pool
+from runtime_ep_cuda.options import Choice, chosen
+from runtime_ep_cuda.planner import Chooser
+from runtime_ep_cuda.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session's share of a device."""
+
+    driver: Driver
+    pool: Pool
+    stream: Stream
+    chooser: Chooser
+
+
+_lock = threading.Lock()
+_sessions: weakref.WeakKeyDictionary[Graph, Session] = weakref.WeakKeyDictionary()
+
+
+def build(partition: Partition, settings: Settings) -> Program:
+    """Compile one partition for the device that its session asked for."""
+    choice = chosen(settings)
+    with _lock:
+        session = _sessions.get(partition.graph)
+        if session is None:
+            session = _sessions[partition.graph] = _open(choice)
+    return build_program(
+        partition,
+        settings,
+        choice,
+        session.driver,
+        session.pool,
+        session.stream,
+        session.chooser,
+    )
+
+
+def _open(choice: Choice) -> Session:
+    opened = devices.device(choice.device)
+    pool = Pool(opened.driver, choice.limit, choice.strategy)
+    stream = opened.stream if choice.stream is None else choice.stream
+    return Session(opened.driver, pool, stream, First(opened.driver, choice.workspace))

@@ -1,0 +1,59 @@
+"""BatchNormalization: a scale and an offset for each channel, worked out beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from runtime.graph import Node
+
+from runtime_ep_cuda.codegen.elementwise import elementwise
+from runtime_ep_cuda.codegen.expression import Expression, Instruction
+from runtime_ep_cuda.group import Group
+from runtime_ep_cuda.planner import Planner, Unplannable
+from runtime_ep_cuda.steps.elementwise import finish, likely_order, value_after
+from runtime_ep_cuda.steps.table import plans
+from runtime_ep_cuda.steps.view import anchor_of
+from runtime_ep_cuda.types import DOUBLE, FLOAT, FLOATS, dtype_of
+
+_AFFINE = Expression(
+    3, (Instruction("multiply", (0, 1)), Instruction("add", (3, 2))), (4,)
+)
+
+
+def _refuses(node: Node) -> str:
+    if node.attribute("training_mode", 0):
+        return "training is not supported"
+    if any(v.name or v.uses for v in node.outputs[1:]):
+        return "running statistics are not written"
+    if not all(value is not None and value.is_constant for value in node.inputs[1:5]):
+        return "statistics that are no constants are not supported"
+    return (
+        "" if dtype_of(node.inputs[0]) in FLOATS else "element types are not supported"
+    )
+
+
+@plans("BatchNormalization", refuse=_refuses, since=9, after=True)
+def batch_normalization(planner: Planner, group: Group) -> None:
+    """BatchNormalization at inference; the engine folds it into a convolution before it."""
+    node = anchor_of(group)
+    x = planner.tensor(node.inputs[0])
+    if x.rank < 2:
+        raise Unplannable(f"{list(x.shape)} has no channels")
+    values = [value for value in node.inputs[1:5] if value is not None]
+    scale, bias, mean, variance = (
+        np.asarray(value.constant(), np.float64) for value in values
+    )
+    factor = scale / np.sqrt(variance + float(node.attribute("epsilon", 1e-5)))
+    wide = DOUBLE if x.dtype == DOUBLE else FLOAT
+    forms = (("factor", factor), ("offset", bias - mean * factor))
+    columns = (x.shape[1], *(1,) * (x.rank - 2))
+
+    def made(array: Any) -> Any:
+        return lambda _: array.reshape(columns)
+
+    a, b = (planner.weight(values[0], form, made(array), wide) for form, array in forms)
+    order = likely_order([x], x.shape)
+    y = planner.result(value_after(group, 0), x.shape, None if group.after else order)
+    planner.launch(elementwise(_AFFINE, [x, a, b], [y]))
+    finish(planner, group)
