@@ -89,6 +89,7 @@ def given(
 
 def wanted(dtype: Any, shape: Any, *, strides: Any = None, **layout: Any) -> Tensor:
     """Return a result's tensor, laid out as by `given`."""
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if strides is None:
         return new(dtype, shape, **layout)
     dtype = np.dtype(dtype)
@@ -141,7 +142,8 @@ def check(example: Example, device: HostDriver) -> None:
         expected = example.reference(*arrays)
     if not isinstance(expected, tuple):
         expected = (expected,)
-    for got, want in zip(found, expected, strict=True):
+    for got, want, result in zip(found, expected, example.results, strict=True):
+        got = got.reshape(result.shape)
         assert_close(got, np.asarray(want), example.ulps, example.absolute)
 
 

@@ -14,6 +14,10 @@ from runtime_ep_cuda.codegen.tiles import crossing, tiled
 from runtime_ep_cuda.tensor import Tensor
 
 THREADS = 256
+MOST_REGISTERS = 48
+"""Registers that a thread's vectors may take; more neighbours would spill."""
+MOST_INSTRUCTIONS = 64
+"""Kernels of longer expressions do not claim to keep everything in registers."""
 
 
 def elementwise(
@@ -75,7 +79,8 @@ def _flat(
     codes = "_".join(element(tensor.dtype).code for tensor in tensors)
     rest = "_rest" if has_rest else ""
     name = f"elementwise_{codes}_{''.join(ways)}_r{len(shape)}_v{width}{rest}"
-    return draft.launch(name, blocks(count, THREADS), THREADS)
+    spills = len(expression.instructions) > MOST_INSTRUCTIONS
+    return draft.launch(name, blocks(count, THREADS), THREADS, spills=spills)
 
 
 def vector_width(
@@ -93,8 +98,10 @@ def vector_width(
     smallest = min(tensors[i].dtype.itemsize for i in moved)
     largest = max(tensors[i].dtype.itemsize for i in moved)
     width = min(most, max(1, 16 // smallest), 64 // largest)
+    words = sum(tensors[i].dtype.itemsize for i in moved) / 4
     while width > 1 and (
         width >= 2 * axes.shape[-1]
+        or words * width > MOST_REGISTERS
         or not all(_is_aligned(axes.strides[i], tensors[i], width) for i in moved)
     ):
         width //= 2

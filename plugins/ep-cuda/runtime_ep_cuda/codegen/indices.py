@@ -10,6 +10,7 @@ from runtime_ep_cuda.tensor import Tensor
 
 MOST_NARROW = 2**31 - 1
 """Indices and offsets up to here are computed in 32 bits."""
+MOST_BLOCKS = 2**31 - 1
 
 
 class Axes(NamedTuple):
@@ -88,7 +89,7 @@ def magic(divisor: int) -> tuple[int, int]:
     For n < 2³¹, n / d = (high(n · m) + n) >> s with s = ⌈log₂ d⌉ and
     m = ⌊2³² (2ˢ - d) / d⌋ + 1.
     """
-    if not 1 <= divisor <= MOST_NARROW:
+    if not 1 <= divisor < 2**31:
         raise ValueError(f"a divisor must be from 1 to 2**31 - 1, found {divisor}")
     shift = (divisor - 1).bit_length()
     return (2**32 * (2**shift - divisor)) // divisor + 1, shift
@@ -97,6 +98,6 @@ def magic(divisor: int) -> tuple[int, int]:
 def blocks(count: int, threads: int) -> int:
     """Return how many blocks have a thread for each of ``count``."""
     found = -(-count // threads)
-    if found > MOST_NARROW:
+    if found > MOST_BLOCKS:
         raise ValueError(f"{count} threads are more than a grid can have")
     return found
