@@ -29,3 +29,31 @@ def driver():
     device = HostDriver()
     yield device
     device.close()
+
+
+@pytest.fixture
+def card():
+    """Have the provider open doubles in place of CUDA's devices; return a setting.
+
+    ``card.memory`` may be changed before a device is opened.
+    """
+    from double.compiling import why_not
+
+    if why_not():
+        pytest.skip(why_not())
+    from types import SimpleNamespace
+
+    from double.host import HostDriver
+    from runtime_ep_cuda import devices
+
+    setting = SimpleNamespace(memory=1 << 30, capability=(9, 0), drivers=[])
+
+    def open_double(index):
+        made = HostDriver(index, setting.memory, setting.capability)
+        setting.drivers.append(made)
+        return made
+
+    with devices.replaced(open_double):
+        yield setting
+    for made in setting.drivers:
+        made.close()

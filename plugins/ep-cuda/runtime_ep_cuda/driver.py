@@ -153,8 +153,10 @@ class Driver(Protocol):
     def restore(self, operation: Operation, saved: bytes) -> Candidate | None:
         """Return a candidate that was saved, or ``None`` where it does not fit here."""
 
-    def view(self, address: int, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Return memory of the device as an array of `xp`."""
+    def view(
+        self, address: int, shape: tuple[int, ...], dtype: Any, owner: Any = None
+    ) -> Any:
+        """Return memory of the device as an array of `xp`, which keeps its owner alive."""
 
     def using(self, stream: Stream) -> AbstractContextManager[None]:
         """Have `xp` work in a stream meanwhile, on this device."""

@@ -267,14 +267,17 @@ class HostDriver:
         """Return the candidate that was saved, if it was for the same operation."""
         return HostCandidate.restored(self, operation, saved)
 
-    def view(self, address: int, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Return memory as a NumPy array."""
+    def view(
+        self, address: int, shape: tuple[int, ...], dtype: Any, owner: Any = None
+    ) -> Any:
+        """Return memory as a NumPy array, which keeps its owner alive."""
         dtype = DTYPES.get(str(dtype)) or np.dtype(dtype)
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if not size:
             return np.empty(shape, dtype)
         self.space.block_of(address, size)
         raw = (ctypes.c_char * size).from_address(address)
+        raw.owner = owner  # type: ignore[attr-defined]
         return np.frombuffer(raw, dtype).reshape(shape)
 
     @contextmanager

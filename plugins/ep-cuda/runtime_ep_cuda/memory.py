@@ -1,0 +1,315 @@
+"""Device memory in regions: grown by a strategy, cut into blocks, held to a limit.
+
+Blocks are found by best fit, split, and joined with free neighbours, as onnxruntime's arena
+does. What was freed is given out again at once: whoever frees has waited for the work that
+uses it, or frees and allocates for the same stream.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import ctypes
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from runtime.errors import LimitExceeded
+
+from runtime_ep_cuda.driver import OutOfMemory
+
+ALIGNMENT = 256
+FIRST_REGION = 1 << 20
+"""The size of the first region where regions double."""
+LARGEST_STEP = 1 << 30
+"""Regions double up to this size; larger ones are as large as what is asked for."""
+POWERS, AS_REQUESTED = "kNextPowerOfTwo", "kSameAsRequested"
+
+
+class Source(Protocol):
+    """Where regions come from: a `driver.Driver`, or a caller's allocator."""
+
+    def allocate(self, size: int) -> int:
+        """Return the address of new memory."""
+
+    def free(self, address: int) -> None:
+        """Give it back."""
+
+
+@dataclass(slots=True)
+class Block:
+    """A piece of a region; neighbours are linked, so that free ones can be joined."""
+
+    address: int
+    size: int
+    note: str | None = None
+    before: Block | None = None
+    behind: Block | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody has it."""
+        return self.note is None
+
+
+class Allocation:
+    """Memory that goes back to its pool when nobody holds it any more."""
+
+    __slots__ = ("__weakref__", "_pool", "address", "size")
+
+    def __init__(self, pool: Pool, address: int, size: int):
+        self._pool: Pool | None = pool
+        self.address = address
+        self.size = size
+
+    def free(self) -> None:
+        """Give it back now."""
+        pool, self._pool = self._pool, None
+        if pool is not None and pool.is_ours:
+            pool.free(self.address)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # the pool was closed, the process ends
+            self.free()
+
+
+class Pool:
+    """Memory of one device. ``limit`` is of the bytes taken from it in all; 0 is none."""
+
+    def __init__(self, source: Source, limit: int = 0, strategy: str = POWERS):
+        self._source = source
+        self._limit = limit
+        self._doubles = strategy == POWERS
+        self._next = FIRST_REGION
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._later: deque[int] = deque()
+        self._regions: dict[int, int] = {}
+        self._used: dict[int, Block] = {}
+        self._free: list[tuple[int, int]] = []  # size and address, in order
+        self._free_blocks: dict[int, Block] = {}
+
+    @property
+    def reserved(self) -> int:
+        """Bytes taken from the device."""
+        return sum(self._regions.values())
+
+    @property
+    def used(self) -> int:
+        """Bytes that somebody holds."""
+        return sum(self.held().values())
+
+    def held(self) -> Mapping[str, int]:
+        """Return the bytes held by what they are for."""
+        with self._lock:
+            self._settle()
+            return self._held()
+
+    def _held(self) -> Mapping[str, int]:
+        found: Counter[str] = Counter()
+        for block in self._used.values():
+            found[block.note or ""] += block.size
+        return found
+
+    def allocate(self, size: int, note: str = "values") -> int:
+        """Return the address of memory for what ``note`` says.
+
+        Raises `LimitExceeded` where the limit or the device has no more.
+        """
+        room = aligned(size)
+        with self._lock:
+            self._settle()
+            block = self._fitting(room)
+            if block is None:
+                self._extend(room, note)
+                block = self._fitting(room)
+            assert block is not None
+            self._cut(block, room)
+            block.note = note
+            self._used[block.address] = block
+            return block.address
+
+    def hold(self, size: int, note: str = "values") -> Allocation:
+        """Return memory that is freed with the object."""
+        return Allocation(self, self.allocate(size, note), size)
+
+    def free(self, address: int) -> None:
+        """Give memory back to the pool; may be called while it is at work, by a finalizer."""
+        if address not in self._used:
+            raise RuntimeError(f"{address:#x} is not held, or was freed already")
+        self._later.append(address)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._settle()
+            finally:
+                self._lock.release()
+
+    def trim(self) -> int:
+        """Give regions that nobody uses back to the device; return how many bytes."""
+        with self._lock:
+            self._settle()
+            return self._trimmed()
+
+    def _settle(self) -> None:
+        """Free what was given back since."""
+        while self._later:
+            block = self._used.pop(self._later.popleft())
+            block.note = None
+            self._put(self._joined(self._joined(block, block.behind), block.before))
+
+    def _trimmed(self) -> int:
+        given = 0
+        for address, size in list(self._regions.items()):
+            block = self._free_blocks.get(address)
+            if block is not None and block.size == size:
+                self._take(block)
+                del self._regions[address]
+                self._source.free(address)
+                given += size
+        if not self._regions:
+            self._next = FIRST_REGION
+        return given
+
+    def close(self) -> None:
+        """Give everything back, whoever still holds some of it."""
+        with self._lock:
+            for address in self._regions:
+                self._source.free(address)
+            for kept in (
+                self._regions, self._used, self._free, self._free_blocks, self._later,
+            ):  # fmt: skip
+                kept.clear()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process opened it, and not one that it was forked from."""
+        return self._process == os.getpid()
+
+    def _fitting(self, room: int) -> Block | None:
+        place = bisect.bisect_left(self._free, (room, 0))
+        if place == len(self._free):
+            return None
+        block = self._free_blocks[self._free[place][1]]
+        self._take(block)
+        return block
+
+    def _cut(self, block: Block, room: int) -> None:
+        """Free what is behind the first ``room`` bytes of a block."""
+        if block.size == room:
+            return
+        rest = Block(block.address + room, block.size - room, None, block, block.behind)
+        if block.behind is not None:
+            block.behind.before = rest
+        block.behind, block.size = rest, room
+        self._put(rest)
+
+    def _joined(self, block: Block, other: Block | None) -> Block:
+        if other is None or not other.is_free:
+            return block
+        self._take(other)
+        first, second = sorted((block, other), key=lambda each: each.address)
+        first.size += second.size
+        first.behind = second.behind
+        if second.behind is not None:
+            second.behind.before = first
+        return first
+
+    def _put(self, block: Block) -> None:
+        bisect.insort(self._free, (block.size, block.address))
+        self._free_blocks[block.address] = block
+
+    def _take(self, block: Block) -> None:
+        del self._free[bisect.bisect_left(self._free, (block.size, block.address))]
+        del self._free_blocks[block.address]
+
+    def _extend(self, room: int, note: str) -> None:
+        """Take another region from the device, smaller than wished where it must be."""
+        for size in dict.fromkeys((self._wished(room), room)):
+            if self._taken(size):
+                return
+        if self._trimmed() and self._taken(room):
+            return
+        raise LimitExceeded(self._refusal(room, note))
+
+    def _taken(self, size: int) -> bool:
+        """Whether a region of a size could be taken."""
+        if self._limit and self.reserved + size > self._limit:
+            return False
+        try:
+            address = self._source.allocate(size)
+        except OutOfMemory:
+            return False
+        self._regions[address] = size
+        self._put(Block(address, size))
+        return True
+
+    def _wished(self, room: int) -> int:
+        if not self._doubles:
+            return room
+        while self._next < room:
+            self._next *= 2
+        size = self._next if room <= LARGEST_STEP else room
+        self._next = min(size * 2, LARGEST_STEP)
+        return size
+
+    def _refusal(self, room: int, note: str) -> str:
+        held = sorted(self._held().items(), key=lambda item: -item[1])
+        told = (
+            ", ".join(f"{told_size(size)} {name}" for name, size in held) or "nothing"
+        )
+        asked = f"{told_size(room)} of device memory for {note}"
+        if self._limit and self.reserved + room > self._limit:
+            return (
+                f"gpu_mem_limit is {told_size(self._limit)}, and {asked} do not fit: held "
+                f"are {told}; raise gpu_mem_limit, or give smaller inputs"
+            )
+        memory = getattr(self._source, "memory", None)
+        free = f" ({told_size(memory()[0])} are free)" if memory is not None else ""
+        return (
+            f"the device has no {asked}{free}: held here are {told}; give smaller inputs, "
+            "close other sessions and programs on the device, or choose another device_id"
+        )
+
+
+def aligned(size: int) -> int:
+    """Return the bytes that an allocation of a size takes."""
+    return max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT)
+
+
+def told_size(size: int) -> str:
+    """Return a number of bytes for people."""
+    for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= step:
+            return f"{size / step:.1f} {unit}"
+    return f"{size} bytes"
+
+
+class External:
+    """A caller's allocator, given by the addresses of C functions.
+
+    ``allocate`` is ``void* (size_t)`` and ``free`` is ``void (void*)``, as onnxruntime's
+    ``gpu_external_alloc`` and ``gpu_external_free`` are.
+    """
+
+    def __init__(self, allocate: int, free: int, empty_cache: int = 0):
+        sized = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)
+        pointed = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+        self._allocate: Callable[[int], int | None] = sized(allocate)
+        self._free: Callable[[int], None] = pointed(free)
+        self._empty = ctypes.CFUNCTYPE(None)(empty_cache) if empty_cache else None
+
+    def allocate(self, size: int) -> int:
+        """Return the address of new memory."""
+        address = self._allocate(size)
+        if not address:
+            raise OutOfMemory(f"the external allocator has no {size} bytes")
+        return address
+
+    def free(self, address: int) -> None:
+        """Give it back, and tell the caller's cache."""
+        self._free(address)
+        if self._empty is not None:
+            self._empty()
