@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -60,27 +60,36 @@ def collapsed(axes: Axes, leading: int = 0) -> Axes:
     ``leading`` is the place of the tensor whose memory gives the order. Axes of one
     element vanish; neighbours that every tensor walks as one become one.
     """
+    return grouped(axes, leading)[0]
+
+
+def grouped(
+    axes: Axes, leading: int = 0, apart: Collection[int] = ()
+) -> tuple[Axes, list[tuple[int, ...]]]:
+    """Collapse axes, and tell which ones became one; those ``apart`` stay alone."""
     steps = axes.strides[leading]
     order = [axis for axis, dim in enumerate(axes.shape) if dim != 1]
     order.sort(key=lambda axis: -abs(steps[axis]))
-    shape: list[int] = []
-    strides: list[list[int]] = [[] for _ in axes.strides]
+    groups: list[list[int]] = []
     for axis in order:
-        inner = [tensor[axis] for tensor in axes.strides]
-        dim = axes.shape[axis]
-        if shape and all(
-            have[-1] == step * dim for have, step in zip(strides, inner, strict=True)
-        ):
-            shape[-1] *= dim
-            for have, step in zip(strides, inner, strict=True):
-                have[-1] = step
+        alone = axis in apart or (bool(groups) and groups[-1][-1] in apart)
+        if groups and not alone and _join(axes, groups[-1][-1], axis):
+            groups[-1].append(axis)
         else:
-            shape.append(dim)
-            for have, step in zip(strides, inner, strict=True):
-                have.append(step)
-    if not shape:
-        return Axes((1,), tuple((0,) for _ in axes.strides))
-    return Axes(tuple(shape), tuple(map(tuple, strides)))
+            groups.append([axis])
+    if not groups:
+        return Axes((1,), tuple((0,) for _ in axes.strides)), [()]
+    shape = tuple(prod(axes.shape[axis] for axis in group) for group in groups)
+    strides = tuple(
+        tuple(tensor[group[-1]] for group in groups) for tensor in axes.strides
+    )
+    return Axes(shape, strides), [tuple(group) for group in groups]
+
+
+def _join(axes: Axes, outer: int, inner: int) -> bool:
+    """Whether every tensor walks two neighbouring axes as one."""
+    dim = axes.shape[inner]
+    return all(steps[outer] == steps[inner] * dim for steps in axes.strides)
 
 
 def magic(divisor: int) -> tuple[int, int]:
