@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import struct
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -17,6 +16,9 @@ from runtime_ep_cuda.cublaslt_lowering import Lowered, Side, accepts, lower
 from runtime_ep_cuda.operations import Operation, Product
 
 logger = logging.getLogger("runtime")
+
+MARK = b"cublasLt:"
+"""What saved algorithms begin with."""
 
 SUCCESS = 0
 """CUBLAS_STATUS_SUCCESS."""
@@ -242,8 +244,8 @@ class Candidate:
         )
 
     def save(self) -> bytes:
-        """Return the workspace's size and the algorithm's bytes."""
-        return struct.pack("<Q", self.workspace) + bytes(self._algorithm)
+        """Return the algorithm's bytes."""
+        return MARK + bytes(self._algorithm)
 
 
 def candidates(device: Device, operation: Operation, limit: int) -> list[Candidate]:
@@ -287,14 +289,14 @@ def _recommended(
 
 def restore(device: Device, operation: Operation, saved: bytes) -> Candidate | None:
     """Return a candidate that was saved, or ``None`` where it does not fit here."""
-    head = struct.calcsize("<Q")
-    if accepts(operation) or len(saved) != head + ctypes.sizeof(Algorithm):
+    size = len(MARK) + ctypes.sizeof(Algorithm)
+    if accepts(operation) or len(saved) != size or not saved.startswith(MARK):
         return None
     assert isinstance(operation, Product)
     lowered = lower(operation)
     try:
         made = Descriptors(lowered, operation.tf32)
-        algorithm = Algorithm.from_buffer_copy(saved[head:])
+        algorithm = Algorithm.from_buffer_copy(saved[len(MARK) :])
         result = HeuristicResult()
         call(
             "MatmulAlgoCheck",

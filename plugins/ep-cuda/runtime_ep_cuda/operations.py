@@ -114,6 +114,16 @@ class Call(NamedTuple):
     result: Tensor
 
 
+def specs_of(operation: Operation) -> list[Spec]:
+    """Return an operation's tensors in the order of `Call`, the result last."""
+    if isinstance(operation, Convolution):
+        return [operation.x, operation.w, *operation.operands, operation.y]
+    if isinstance(operation, Product):
+        return [operation.a, operation.b, *operation.operands, operation.y]
+    bias = [operation.bias] if operation.bias is not None else []
+    return [operation.q, operation.k, operation.v, *bias, operation.y]
+
+
 def text_of(operation: Operation) -> str:
     """Return the operation as text, the same for the same work: a key of caches."""
     fields: dict[str, Any] = {

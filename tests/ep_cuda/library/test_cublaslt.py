@@ -182,7 +182,10 @@ REFUSED = {
 def test_what_it_cannot_do_is_refused_with_the_reason(reason):
     assert reason in accepts(REFUSED[reason])
     assert cublaslt.candidates(cublaslt.Device(), REFUSED[reason], 1 << 20) == []
-    assert cublaslt.restore(cublaslt.Device(), REFUSED[reason], bytes(72)) is None
+    assert (
+        cublaslt.restore(cublaslt.Device(), REFUSED[reason], cublaslt.MARK + bytes(64))
+        is None
+    )
 
 
 NAMES = {
@@ -325,6 +328,9 @@ def test_without_a_device_there_are_no_candidates(library):
     except RuntimeError as error:
         assert "cublasLtCreate failed" in str(error)
         assert cublaslt.candidates(cublaslt.Device(), PLAIN, 1 << 20) == []
-        assert cublaslt.restore(cublaslt.Device(), PLAIN, bytes(72)) is None
+        assert (
+            cublaslt.restore(cublaslt.Device(), PLAIN, cublaslt.MARK + bytes(64))
+            is None
+        )
     else:
         pytest.skip("there is a device")
