@@ -45,6 +45,17 @@ class Lines(NamedTuple):
         """How many elements a line has."""
         return prod(axis.size for axis in self.along)
 
+    def of(self, numbers: Sequence[int]) -> Lines:
+        """Return the same lines through some of the tensors."""
+
+        def some(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+            return tuple(
+                Axis(axis.size, tuple(axis.steps[number] for number in numbers))
+                for axis in axes
+            )
+
+        return Lines(some(self.kept), some(self.along))
+
     @property
     def wide(self) -> bool:
         """Whether an offset may need 64 bits."""
@@ -194,7 +205,7 @@ def _along(lines: Lines, vector: int, most: int) -> Team:
     room = most // 2 if threads == 1024 else most
     cached = each * vector <= room
     if not cached:
-        threads, each = 512, max(1, most // 2 // vector)
+        threads, each = 512, max(1, most // 4 // vector)
     seats = 1 if threads > 32 else 128 // threads
     if threads <= 32:
         seats = max(32 // threads, min(seats, power_of_two(lines.rows)))

@@ -59,9 +59,9 @@ def each(work: str, start: str = "0", after: str = "") -> str:
     return _EACH.format(start=start, work=inner + (f"    {after}" if after else ""))
 
 
-def repeated(body: str) -> str:
+def repeated(body: str, begin: str = "0") -> str:
     """Return a loop over the tiles of a line."""
-    return f"for (int start = 0; start < n; start += E * T * U) {{\n{body}\n}}\n"
+    return f"for (int start = {begin}; start < n; start += E * T * U) {{\n{body}\n}}\n"
 
 
 def gathered(kind: str, name: str) -> str:

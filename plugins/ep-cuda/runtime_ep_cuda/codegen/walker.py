@@ -6,7 +6,8 @@ A body sees, besides its own parameters::
                    thread, how far a line's index goes with one vector, vectors at once
     lane seat row  the thread's place in the team, the team's in the block, its (first)
                    line; ``active`` tells whether there is such a line
-    n              elements of the line: 0 where there is none, so that loops end at once
+    n              elements of the line: 0 where there is none, so that loops end at once;
+                   with a ``chunk``, the block's piece of it is from ``begin`` to n
     name(k, x)     functions made by `Walker.reads` and `Walker.writes`, of a vector ``x``
                    of V elements at k
 """
@@ -43,6 +44,7 @@ class Walker:
         tensors: Sequence[Tensor],
         results: Sequence[int] = (),
         team: Team | None = None,
+        chunk: int = 0,
     ) -> None:
         self.lines = lines
         self.tensors = tuple(tensors)
@@ -56,7 +58,7 @@ class Walker:
             self.pointer(f"p{number}", tensor, number not in results)
         self.scalar("i32", "rows", lines.rows)
         self.scalar("i32", "length", lines.length)
-        self._constants()
+        self._constants(chunk)
         self._place_rows()
 
     def pointer(
@@ -74,7 +76,7 @@ class Walker:
         self.arguments.append(value)
         return name
 
-    def _constants(self) -> None:
+    def _constants(self, chunk: int) -> None:
         team = self.team
         self.head += [
             f"constexpr int T = {team.threads}, R = {team.seats}, V = {team.vector}, "
@@ -90,8 +92,16 @@ class Walker:
             thread.format(*places),
             "const rt_u32 row = (blockIdx.x * R + seat) * W;",
             "const bool active = row < rt_u32(rows);",
-            "const int n = active ? length : 0;",
         ]
+        end = "length"
+        if chunk:
+            self.scalar("i32", "chunk", chunk)
+            self.head += [
+                "const rt_u32 until = (blockIdx.y + 1) * rt_u32(chunk);",
+                "const int begin = int(until - rt_u32(chunk));",
+            ]
+            end = "(until < rt_u32(length) ? int(until) : length)"
+        self.head.append(f"const int n = active ? {end} : 0;")
 
     def _place_rows(self) -> None:
         """Write the coordinates of the row, and each tensor's offset there."""
