@@ -18,7 +18,12 @@ class Walk:
     ``tensors`` are names with tensors of one shape, the last of them the result; strides
     of 0 say that a tensor does not move along an axis. Coordinates of axes ``apart`` can
     be asked for; other axes are walked as one where that is possible. ``width``
-    neighbours of the innermost axis are taken by a thread.
+    neighbours of the innermost axis are taken by a thread, at ``most`` so many.
+
+    ``jumps`` are tensors as they are, where a kernel goes further in one of ``tensors``
+    or ``others`` by more than its strides tell; their strides must be aligned, too.
+    A tensor that is ``still`` gives one element to a thread: where it moves along the
+    innermost axis, so does the thread. ``leading`` names the tensor whose memory gives the order, the result if none.
     """
 
     def __init__(
@@ -27,16 +32,21 @@ class Walk:
         apart: Collection[int] = (),
         others: Sequence[tuple[str, Tensor]] = (),
         most: int = 1,
+        jumps: Mapping[str, Tensor] | None = None,
+        leading: str = "",
+        still: str = "",
     ) -> None:
         self.names = [name for name, _ in tensors]
         self.tensors = dict(tensors)
         whole = Axes(tensors[-1][1].shape, tuple(t.strides for _, t in tensors))
-        self.axes, self.groups = grouped(whole, len(tensors) - 1, apart)
+        first = self.names.index(leading) if leading else len(tensors) - 1
+        self.axes, self.groups = grouped(whole, first, apart)
         self._apart = frozenset(apart)
+        self._jumps = jumps or {}
+        self._still = still
         self.width = self._chosen(most)
-        reach = [
-            Axes(t.shape, (t.strides,)).is_narrow() for _, t in (*tensors, *others)
-        ]
+        far = (*self._jumps.values(), *(tensor for _, tensor in others))
+        reach = [Axes(tensor.shape, (tensor.strides,)).is_narrow() for tensor in far]
         self.draft = Draft(self.axes.is_narrow() and all(reach))
         for name, tensor in (*tensors[:-1], *others):
             self.draft.reads(name, tensor)
@@ -50,12 +60,28 @@ class Walk:
     def _chosen(self, most: int) -> int:
         if self._apart & {*self.groups[-1]}:
             return 1
+        if self._still and self.axes.strides[self.names.index(self._still)][-1]:
+            return 1
         width = vector_width(
             self.axes, list(self.tensors.values()), len(self.names) - 1, most
         )
-        while self.axes.shape[-1] % width:
+        while self.axes.shape[-1] % width or not self._jumps_by(width):
             width //= 2
         return width
+
+    def _jumps_by(self, width: int) -> bool:
+        """Whether jumps lead to aligned vectors of so many elements."""
+        for name, tensor in self._jumps.items():
+            inner = self.axes.strides[self.names.index(name)][-1]
+            size = tensor.dtype.itemsize
+            steps = [
+                s
+                for s, dim in zip(tensor.strides, tensor.shape, strict=True)
+                if dim > 1
+            ]
+            if inner and any(s * size % min(16, width * size) for s in steps if s != 1):
+                return False
+        return True
 
     def at(self, axis: int) -> str:
         """Return the coordinate of an axis that is apart."""

@@ -246,5 +246,38 @@ template <typename T, typename E> RT_INLINE T rt_pow(T a, E b) {
 }
 """
 
-PRELUDE: Final = _TYPES + _MEMORY + _INTEGERS + _CASTS + _MATH
+_ATOMICS: Final = r"""
+// Replace an element by what `change` makes of it, as one step among all threads.
+template <typename T, typename F> RT_INLINE void rt_atomic(T* at, F change) {
+  if constexpr (sizeof(T) == 8) {
+    rt_u64* word = reinterpret_cast<rt_u64*>(at);
+    for (rt_u64 seen = *word, old;; seen = old) {
+      T value;
+      memcpy(&value, &seen, 8);
+      rt_put(value, change(rt_wide(value)));
+      rt_u64 made;
+      memcpy(&made, &value, 8);
+      old = atomicCAS(word, seen, made);
+      if (old == seen) return;
+    }
+  } else {
+    const rt_u64 address = reinterpret_cast<rt_u64>(at);
+    const int shift = int(address & 3) * 8;
+    rt_u32* word = reinterpret_cast<rt_u32*>(address & ~rt_u64(3));
+    for (rt_u32 seen = *word, old;; seen = old) {
+      T value;
+      const rt_u32 low = seen >> shift;
+      memcpy(&value, &low, sizeof(T));
+      rt_put(value, change(rt_wide(value)));
+      rt_u32 made = 0;
+      memcpy(&made, &value, sizeof(T));
+      const rt_u32 mask = (sizeof(T) == 4 ? ~0u : (1u << 8 * sizeof(T) % 32) - 1) << shift;
+      old = atomicCAS(word, seen, (seen & ~mask) | (made << shift));
+      if (old == seen) return;
+    }
+  }
+}
+"""
+
+PRELUDE: Final = _TYPES + _MEMORY + _INTEGERS + _CASTS + _MATH + _ATOMICS
 """What `Kernel.text` relies on; the same for NVRTC and for the tests' host compiler."""
