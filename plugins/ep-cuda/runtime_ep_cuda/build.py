@@ -41,7 +41,7 @@ def build(
 
     Raises `Unsupported` with the reason where it cannot be planned.
     """
-    sure = frozenset(settled(partition.nodes))
+    sure = frozenset(settled(partition.nodes, partition.host_inputs))
     outside = frozenset(partition.outputs)
     found = groups(partition.nodes, outside.__contains__, _habits, sure)
     setting = Setting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from runtime.graph import Graph, Node, Value
 from runtime.plugin import Claim, Device, Refusal
@@ -19,19 +19,24 @@ def offer(
     graph: Graph, nodes: Sequence[Node], device: Device
 ) -> Iterator[Claim | Refusal]:
     """Claim what there is a step for; refuse the rest, each node with its reason."""
-    sure = settled(nodes)
-    counted = on_the_host(nodes, sure)
-    claimed: set[Node] = set()
+    sure = settled(graph)
+    counted = on_the_host(graph, sure)
     for node in nodes:
         reason = _COUNTED if node in counted else ""
         if node not in sure:
-            reason = reason or refusal(node) or _unknown(node, sure, claimed)
+            reason = reason or refusal(node) or _unknown(node, sure | counted)
         if reason:
             yield Refusal(node, reason)
             continue
-        claimed.add(node)
-        hosted = frozenset(v for v in asked(node) if v.producer not in sure)
+        hosted = frozenset(_settled_reads(node) if node in sure else asked(node))
         yield Claim((node,), device, host_inputs=hosted, shapes=True)
+
+
+def _settled_reads(node: Node) -> list[Value]:
+    """Return what a settled node reads: nothing but shapes, or other settled results."""
+    if node.op_type in ("Shape", "Size"):
+        return []
+    return [value for value in node.reads if not value.is_constant]
 
 
 _COUNTED = "it computes sizes from what is fed; the host does that"
@@ -73,9 +78,10 @@ def _type_reason(value: Value) -> str:
     return f"the rank of {value.name!r} is not known"
 
 
-def _unknown(node: Node, sure: set[Node], claimed: set[Node]) -> str:
+def _unknown(node: Node, on_host: Set[Node]) -> str:
     """Say which input a plan must know though the device makes it, or return ``""``."""
     for value in asked(node):
-        if value.producer in claimed and value.producer not in sure:
+        maker = value.producer
+        if maker is not None and maker not in on_host and not refusal(maker):
             return f"{value.name!r} decides a shape, and is known on the device only"
     return ""

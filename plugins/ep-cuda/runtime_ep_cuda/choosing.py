@@ -1,26 +1,25 @@
-"""Takes the way that a library thinks the fastest."""
+"""Which way a library shall do an operation: a session's tuner, with its stream and limit."""
+
 from __future__ import annotations
 
-from runtime_ep_cuda.driver import Candidate, Driver
-from runtime_ep_cuda.operations import Operation, text_of
+from runtime_ep_cuda.driver import Candidate, Stream
+from runtime_ep_cuda.operations import Operation
+from runtime_ep_cuda.tuning import Tuner
 
 
-class First:
-    """Chooses without timing anything."""
+class Choosing:
+    """What planners ask: may a library do an operation, and how shall it?"""
 
-    def __init__(self, driver: Driver, limit: int) -> None:
-        self._driver = driver
+    def __init__(self, tuner: Tuner, limit: int, stream: Stream) -> None:
+        self._tuner = tuner
         self._limit = limit
-        self._made: dict[str, Candidate | None] = {}
+        self._stream = stream
 
     def may(self, operation: Operation) -> bool:
-        """Ask nobody beforehand."""
-        return True
+        """Whether it is worth asking: nothing is built."""
+        accepts = getattr(self._tuner.driver, "accepts", None)
+        return accepts is None or accepts(operation)
 
     def choose(self, operation: Operation) -> Candidate | None:
-        """Return the first candidate."""
-        key = text_of(operation)
-        if key not in self._made:
-            found = self._driver.candidates(operation, self._limit)
-            self._made[key] = found[0] if found else None
-        return self._made[key]
+        """Return the candidate to use, or ``None`` where no library has the operation."""
+        return self._tuner.choose(operation, self._limit, self._stream)

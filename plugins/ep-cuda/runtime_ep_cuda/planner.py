@@ -302,6 +302,10 @@ class Planner:
             return source
         return self.copy(source, order, dtype)
 
+    def typed(self, source: Tensor, dtype: Dtype) -> Tensor:
+        """Return a tensor of an element type, however it lies."""
+        return source if source.dtype == dtype else self.copy(source, dtype=dtype)
+
     def reshape(self, source: Tensor, shape: Sequence[int]) -> Tensor:
         """Return a tensor in another shape of as many elements."""
         if prod(shape) != source.size:

@@ -6,18 +6,20 @@ import threading
 import weakref
 from dataclasses import dataclass
 
+from runtime.cache import CompileCache
 from runtime.graph import Graph
 from runtime.plugin import Partition
 from runtime.settings import Settings
 
 from runtime_ep_cuda import devices
 from runtime_ep_cuda.build import build as build_program
-from runtime_ep_cuda.choosing import First
+from runtime_ep_cuda.choosing import Choosing
 from runtime_ep_cuda.driver import Driver, Stream
-from runtime_ep_cuda.memory import Pool
+from runtime_ep_cuda.memory import External, Pool
 from runtime_ep_cuda.options import Choice, chosen
 from runtime_ep_cuda.planner import Chooser
 from runtime_ep_cuda.program import Program
+from runtime_ep_cuda.tuning import Tuner
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def build(partition: Partition, settings: Settings) -> Program:
     with _lock:
         session = _sessions.get(partition.graph)
         if session is None:
-            session = _sessions[partition.graph] = _open(choice)
+            session = _sessions[partition.graph] = _open(choice, settings)
     return build_program(
         partition,
         settings,
@@ -52,8 +54,14 @@ def build(partition: Partition, settings: Settings) -> Program:
     )
 
 
-def _open(choice: Choice) -> Session:
+def _open(choice: Choice, settings: Settings) -> Session:
     opened = devices.device(choice.device)
-    pool = Pool(opened.driver, choice.limit, choice.strategy)
+    driver = opened.driver
+    source = driver if choice.allocator is None else External(*choice.allocator)
+    pool = Pool(source, choice.limit, choice.strategy)
     stream = opened.stream if choice.stream is None else choice.stream
-    return Session(opened.driver, pool, stream, First(opened.driver, choice.workspace))
+    tuner = Tuner(
+        driver, CompileCache.of(settings), choice.search, choice.key, choice.graphs
+    )
+    chooser = Choosing(tuner, choice.workspace, opened.stream)
+    return Session(driver, pool, stream, chooser)

@@ -8,7 +8,7 @@ is made for; what only the device knows cannot be asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from runtime.graph import Node, Value
 from runtime_ep_cpu.ops import table
@@ -29,8 +29,11 @@ _ARITHMETIC = frozenset((
 """What sizes, positions and masks are made of; anything else is no business of the host."""
 
 
-def settled(nodes: Iterable[Node]) -> set[Node]:
-    """Return the nodes, given in order, whose results follow from shapes alone."""
+def settled(nodes: Iterable[Node], known: Collection[Value] = ()) -> set[Node]:
+    """Return the nodes, given in order, whose results follow from shapes alone.
+
+    Values that are ``known`` count as such results, too.
+    """
     found: set[Node] = set()
     for node in nodes:
         if node.domain or node.bodies or table.refuses(node):
@@ -39,8 +42,10 @@ def settled(nodes: Iterable[Node]) -> set[Node]:
             found.add(node)
         elif node.op_type in _ARITHMETIC:
             reads = [value for value in node.inputs if value is not None]
-            fed = any(value.producer in found for value in reads)
-            sure = all(v.producer in found or v.is_constant for v in reads)
+            fed = any(v.producer in found or v in known for v in reads)
+            sure = all(
+                v.producer in found or v.is_constant or v in known for v in reads
+            )
             if fed and sure:
                 found.add(node)
     return found
@@ -55,18 +60,17 @@ def asked(node: Node) -> list[Value]:
     return [value for value in given if value is not None and not value.is_constant]
 
 
-def on_the_host(nodes: Sequence[Node], sure: set[Node]) -> set[Node]:
+def on_the_host(nodes: Iterable[Node], sure: set[Node]) -> set[Node]:
     """Return nodes that compute sizes from what is fed: the host shall do that.
 
     From every value that a plan must know the way leads back over integers to inputs of
     the graph; ``sure`` are the settled nodes.
     """
-    offered = set(nodes)
     found: set[Node] = set()
     waiting = [value for node in nodes for value in asked(node)]
     while waiting:
         maker = waiting.pop().producer
-        if maker is None or maker in sure or maker in found or maker not in offered:
+        if maker is None or maker in sure or maker in found:
             continue
         if maker.op_type in _ARITHMETIC and _counts(maker):
             found.add(maker)

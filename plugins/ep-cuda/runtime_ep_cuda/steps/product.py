@@ -16,7 +16,7 @@ from runtime_ep_cuda.steps.epilogue import Follower, Pointwise
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.tensor import Tensor
-from runtime_ep_cuda.types import FLOATS, Dtype, dtype_of
+from runtime_ep_cuda.types import FLOATS, dtype_of
 
 
 def of_floats(node: Node) -> str:
@@ -73,12 +73,8 @@ def _scaled(planner: Planner, c: Value, beta: float) -> Tensor:
 def _operands(planner: Planner, node: Node) -> tuple[Tensor, Tensor]:
     """Return both factors in the type that the result is kept in."""
     dtype = planner.storage(node.outputs[0])
-    a, b = (planner.tensor(value) for value in node.inputs[:2])
-    return _typed(planner, a, dtype), _typed(planner, b, dtype)
-
-
-def _typed(planner: Planner, tensor: Tensor, dtype: Dtype) -> Tensor:
-    return tensor if tensor.dtype == dtype else planner.copy(tensor, dtype=dtype)
+    a, b = (planner.typed(planner.tensor(v), dtype) for v in node.inputs[:2])
+    return a, b
 
 
 def multiply(
