@@ -57,3 +57,12 @@ def card():
         yield setting
     for made in setting.drivers:
         made.close()
+
+
+@pytest.fixture
+def cuda(card):
+    """Have the provider on the double; return ``card``."""
+    from on_the_double import registered
+
+    with registered():
+        yield card

@@ -1,0 +1,193 @@
+"""Plans are made once for each combination of shapes, recorded, replayed and forgotten."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import runtime as ort
+from models import FLOAT, INT64, dense, dense_reference, model, node
+from on_the_double import driver, opened, programs
+from runtime_ep_cuda.plan import MOST_MISSES, MOST_RECORDINGS
+from runtime_ep_cuda.program import MOST_PLANS
+
+RNG = np.random.default_rng(3)
+
+
+def x(rows=5):
+    return RNG.standard_normal((rows, 4)).astype(np.float32)
+
+
+def test_the_second_run_of_a_shape_is_recorded_and_the_third_is_one_launch(cuda):
+    session = opened(dense())
+    for _ in range(2):
+        given = x()
+        got = session.run(None, {"x": given})[0]
+        np.testing.assert_allclose(got, dense_reference(given), rtol=1e-5, atol=1e-6)
+    counts = driver().counts
+    before = counts["replays"]
+    given = x()
+    got = session.run(None, {"x": given})[0]
+    np.testing.assert_allclose(got, dense_reference(given), rtol=1e-5, atol=1e-6)
+    assert counts["replays"] == before + 1
+
+
+def test_without_graphs_nothing_is_recorded(cuda):
+    session = opened(dense(), enable_cuda_graph=0)
+    for _ in range(4):
+        session.run(None, {"x": x()})
+    assert driver().counts["replays"] == 0
+
+
+def test_a_new_shape_is_a_new_plan_and_no_new_code(cuda):
+    session = opened(dense())
+    (program,) = programs(session)
+    session.run(None, {"x": x(300)})
+    kernels = set(program._functions)
+    for rows in (301, 500, 900):
+        given = x(rows)
+        got = session.run(None, {"x": given})[0]
+        np.testing.assert_allclose(got, dense_reference(given), rtol=1e-5, atol=1e-6)
+    assert len(program._plans) == 4
+    assert set(program._functions) == kernels
+
+
+def test_plans_of_shapes_not_seen_for_long_are_forgotten(cuda):
+    session = opened(dense())
+    (program,) = programs(session)
+    for rows in range(1, MOST_PLANS + 4):
+        session.run(None, {"x": x(rows)})
+    assert len(program._plans) == MOST_PLANS
+    given = x(1)
+    got = session.run(None, {"x": given})[0]
+    np.testing.assert_allclose(got, dense_reference(given), rtol=1e-5, atol=1e-6)
+
+
+def test_mixed_shapes_take_no_more_memory_with_time(cuda):
+    session = opened(dense())
+    for rows in (*range(1, MOST_PLANS + 5),) * 2:
+        session.run(None, {"x": x(rows)})
+    used = driver().space.used
+    for rows in (*range(1, MOST_PLANS + 5),) * 3:
+        session.run(None, {"x": x(rows)})
+    assert driver().space.used == used
+
+
+def test_callers_whose_memory_moves_about_are_served_from_memory_of_the_plans_own(cuda):
+    session = opened(dense())
+    kept = []
+    for _ in range(MOST_MISSES + 6):
+        given = x()
+        value = ort.OrtValue.ortvalue_from_numpy(given, "cuda", 0)
+        binding = session.io_binding()
+        binding.bind_ortvalue_input("x", value)
+        binding.bind_output("y", "cuda")
+        session.run_with_iobinding(binding)
+        kept += [value, *binding.get_outputs()]
+        got = binding.copy_outputs_to_cpu()[0]
+        np.testing.assert_allclose(got, dense_reference(given), rtol=1e-5, atol=1e-6)
+    (program,) = programs(session)
+    (plan,) = program._plans.values()
+    assert plan.home
+    assert len(plan.recordings) <= MOST_RECORDINGS + 1
+
+
+def test_what_decides_a_shape_is_part_of_what_a_plan_is_made_for(cuda):
+    reshaped = model(
+        [node("Reshape", ["x", "s"], ["r"]), node("Softmax", ["r"], ["y"])],
+        {"x": (FLOAT, [2, 6]), "s": (INT64, [2])},
+        {"y": (FLOAT, None)},
+    )
+    session = opened(reshaped)
+    (program,) = programs(session)
+    given = RNG.standard_normal((2, 6)).astype(np.float32)
+    for shape in ((3, 4), (4, 3), (-1, 2), (3, 4)):
+        got = session.run(None, {"x": given, "s": np.array(shape)})[0]
+        wide = np.exp(given.reshape(shape).astype(np.float64))
+        np.testing.assert_allclose(got, wide / wide.sum(-1, keepdims=True), rtol=1e-5)
+    assert len(program._plans) == 3
+
+
+def test_shape_arithmetic_between_layers_cuts_nothing(cuda):
+    flattened = model(
+        [
+            node("Relu", ["x"], ["a"]),
+            node("Shape", ["a"], ["s"]),
+            node("Gather", ["s", "zero"], ["n"]),
+            node("Concat", ["n", "rest"], ["t"], axis=0),
+            node("Reshape", ["a", "t"], ["r"]),
+            node("Softmax", ["r"], ["y"]),
+        ],
+        {"x": (FLOAT, ["n", 2, 3])},
+        {"y": (FLOAT, None)},
+        {"zero": np.array([0]), "rest": np.array([-1])},
+    )
+    session = opened(flattened, simplified=False)
+    assert len(programs(session)) == 1
+    for rows in (2, 5):
+        given = RNG.standard_normal((rows, 2, 3)).astype(np.float32)
+        got = session.run(None, {"x": given})[0]
+        wide = np.exp(np.maximum(given, 0).reshape(rows, 6).astype(np.float64))
+        np.testing.assert_allclose(got, wide / wide.sum(-1, keepdims=True), rtol=1e-5)
+
+
+def test_threads_may_run_one_session_at_once(cuda):
+    session = opened(dense())
+    wrong = []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(5):
+            given = rng.standard_normal((int(rng.integers(1, 6)), 4)).astype(np.float32)
+            got = session.run(None, {"x": given})[0]
+            if not np.allclose(got, dense_reference(given), rtol=1e-5, atol=1e-6):
+                wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_session_that_is_gone_leaves_nothing_on_the_device(cuda):
+    session = opened(dense())
+    session.run(None, {"x": x()})
+    del session
+    import gc
+
+    gc.collect()
+    device = driver()
+    assert device.space.used <= 2 << 20  # the pool's first region may stay
+
+
+def test_a_limit_that_weights_exceed_is_a_clear_reason_and_the_cpu_answers(cuda):
+    wide = model(
+        [node("MatMul", ["x", "w"], ["y"])],
+        {"x": (FLOAT, [1, 512])},
+        {"y": (FLOAT, [1, 1024])},
+        {"w": RNG.standard_normal((512, 1024)).astype(np.float32)},
+    )
+    with pytest.warns(ort.FallbackWarning, match=r"gpu_mem_limit is 1\.0 MiB"):
+        session = opened(wide, gpu_mem_limit=1 << 20)
+    given = RNG.standard_normal((1, 512)).astype(np.float32)
+    assert session.run(None, {"x": given})[0].shape == (1, 1024)
+
+
+def test_profiles_name_what_each_launch_was_for(cuda, tmp_path):
+    import json
+
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.cost_rule", "0")
+    options.enable_profiling = True
+    options.profile_file_prefix = str(tmp_path / "profile")
+    session = ort.InferenceSession(
+        dense(), options, providers=["CUDAExecutionProvider"]
+    )
+    session.run(None, {"x": x()})
+    events = json.loads(Path(session.end_profiling()).read_text())
+    own = [
+        e for e in events if e.get("args", {}).get("provider", "").startswith("CUDA")
+    ]
+    assert {event["args"]["op_name"] for event in own} == {"MatMul", "Softmax"}
