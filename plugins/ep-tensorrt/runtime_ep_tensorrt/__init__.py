@@ -1,0 +1,1 @@
+"""The TensorRT execution provider: claimed subgraphs become TensorRT engines."""
