@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from runtime_ep_cuda.cublaslt_lowering import Lowered, Side, accepts, lower
+from runtime_ep_cuda.cublaslt_lowering import Lowered, Side, lower, refusal
 from runtime_ep_cuda.operations import Operation, Product
 
 logger = logging.getLogger("runtime")
@@ -250,7 +250,7 @@ class Candidate:
 
 def candidates(device: Device, operation: Operation, limit: int) -> list[Candidate]:
     """Return what cublasLt's heuristics recommend; none where it refuses the product."""
-    reason = accepts(operation)
+    reason = refusal(operation)
     if reason:
         logger.debug("cublasLt refuses %s: %s", operation, reason)
         return []
@@ -290,7 +290,7 @@ def _recommended(
 def restore(device: Device, operation: Operation, saved: bytes) -> Candidate | None:
     """Return a candidate that was saved, or ``None`` where it does not fit here."""
     size = len(MARK) + ctypes.sizeof(Algorithm)
-    if accepts(operation) or len(saved) != size or not saved.startswith(MARK):
+    if refusal(operation) or len(saved) != size or not saved.startswith(MARK):
         return None
     assert isinstance(operation, Product)
     lowered = lower(operation)

@@ -56,7 +56,7 @@ class Lowered(NamedTuple):
     alignments: tuple[int, ...]
 
 
-def accepts(operation: Operation) -> str:
+def refusal(operation: Operation) -> str:
     """Return why an operation is no product for cublasLt, or nothing if it is."""
     try:
         lower(operation)

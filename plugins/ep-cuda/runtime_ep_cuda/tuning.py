@@ -226,8 +226,13 @@ class _Clock:
             return
         with self.driver.recording(self.stream) as recorded:
             run()
+
+        def replay() -> None:
+            for each in recorded:
+                each.launch(self.stream)
+
         try:
-            yield lambda: [each.launch(self.stream) for each in recorded]
+            yield replay
         finally:
             for each in recorded:
                 each.close()

@@ -83,6 +83,42 @@ def convolutions():
                 IMAGE, FILTER, operands=operands, epilogue=steps, **plain
             )
         found |= shapes(name, kind, bias)
+        found |= broadcast(name, kind)
+    return found
+
+
+def broadcast(name, kind):
+    """Operands of every shape that broadcasting allows, and of other layouts."""
+    dtype = kind["dtype"]
+    places = {
+        "of images": image(dtype, 2, 48, 1, 1),
+        "of pixels": image(dtype, 1, 1, 14, 14),
+        "of pixels of images": image(dtype, 2, 1, 14, 14),
+        "of one image": image(dtype, 1, 48, 14, 14),
+        "of rows": image(dtype, 1, 1, 14, 1),
+        "of one number": rows(dtype, 1, 1, 1, 1),
+        "of no axes": rows(dtype),
+        "of fewer axes": rows(dtype, 48, 1, 1),
+        "of strides 0": Spec(dtype, RESULT, (0, 1, 0, 0)),
+        "with gaps": Spec(dtype, RESULT, (14 * 14 * 64, 1, 14 * 64, 64)),
+        "in C order": rows(dtype, *RESULT),
+        "in float32": image("float32", *RESULT),
+    }
+    found = {
+        f"conv {name} operand {place}": convolution(
+            IMAGE, FILTER, pads=1, operands=(operand,), epilogue=(scaled(),), **kind
+        )
+        for place, operand in places.items()
+    }
+    x = rows(dtype, *IMAGE)
+    plain = convolution(IMAGE, FILTER, pads=1, **kind)
+    found[f"conv {name} operand-less, x in C order"] = replace(plain, x=x)
+    found[f"conv {name} operand-less, y in C order"] = replace(
+        plain, y=rows(dtype, *RESULT)
+    )
+    found[f"conv {name} operand-less, w in C order"] = replace(
+        plain, w=rows(dtype, *FILTER)
+    )
     return found
 
 
@@ -215,6 +251,21 @@ def quantized():
                 operands=operands,
                 epilogue=steps,
             )
+    for place, operand in {
+        "of images": image("float32", 2, 48, 1, 1),
+        "of one number": rows("float32"),
+        "in float32": image("float32", *RESULT),
+        "in float16": image("float16", *RESULT),
+    }.items():
+        found[f"conv int8 operand {place}"] = convolution(
+            IMAGE,
+            FILTER,
+            pads=1,
+            dtype="int8",
+            out="float16",
+            operands=(vector("float32", 48), operand),
+            epilogue=(scaled(), biased(1)),
+        )
     cases = {
         "": (IMAGE, FILTER, {"pads": 1}),
         "1x1": (IMAGE, (48, 32, 1, 1), {}),
@@ -287,6 +338,27 @@ def products():
             f"mm {name} to float32": product(a, b, out="float32", **kind),
             f"mm {name} heads": headed(kind),
         }
+        many, shared = (6, 33, 64), (6, 64, 40)
+        for place, operand in {
+            "of a batch": rows(dtype, 1, 33, 40),
+            "of rows": rows(dtype, 1, 33, 1),
+            "of matrices": rows(dtype, 6, 1, 1),
+            "of one number": rows(dtype),
+            "with gaps": Spec(dtype, (6, 33, 40), (33 * 64, 64, 1)),
+            "in columns": Spec(dtype, (6, 33, 40), (33 * 40, 1, 33)),
+            "in float32": rows("float32", 6, 33, 40),
+        }.items():
+            found[f"mm {name} operand {place}"] = product(
+                many, shared, operands=(operand,), epilogue=(biased(),), **kind
+            )
+        found[f"mm {name} operand-less, y in columns"] = replace(
+            product(many, shared, **kind),
+            y=Spec(dtype, (6, 33, 40), (33 * 40, 1, 33)),
+        )
+        found[f"mm {name} operand-less, y of heads"] = replace(
+            product(many, shared, **kind),
+            y=Spec(dtype, (6, 33, 40), (40, 6 * 40, 1)),
+        )
         turned = product(a, b, **kind)
         found[f"mm {name} a transposed"] = replace(
             turned, a=Spec(dtype, a, (64 * 60, 1, 60))
@@ -303,6 +375,15 @@ def products():
                 operands=scale,
                 epilogue=(scaled(), biased(1)),
             )
+    found["mm int8 operand of matrices"] = product(
+        (6, 32, 64),
+        (6, 64, 48),
+        dtype="int8",
+        out="float16",
+        columns=True,
+        operands=(rows("float32", 6, 1, 48),),
+        epilogue=(scaled(),),
+    )
     for columns in (False, True):
         ending = "columns" if columns else "rows"
         found[f"mm int8 to int32 {ending}"] = product(

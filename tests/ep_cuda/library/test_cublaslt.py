@@ -16,9 +16,9 @@ from runtime_ep_cuda.cublaslt_lowering import (
     EPILOGUE_BIAS,
     EPILOGUE_GELU,
     EPILOGUE_RELU,
-    accepts,
     folded,
     lower,
+    refusal,
 )
 from runtime_ep_cuda.operations import Pointwise, Spec
 
@@ -180,7 +180,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("reason", REFUSED)
 def test_what_it_cannot_do_is_refused_with_the_reason(reason):
-    assert reason in accepts(REFUSED[reason])
+    assert reason in refusal(REFUSED[reason])
     assert cublaslt.candidates(cublaslt.Device(), REFUSED[reason], 1 << 20) == []
     assert (
         cublaslt.restore(cublaslt.Device(), REFUSED[reason], cublaslt.MARK + bytes(64))
