@@ -121,7 +121,7 @@ class Libraries:
 
     def headers(self) -> list[Path]:
         """Return the folders of headers that NVRTC needs."""
-        found = {}
+        found: dict[Path, None] = {}
         for needed in NEEDED:
             path = self.find(needed) if needed.folder == _INCLUDE else None
             if path is not None:
