@@ -23,7 +23,8 @@ class Walk:
     ``jumps`` are tensors as they are, where a kernel goes further in one of ``tensors``
     or ``others`` by more than its strides tell; their strides must be aligned, too.
     A tensor that is ``still`` gives one element to a thread: where it moves along the
-    innermost axis, so does the thread. ``leading`` names the tensor whose memory gives the order, the result if none.
+    innermost axis, so does the thread. ``leading`` names the tensor whose memory gives
+    the order, the result if none; ``written`` are other results.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Walk:
         jumps: Mapping[str, Tensor] | None = None,
         leading: str = "",
         still: str = "",
+        written: Collection[str] = (),
     ) -> None:
         self.names = [name for name, _ in tensors]
         self.tensors = dict(tensors)
@@ -48,9 +50,10 @@ class Walk:
         far = (*self._jumps.values(), *(tensor for _, tensor in others))
         reach = [Axes(tensor.shape, (tensor.strides,)).is_narrow() for tensor in far]
         self.draft = Draft(self.axes.is_narrow() and all(reach))
-        for name, tensor in (*tensors[:-1], *others):
-            self.draft.reads(name, tensor)
-        self.draft.writes(self.names[-1], tensors[-1][1])
+        results = {self.names[-1], *written}
+        for name, tensor in (*tensors[:-1], *others, tensors[-1]):
+            add = self.draft.writes if name in results else self.draft.reads
+            add(name, tensor)
         inner = self.axes.shape[-1] // self.width
         self.shape = (*self.axes.shape[:-1], inner)
         self.count = Axes(self.shape, ()).size
