@@ -71,9 +71,15 @@ class Lines(NamedTuple):
 
 
 def arrange(
-    shape: Sequence[int], axes: Sequence[int], tensors: Sequence[Tensor]
+    shape: Sequence[int],
+    axes: Sequence[int],
+    tensors: Sequence[Tensor],
+    in_order: bool = False,
 ) -> Lines:
-    """Sort the axes of tensors, broadcast to one shape, into kept ones and those along."""
+    """Sort the axes of tensors, broadcast to one shape, into kept ones and those along.
+
+    ``in_order`` keeps the kept axes in the order they have.
+    """
     leader = leading(tensors)
     kept: list[Axis] = []
     along: list[Axis] = []
@@ -81,7 +87,9 @@ def arrange(
         axis = Axis(size, tuple(tensor.strides[number] for tensor in tensors))
         if size != 1:
             (along if number in axes else kept).append(axis)
-    return Lines(_merged(kept, leader), _merged(along, leader))
+    if not in_order:
+        kept = _ordered(kept, leader)
+    return Lines(_merged(kept), _merged(_ordered(along, leader)))
 
 
 def leading(tensors: Sequence[Tensor]) -> int:
@@ -94,11 +102,14 @@ def leading(tensors: Sequence[Tensor]) -> int:
     return max(range(len(tensors)), key=lambda number: distinct(tensors[number]))
 
 
-def _merged(axes: list[Axis], leader: int) -> tuple[Axis, ...]:
-    """Order axes by the leader's steps, and make one of two where every tensor can."""
-    ordered = sorted(axes, key=lambda axis: -abs(axis.steps[leader] or 2**62))
+def _ordered(axes: list[Axis], leader: int) -> list[Axis]:
+    return sorted(axes, key=lambda axis: -abs(axis.steps[leader] or 2**62))
+
+
+def _merged(axes: list[Axis]) -> tuple[Axis, ...]:
+    """Make one axis of two neighbours where every tensor can."""
     merged: list[Axis] = []
-    for inner in ordered:
+    for inner in axes:
         outer = merged[-1] if merged else None
         if outer and all(
             a == b * inner.size for a, b in zip(outer.steps, inner.steps, strict=True)

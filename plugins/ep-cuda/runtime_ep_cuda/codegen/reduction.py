@@ -232,7 +232,7 @@ def gather_lines(
     walker = Walker(lines.of(first), [tensors[n] for n in first], (), team, chunk)
     walker.reads("before", task.before, first, task.type)
     walker.pointer("parts", scratch, False, task.what.accumulator)
-    body = _gathering(task, "begin") + _PARTS
+    body = _gathering(task, "begin") + PARTS
     parts = walker.launch(f"{task.family}_parts", body, chunks=chunks)
     some = [tensors[n] for n in rest]
     return [parts, _joined(task, lines.of(rest), some, scratch, chunks)]
@@ -259,14 +259,14 @@ def _whole(task: Task, lines: Lines, team: Team, tensors: Sequence[Tensor]) -> L
     return walker.launch(task.family, body)
 
 
-_PARTS = """
+PARTS = """
 if (active && lane == 0) {
 #pragma unroll
   for (int w = 0; w < W; ++w) parts[rt_i64(row + w) * gridDim.y + blockIdx.y] = all[w];
 }
 """
 
-_JOIN = """
+JOIN = """
 for (int k = lane; k < n; k += T) all[0].merge(parts[rt_i64(row) * n + k]);
 """
 
@@ -284,7 +284,7 @@ def _joined(
     walker.pointer("parts", scratch, True, task.what.accumulator)
     whole = walker.scalar("i32", "whole", lines.length)
     what = task.what._replace(result=task.what.result.replace("length", whole))
-    body = gathered(what.accumulator, "all") + _JOIN + gather("all")
+    body = gathered(what.accumulator, "all") + JOIN + gather("all")
     body += _ending(walker, task, what, further, results)
     return walker.launch(f"{task.family}_joined", body)
 

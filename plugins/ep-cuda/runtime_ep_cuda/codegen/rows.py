@@ -14,7 +14,7 @@ gathered in one pass, from which nothing is lost, and they are read again to be 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict, Unpack
+from typing import NamedTuple, TypedDict, Unpack
 
 from runtime_ep_cuda.codegen.expression import SAME, Expression
 from runtime_ep_cuda.codegen.kernel import Launch
@@ -152,12 +152,15 @@ _NO_MEAN = (
 )
 _DEVIATION = (
     gathered("rt_sum<real>", "second")
-    + each("{ const real d = x[e][v] - mean[v % W]; second[v % W].add(d * d); }")
+    + each("{ const real d = x[e][v] - mean[v % W]; second[v % W].add(POWER); }")
     + gather("second")
 )
 _SQUARES = (
     gathered("rt_sum<real>", "second")
-    + repeated(tile("start") + each("second[v % W].add(x[e][v] * x[e][v]);", "start"))
+    + repeated(
+        tile("start")
+        + each("{ const real d = x[e][v]; second[v % W].add(POWER); }", "start")
+    )
     + gather("second")
 )
 _MOMENTS = (
@@ -176,7 +179,26 @@ if (active && lane == 0) {
   for (int w = 0; w < W; ++w) { STATISTICS }
 }
 """
-_APPLIED = "x[e][v] = (x[e][v] - mean[v % W]) * inverse[v % W];"
+_MULTIPLIED = "x[e][v] = (x[e][v] - mean[v % W]) * inverse[v % W];"
+_DIVIDED = "x[e][v] = (x[e][v] - mean[v % W]) / inverse[v % W];"
+
+
+class Norm(NamedTuple):
+    """By what distances are divided: text of what is gathered of them.
+
+    Distances ``d`` are from the mean if ``centre``, else from 0; ``total`` in
+    ``divisor`` is the sum of their ``power``, ``variance`` its mean. Without ``divides``
+    they are multiplied by the inverse, which no divisor near 0 allows.
+    """
+
+    centre: bool = True
+    divisor: str = "rt_sqrt(variance + epsilon)"
+    power: str = "d * d"
+    divides: bool = False
+
+
+LAYER = Norm()
+RMS = Norm(centre=False)
 
 
 def normalize(
@@ -188,8 +210,7 @@ def normalize(
     axes: Sequence[int],
     epsilon: float,
     *,
-    centre: bool = True,
-    over: str = "rt_sqrt(variance + epsilon)",
+    norm: Norm = LAYER,
     after: Expression = SAME,
     further: Sequence[Tensor] = (),
     results: Sequence[Tensor] | None = None,
@@ -202,13 +223,14 @@ def normalize(
 
     All tensors are broadcast to y's shape. ``scale`` and ``bias`` come before ``after``,
     whose first operand they make; ``mean`` and ``inverse`` take the statistics, one per
-    line, ``total`` the value of ``before`` itself. ``over`` says by what is divided.
+    line, ``total`` the value of ``before`` itself.
 
     ::
 
         x = before(operands); total = x
         mean = Σ x / n, or 0 if not to be centred; variance = Σ (x - mean)² / n
         results = after((x - mean) / √(variance + ε) · scale + bias, further)
+                  or another divisor, as ``norm`` has it
     """
     outputs = [y] if results is None else list(results)
     if y.size == 0:
@@ -237,7 +259,7 @@ def normalize(
     for name, number in zip(given, rest, strict=True):
         walker.ends(f"put_{name}", SAME, (), real, [number])
     statistics = " ".join(f"put_{name}(w, {name}[w]);" for name in given)
-    return [walker.launch(family, _normalizing(walker, centre, over, statistics))]
+    return [walker.launch(family, _normalizing(walker, norm, statistics))]
 
 
 def _weighed(walker: Walker, weights: Sequence[int], scaled: bool, moved: bool) -> str:
@@ -250,21 +272,24 @@ def _weighed(walker: Walker, weights: Sequence[int], scaled: bool, moved: bool) 
     return text
 
 
-def _normalizing(walker: Walker, centre: bool, over: str, statistics: str) -> str:
+def _normalizing(walker: Walker, norm: Norm, statistics: str) -> str:
     """Return the body for lines that are cached or not."""
-    squares = "second[w].value / real(length)"
+    total, centre = "second[w].value", norm.centre
+    variance = f"{total} / real(length)"
+    applied = _DIVIDED if norm.divides else _MULTIPLIED
     if walker.team.cached:
         begin = tile() + (_MEAN if centre else _NO_MEAN) + _DEVIATION
-        end = each(_APPLIED, after="after(k, x[e]);")
+        end = each(applied, after="after(k, x[e]);")
     else:
         begin = _MOMENTS if centre else _NO_MEAN + _SQUARES
-        squares = "all[w].squares / real(length)" if centre else squares
+        variance = "all[w].squares / real(length)" if centre else variance
         end = repeated(
-            tile("start", "again") + each(_APPLIED, "start", "after(k, x[e]);")
+            tile("start", "again") + each(applied, "start", "after(k, x[e]);")
         )
-    inverse = f"real(1) / ({over.replace('variance', squares)})"
+    divisor = norm.divisor.replace("variance", variance).replace("total", total)
+    inverse = divisor if norm.divides else f"real(1) / ({divisor})"
     middle = _INVERSE.replace("INVERSE", inverse).replace("STATISTICS", statistics)
-    return begin + middle + end
+    return begin.replace("POWER", norm.power) + middle + end
 
 
 class Extras(TypedDict, total=False):
@@ -306,5 +331,5 @@ def rms_norm(
     """RMSNormalization over some axes; what else `normalize` takes may be given."""
     return normalize(
         before, operands, scale, None, y, axes, epsilon,
-        centre=False, family="rms_norm", **extras,
+        norm=RMS, family="rms_norm", **extras,
     )  # fmt: skip
