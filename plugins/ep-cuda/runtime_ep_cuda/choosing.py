@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runtime_ep_cuda.driver import Candidate, Stream
+from runtime_ep_cuda.library import refusal
 from runtime_ep_cuda.operations import Operation
 from runtime_ep_cuda.tuning import Tuner
 
@@ -17,8 +18,7 @@ class Choosing:
 
     def may(self, operation: Operation) -> bool:
         """Whether it is worth asking: nothing is built."""
-        accepts = getattr(self._tuner.driver, "accepts", None)
-        return accepts is None or accepts(operation)
+        return not refusal(operation, self._tuner.driver.properties.sm)
 
     def choose(self, operation: Operation) -> Candidate | None:
         """Return the candidate to use, or ``None`` where no library has the operation."""

@@ -8,6 +8,7 @@ import numpy as np
 from runtime.graph import Node, Value
 
 from runtime_ep_cuda.codegen import movement
+from runtime_ep_cuda.codegen.depthwise import depthwise
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Convolution, Pointwise, Spec
 from runtime_ep_cuda.planner import Planner, Unplannable, broadcast
@@ -15,6 +16,7 @@ from runtime_ep_cuda.steps import epilogue
 from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.epilogue import Follower
 from runtime_ep_cuda.steps.product import of_floats
+from runtime_ep_cuda.steps.rows import written
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.steps.windows import Window, channels_last, window_of
@@ -53,6 +55,9 @@ def conv(planner: Planner, group: Group) -> None:
     shape = (x.shape[0], wide[0], *window.sizes)
     if 0 in shape or 0 in x.shape:
         raise Unplannable(f"a convolution of {list(x.shape)} has no elements")
+    if _is_depthwise(planner, w, wide, x.shape[1], groups):  # type: ignore[arg-type]
+        _depthwise(planner, group, x, window, shape, dtype)
+        return
     x, filters = _even(planner, x, w, dtype, groups)  # type: ignore[arg-type]
     operation = Convolution(
         Spec.of(x),
@@ -66,6 +71,48 @@ def conv(planner: Planner, group: Group) -> None:
         tf32=_tf32(planner, dtype),
     )
     _convolve(planner, group, operation, (x, filters), shape, dtype)
+
+
+def _is_depthwise(
+    planner: Planner, w: Value, wide: tuple[int, ...], channels: int, groups: int
+) -> bool:
+    """Whether each channel has one window of its own, and our kernel is the one for it."""
+    alone = groups == channels == wide[0] and groups > 1
+    return alone and w.is_constant and planner.setting.channels_last
+
+
+def _depthwise(
+    planner: Planner,
+    group: Group,
+    x: Tensor,
+    window: Window,
+    shape: tuple[int, ...],
+    dtype: Dtype,
+) -> None:
+    """Plan windows of single channels, with all that follows, as one kernel."""
+    node, order = anchor_of(group), channels_last(x.rank)
+    taps = (*range(2, x.rank), 0, 1)
+    weights = planner.weight(
+        node.inputs[1],  # type: ignore[arg-type]
+        "depthwise",
+        lambda array: array.transpose(taps)[..., 0],
+        dtype,
+    )
+    bias = node.input(2)
+    after, further, done = written(planner, group, shape)
+    y = planner.result(value_after(group, done), shape, order)
+    planner.launch(
+        depthwise(
+            planner.dense(x, order),
+            weights,
+            y,
+            window,
+            None if bias is None else planner.tensor(bias),
+            after,
+            further,
+        )
+    )
+    finish(planner, group, done)
 
 
 @plans("ConvTranspose", refuse=_of_images, since=11, after=True)
