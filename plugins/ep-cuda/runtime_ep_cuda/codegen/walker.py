@@ -273,6 +273,13 @@ class Walker:
         step = self._vector_step(number) if self.team.columns else "0"
         return f"o{number}" if step == "0" else f"o{number} + w * {step}"
 
+    def place(self, number: int, k: str) -> str:
+        """Return the text of a tensor's element at k of a line of one axis."""
+        if not self.lines.along:
+            return f"p{number}[o{number}]"
+        step = self._step(number, "j", 0, self.lines.along[0].steps[number], False)
+        return f"p{number}[o{number} + index({k}) * {step}]"
+
     def wide(self, number: int) -> str:
         """Return the text by which a function reads an element of a tensor."""
         return self._read(number)[1]
