@@ -282,12 +282,16 @@ def forget_warnings() -> None:
 
 
 def _outside() -> int:
-    """Return the stack level of the first caller that is not this package."""
+    """Return the stack level of the first caller that is not this package.
+
+    Decorators that hold a context have a frame of `contextlib` in between.
+    """
     import sys
 
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None:
-        if not frame.f_globals.get("__name__", "").startswith("runtime."):
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith("runtime.") and name != "contextlib":
             return level
         frame, level = frame.f_back, level + 1
     return level

@@ -336,10 +336,6 @@ class CudaDriver:
         except self.runtime.CUDARuntimeError:
             return
 
-    def accepts(self, operation: Operation) -> bool:
-        """Whether a library has an operation, by rules alone."""
-        return not self._library.accepts(operation)
-
     def candidates(self, operation: Operation, limit: int) -> list[Candidate]:
         """Return what the libraries offer, the likely fastest first."""
         with self.library_lock, self.current:
