@@ -10,7 +10,9 @@ from runtime_ep_cuda.steps import (
     product,
     recurrence,
     reduction,
+    resize,
     rows,
+    sorting,
     tail,
     view,
 )
@@ -26,6 +28,8 @@ FAMILIES = (
     affine,
     rows,
     reduction,
+    resize,
+    sorting,
     recurrence,
     tail,
 )

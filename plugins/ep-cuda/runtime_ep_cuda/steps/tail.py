@@ -13,7 +13,7 @@ from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 
-NAMES = ("Det", "Einsum", "Hardmax", "LRN", "CumProd", "GridSample", "AffineGrid")
+NAMES = ("Det", "Einsum", "Hardmax", "LRN", "GridSample", "AffineGrid")
 """Operators without a kernel of their own whose kernels take any array namespace."""
 
 
