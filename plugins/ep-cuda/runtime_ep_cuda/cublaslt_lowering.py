@@ -176,7 +176,7 @@ def _epilogue(product: Product) -> tuple[int, int, int]:
         operand = product.operands[step.operand]
         if operand.dtype != product.y.dtype:
             raise ValueError("what it adds must have the result's type")
-        if _is_vector(operand) and operand.shape[-1] == width and bias < 0:
+        if _is_vector(operand) and operand.shape[-1:] == (width,) and bias < 0:
             if width != 1 and operand.strides[-1] != 1:
                 raise ValueError("its bias has gaps")
             bias = step.operand

@@ -57,7 +57,8 @@ class Tuner:
     ``EXHAUSTIVE`` times every candidate on the device, ``HEURISTIC`` takes the first,
     ``DEFAULT`` the first of those that need the least scratch memory. ``options`` are
     whatever else the driver's candidates depend on. With ``captured`` candidates are
-    timed as parts of a recording, and those that cannot be recorded are not taken.
+    timed as parts of a recording, and those that cannot be recorded are not taken; the
+    default stream cannot be recorded.
     """
 
     driver: Driver
@@ -186,7 +187,7 @@ class _Clock:
         stream: Stream,
     ):
         self.driver = tuner.driver
-        self.captured = tuner.captured
+        self.captured = tuner.captured and stream != 0
         self.candidate = candidate
         self.arguments = (pointers, workspace, stream)
         self.stream = stream

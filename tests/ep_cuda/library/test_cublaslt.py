@@ -163,6 +163,9 @@ REFUSED = {
     "its bias has gaps": replace(
         PLAIN, operands=(Spec("float32", (6,), (2,)),), epilogue=(biased(),)
     ),
+    "one bias and one residual at most": replace(
+        PLAIN, operands=(rows("float32"),), epilogue=(biased(),)
+    ),
     "its result does not lie in rows": replace(PLAIN, y=turned(PLAIN.y)),
     "neighbours in memory": replace(PLAIN, a=Spec("float32", (2, 5, 7), (200, 20, 2))),
     "have no epilogue": replace(

@@ -3,7 +3,10 @@
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
+from double.host import HostDriver
+from double.libraries import HostCandidate
 from library.specs import attention, convolution, product
 from runtime.cache import CompileCache
 from runtime_ep_cuda.driver import OutOfMemory, Properties
@@ -12,6 +15,7 @@ from runtime_ep_cuda.tuning import MOST_RUNS, ROUNDS, Tuner
 
 OPERATION = product((1, 4, 8), (1, 8, 16))
 LIMIT = 1 << 20
+STREAM = 7
 
 
 @dataclass
@@ -126,7 +130,7 @@ def cache(tmp_path):
 def test_exhaustive_takes_the_fastest(cache):
     driver = FakeDriver(("slow", 3e-5), ("fast", 1e-5), ("middling", 2e-5))
     tuner = Tuner(driver, cache)
-    assert tuner.choose(OPERATION, LIMIT, 0).name == "fast"
+    assert tuner.choose(OPERATION, LIMIT, STREAM).name == "fast"
     (choice,) = tuner.choices
     assert choice.origin == "timed"
     assert dict(choice.seconds) == pytest.approx(
@@ -136,48 +140,52 @@ def test_exhaustive_takes_the_fastest(cache):
 
 def test_what_is_hardly_faster_does_not_go_before_what_the_library_prefers(cache):
     driver = FakeDriver(("preferred", 1.00e-5), ("other", 0.99e-5))
-    assert Tuner(driver, cache).choose(OPERATION, LIMIT, 0).name == "preferred"
+    assert Tuner(driver, cache).choose(OPERATION, LIMIT, STREAM).name == "preferred"
     driver = FakeDriver(("preferred", 1.00e-5), ("other", 0.95e-5))
-    assert Tuner(driver, CompileCache("", False)).choose(OPERATION, LIMIT, 0).name == (
-        "other"
-    )
+    assert Tuner(driver, CompileCache("", False)).choose(
+        OPERATION, LIMIT, STREAM
+    ).name == ("other")
 
 
 def test_heuristic_takes_the_first_without_running_any(cache):
     driver = FakeDriver(("first", 3e-5), ("faster", 1e-5))
     tuner = Tuner(driver, cache, "HEURISTIC")
-    assert tuner.choose(OPERATION, LIMIT, 0).name == "first"
+    assert tuner.choose(OPERATION, LIMIT, STREAM).name == "first"
     assert not any(each.runs for each in driver.offered)
     assert tuner.choices[0].origin == "first"
 
 
 def test_default_takes_the_first_of_those_with_the_least_scratch_memory(cache):
     driver = FakeDriver(("large", 1e-5, 512), ("none", 1e-5), ("none either", 1e-5))
-    assert Tuner(driver, cache, "DEFAULT").choose(OPERATION, LIMIT, 0).name == "none"
+    assert (
+        Tuner(driver, cache, "DEFAULT").choose(OPERATION, LIMIT, STREAM).name == "none"
+    )
 
 
 def test_a_single_candidate_is_not_timed(cache):
     driver = FakeDriver(("only", 1e-5))
-    assert Tuner(driver, cache).choose(OPERATION, LIMIT, 0).name == "only"
+    assert Tuner(driver, cache).choose(OPERATION, LIMIT, STREAM).name == "only"
     assert not driver.offered[0].runs
 
 
 def test_where_there_are_none_there_is_no_choice(cache):
     driver = FakeDriver(("large", 1e-5, 4096))
     tuner = Tuner(driver, cache)
-    assert tuner.choose(OPERATION, 100, 0) is None
+    assert tuner.choose(OPERATION, 100, STREAM) is None
     assert tuner.choices == []
     assert cache.entries() == []
 
 
 def test_long_runs_are_timed_less_often_and_hopeless_ones_once(cache):
     driver = FakeDriver(("short", 1e-6), ("long", 1e-2), ("hopeless", 5e-2))
-    Tuner(driver, cache, captured=False).choose(OPERATION, LIMIT, 0)
+    Tuner(driver, cache, captured=False).choose(OPERATION, LIMIT, STREAM)
     short, long, hopeless = (len(each.runs) for each in driver.offered)
     assert short == 3 + ROUNDS * MOST_RUNS
     assert (long, hopeless) == (3, 3)
     driver = FakeDriver(("long", 1e-2), ("a bit longer", 1.1e-2))
-    Tuner(driver, CompileCache("", False), captured=False).choose(OPERATION, LIMIT, 0)
+    Tuner(driver, CompileCache("", False), captured=False).choose(
+        OPERATION, LIMIT, STREAM
+    )
     assert [len(each.runs) for each in driver.offered] == [3 + ROUNDS] * 2
 
 
@@ -191,7 +199,7 @@ def test_long_runs_are_timed_less_often_and_hopeless_ones_once(cache):
 )
 def test_arguments_are_lent_filled_and_given_back(cache, operation):
     driver = FakeDriver(("one", 1e-5, 512), ("two", 2e-5))
-    Tuner(driver, cache).choose(operation, LIMIT, 0)
+    Tuner(driver, cache).choose(operation, LIMIT, STREAM)
     assert driver.held == {}
     pointers, workspace = driver.offered[0].runs[0]
     assert len(set(pointers) | {workspace}) == len(specs_of(operation)) + 1
@@ -202,31 +210,70 @@ def test_arguments_are_lent_filled_and_given_back(cache, operation):
 def test_without_room_to_time_the_first_is_taken(cache):
     driver = FakeDriver(("first", 3e-5), ("faster", 1e-5), room=100)
     tuner = Tuner(driver, cache)
-    assert tuner.choose(OPERATION, LIMIT, 0).name == "first"
+    assert tuner.choose(OPERATION, LIMIT, STREAM).name == "first"
     assert driver.held == {}
 
 
 def test_what_cannot_be_recorded_is_not_taken_unless_nothing_is_recorded(cache):
     driver = FakeDriver(("stubborn", 1e-5, 0, False), ("willing", 2e-5))
-    assert Tuner(driver, cache).choose(OPERATION, LIMIT, 0).name == "willing"
+    assert Tuner(driver, cache).choose(OPERATION, LIMIT, STREAM).name == "willing"
     driver = FakeDriver(("stubborn", 1e-5, 0, False), ("willing", 2e-5))
     eager = Tuner(driver, cache, captured=False)
-    assert eager.choose(OPERATION, LIMIT, 0).name == "stubborn"
+    assert eager.choose(OPERATION, LIMIT, STREAM).name == "stubborn"
+
+
+def test_in_the_default_stream_nothing_is_recorded(cache):
+    driver = FakeDriver(("slow", 3e-5), ("fast", 1e-5))
+    assert Tuner(driver, cache).choose(OPERATION, LIMIT, 0).name == "fast"
+    assert driver.recordings == []
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_on_the_double_what_is_chosen_computes(cache, captured):
+    class Twice(HostDriver):
+        """The double with two candidates, one of which needs no workspace."""
+
+        def candidates(self, operation, limit):
+            return [HostCandidate(self, operation, size) for size in (4096, 0)]
+
+    driver = Twice()
+    stream, (free, _) = driver.stream(), driver.memory()
+    tuner = Tuner(driver, cache, captured=captured)
+    chosen = tuner.choose(OPERATION, LIMIT, stream)
+    assert tuner.choices[0].origin == "timed"
+    assert driver.memory()[0] == free
+    arrays = [np.ones((1, 4, 8), np.float16), np.ones((1, 8, 16), np.float16)]
+    pointers = [driver.allocate(size) for size in (64, 256, 128)]
+    for pointer, array in zip(pointers, arrays, strict=False):
+        driver.upload(pointer, array, stream)
+    workspace = driver.allocate(4096)
+    chosen.run(pointers, workspace, stream)
+    found = np.empty((1, 4, 16), np.float16)
+    driver.download(found, pointers[2], stream)
+    np.testing.assert_array_equal(found, 8)
+    again = Tuner(driver, cache, captured=captured)
+    assert again.choose(OPERATION, LIMIT, stream).workspace == chosen.workspace
+    assert again.choices[0].origin == "cache"
+    driver.close()
 
 
 def test_the_same_operation_is_chosen_once(cache):
     driver = FakeDriver(("slow", 3e-5), ("fast", 1e-5))
     tuner = Tuner(driver, cache)
-    assert tuner.choose(OPERATION, LIMIT, 0) is tuner.choose(OPERATION, LIMIT, 0)
+    assert tuner.choose(OPERATION, LIMIT, STREAM) is tuner.choose(
+        OPERATION, LIMIT, STREAM
+    )
     assert driver.asked == 1
     assert len(tuner.choices) == 1
 
 
 def test_another_session_finds_the_choice_and_builds_nothing(cache):
-    Tuner(FakeDriver(("slow", 3e-5), ("fast", 1e-5)), cache).choose(OPERATION, LIMIT, 0)
+    Tuner(FakeDriver(("slow", 3e-5), ("fast", 1e-5)), cache).choose(
+        OPERATION, LIMIT, STREAM
+    )
     driver = FakeDriver(("slow", 3e-5), ("fast", 1e-5))
     tuner = Tuner(driver, cache)
-    assert tuner.choose(OPERATION, LIMIT, 0).name == "fast"
+    assert tuner.choose(OPERATION, LIMIT, STREAM).name == "fast"
     assert driver.asked == 0
     assert tuner.choices[0].origin == "cache"
 
@@ -241,35 +288,35 @@ def test_another_session_finds_the_choice_and_builds_nothing(cache):
 )
 def test_a_choice_is_for_one_device_search_and_set_of_options(cache, other):
     driver = FakeDriver(("slow", 3e-5), ("fast", 1e-5))
-    Tuner(driver, cache).choose(OPERATION, LIMIT, 0)
+    Tuner(driver, cache).choose(OPERATION, LIMIT, STREAM)
     again = {"driver": driver, **other}
-    Tuner(cache=cache, **again).choose(OPERATION, LIMIT, 0)
+    Tuner(cache=cache, **again).choose(OPERATION, LIMIT, STREAM)
     assert again["driver"].asked == (2 if again["driver"] is driver else 1)
 
 
 def test_a_choice_that_does_not_fit_is_made_anew_and_kept(cache):
     first = FakeDriver(("gone", 1e-5), ("slow", 3e-5))
-    Tuner(first, cache).choose(OPERATION, LIMIT, 0)
+    Tuner(first, cache).choose(OPERATION, LIMIT, STREAM)
     second = FakeDriver(("slow", 3e-5), ("fast", 1e-5))
-    assert Tuner(second, cache).choose(OPERATION, LIMIT, 0).name == "fast"
+    assert Tuner(second, cache).choose(OPERATION, LIMIT, STREAM).name == "fast"
     assert second.restored == [b"saved gone"]
     third = FakeDriver(("slow", 3e-5), ("fast", 1e-5))
-    assert Tuner(third, cache).choose(OPERATION, LIMIT, 0).name == "fast"
+    assert Tuner(third, cache).choose(OPERATION, LIMIT, STREAM).name == "fast"
     assert third.asked == 0
 
 
 def test_a_damaged_entry_is_made_anew(cache):
     driver = FakeDriver(("slow", 3e-5), ("fast", 1e-5))
-    Tuner(driver, cache).choose(OPERATION, LIMIT, 0)
+    Tuner(driver, cache).choose(OPERATION, LIMIT, STREAM)
     (entry,) = cache.entries()
     entry.write_bytes(entry.read_bytes()[:-1] + b"?")
     with pytest.warns(RuntimeWarning, match="checksum"):
-        chosen = Tuner(driver, cache).choose(OPERATION, LIMIT, 0)
+        chosen = Tuner(driver, cache).choose(OPERATION, LIMIT, STREAM)
     assert chosen.name == "fast"
     assert driver.asked == 2
 
 
 def test_what_cannot_be_saved_is_used_all_the_same(cache):
     driver = FakeDriver(("only", 1e-5, 0, True, False))
-    assert Tuner(driver, cache).choose(OPERATION, LIMIT, 0).name == "only"
+    assert Tuner(driver, cache).choose(OPERATION, LIMIT, STREAM).name == "only"
     assert cache.entries() == []
