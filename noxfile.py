@@ -36,6 +36,7 @@ def install(session: nox.Session, *groups: str) -> None:
         for requirement in nox.project.dependency_groups(PROJECT, group)
     ]
     session.install(*OURS, *wanted)
+    session.install("--no-deps", "-e", "plugins/ep-cuda")  # its libraries are large
 
 
 @nox.session(python=PYTHONS)
@@ -58,10 +59,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy --strict on the engine, the façade and the CPU provider's native code. 30 s."""
+    """mypy --strict on engine, façade, the CPU provider's native code, CUDA's. 60 s."""
     install(session, "types", "test")  # the kit is typed, too
     session.run("mypy", "core/runtime")
     session.run("mypy", *NATIVE)
+    session.run("mypy", "-p", "runtime_ep_cuda")
 
 
 @nox.session
@@ -138,6 +140,15 @@ def coreml(session: nox.Session) -> None:
 
 
 @nox.session
+def cuda(session: nox.Session) -> None:
+    """Kernels by NVRTC for all GPUs, cuDNN's plans without one. 10 min, 1.6 GB."""
+    install(session, "test", "types")
+    session.install("-c", "constraints.txt", "-e", "plugins/ep-cuda")
+    session.run("mypy", "-p", "runtime_ep_cuda")
+    session.run("pytest", "-n", "auto", *(session.posargs or ["tests/ep_cuda"]))
+
+
+@nox.session
 def estimators(session: nox.Session) -> None:
     """scikit-learn, LightGBM and XGBoost models against themselves. 5 min, 500 MB."""
     install(session, "test", "peers", "sklearn")
@@ -197,6 +208,6 @@ def nightly(session: nox.Session) -> None:
     session.env["HYPOTHESIS_PROFILE"] = "nightly"
     for name in (
         "lint", "types", "tests", "conformance", "slow", "packaging", "docs", "models",
-        "openvino", "coreml", "estimators", "pools", "bench",
+        "openvino", "coreml", "cuda", "estimators", "pools", "bench",
     ):  # fmt: skip
         session.notify(name)

@@ -254,8 +254,9 @@ def test_what_is_needed_is_what_the_package_depends_on():
 
     folder = Path(__file__).parents[2] / "plugins/ep-cuda"
     declared = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    asked = {text.partition(";")[0] for text in declared["dependencies"]}
     for needed in NEEDED:
-        assert needed.requirement in declared["dependencies"]
+        assert needed.requirement in asked
 
 
 def test_this_machine_is_probed_in_time_and_without_a_trace():

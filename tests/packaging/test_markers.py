@@ -1,4 +1,4 @@
-"""llvmlite and coremltools come along where there are wheels of them, and nowhere else."""
+"""What is large comes along where there are wheels of it, and nowhere else."""
 
 import tomllib
 
@@ -87,3 +87,37 @@ def test_all_brings_core_ml_to_macs(platform, there):
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
     (found,) = (r for r in map(Requirement, extras["all"]) if "coreml" in r.name)
     assert found.marker.evaluate({"sys_platform": platform}) is there
+
+
+CUDA = (
+    "cupy-cuda13x",
+    "nvidia-cuda-nvrtc",
+    "nvidia-cudnn-cu13",
+    "nvidia-cudnn-frontend",
+)
+
+
+@pytest.mark.parametrize("library", CUDA)
+@pytest.mark.parametrize(
+    ("platform", "machine", "asked"),
+    [
+        ("linux", "x86_64", 1),
+        ("linux", "aarch64", 1),
+        ("win32", "AMD64", 1),
+        ("win32", "ARM64", 0),
+        ("darwin", "arm64", 0),
+        ("linux", "riscv64", 0),
+    ],
+)
+def test_cudas_libraries_are_asked_for_where_there_are_wheels(
+    library, platform, machine, asked
+):
+    there = {"sys_platform": platform, "platform_machine": machine}
+    assert wanted(library, "ep-cuda", **there) == asked
+
+
+def test_all_leaves_cuda_out():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    assert not any("cuda" in requirement for requirement in extras["all"])
+    assert extras["cuda"] == ["runtime-ep-cuda~=1.0"]
