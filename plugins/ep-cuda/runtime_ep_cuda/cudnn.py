@@ -22,10 +22,11 @@ MARK = b"cudnn:"
 class Device:
     """What cuDNN has of one device: a handle of this process, or its properties alone.
 
-    With a ``description`` (`device_description` of such a device) plans are built where
-    there is none, and cannot be run. At most ``most`` plans are built for an operation;
-    ``deterministic`` refuses those whose results differ from run to run. While it is
-    used, the device must be the current one of the calling thread.
+    With a ``description`` (JSON, as cuDNN's ``create_device_properties`` takes it) plans are built where
+    there is none, and cannot be run. At most ``most`` plans are built for an operation,
+    and at most ``most_compiled`` of those whose kernels are compiled for it, each of which
+    takes a good part of a second. ``deterministic`` refuses those whose results differ
+    from run to run. While it is used, the device must be the calling thread's.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Device:
         *,
         description: str = "",
         most: int = 8,
+        most_compiled: int = 4,
         deterministic: bool = False,
     ):
         self.sm = sm
         self.multiprocessors = multiprocessors
         self.description = description
         self.most = most
+        self.most_compiled = most_compiled
         self.deterministic = deterministic
         self._handle: int | None = None
         self._stream = 0
@@ -153,7 +156,7 @@ def _plans(device: Device, operation: Operation, limit: int) -> Iterator[Plan]:
     graph.build_operation_graph()
     refused: list[Exception] = []
     engines: set[str] = set()
-    room, first = device.most, 0
+    room, compiled, first = device.most, device.most_compiled, 0
     for mode in (cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK):
         try:
             graph.create_execution_plans([mode])
@@ -166,13 +169,23 @@ def _plans(device: Device, operation: Operation, limit: int) -> Iterator[Plan]:
         for index in range(first, graph.get_execution_plan_count()):
             name = graph.get_plan_name_at_index(index)
             engine = name.partition("_")[0]
-            if room and engine not in known and _builds(graph, index, refused):
+            slow = _is_compiled(graph, index)
+            if not room or (slow and not compiled) or engine in known:
+                continue
+            if _builds(graph, index, refused):
                 engines.add(engine)
-                room -= 1
+                room, compiled = room - 1, compiled - slow
                 yield Plan(device, graph, index, name)
         first = graph.get_execution_plan_count()
     if not engines and refused:
         raise refused[-1]
+
+
+def _is_compiled(graph: Any, index: int) -> bool:
+    import cudnn
+
+    notes = graph.get_behavior_notes_for_plan_at_index(index)
+    return cudnn.behavior_note.RUNTIME_COMPILATION in notes
 
 
 def _builds(graph: Any, index: int, refused: list[Exception]) -> bool:
