@@ -22,11 +22,12 @@ MARK = b"cudnn:"
 class Device:
     """What cuDNN has of one device: a handle of this process, or its properties alone.
 
-    With a ``description`` (JSON, as cuDNN's ``create_device_properties`` takes it) plans are built where
-    there is none, and cannot be run. At most ``most`` plans are built for an operation,
-    and at most ``most_compiled`` of those whose kernels are compiled for it, each of which
-    takes a good part of a second. ``deterministic`` refuses those whose results differ
-    from run to run. While it is used, the device must be the calling thread's.
+    With a ``description``, the JSON that ``cudnn.create_device_properties`` takes, plans
+    are built where there is no device, and cannot be run. At most ``most`` plans are built
+    for an operation, and at most ``most_compiled`` of those whose kernels are compiled for
+    it, each of which takes a good part of a second. ``deterministic`` refuses those whose
+    results differ from run to run. While it is used, the device must be the calling
+    thread's.
     """
 
     def __init__(
