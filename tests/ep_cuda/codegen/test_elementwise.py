@@ -120,6 +120,12 @@ def turned():
     yield added("to_channels_last", x, other, y, ulps=0.51)
     a, b = (given(normal((64, 48), i), DOUBLE, order=(1, 0)) for i in range(2))
     yield added("both_turned", a, b, wanted(DOUBLE, (64, 48)))
+    many = [given(normal((34, 66), i), HALF, order=(1, 0)) for i in range(6)]
+    total = Expression(6, (Instruction("total", tuple(range(6))),), (6,))
+    yield Example(
+        "many_turned", many, [wanted(HALF, (34, 66))], launched(total),
+        lambda *x: sum(x), absolute=2e-6,
+    )  # fmt: skip
     column = given(normal((40, 1)), SINGLE)
     a = given(normal((40, 50)), SINGLE, order=(1, 0), offset=3)
     yield added("turned_and_broadcast", a, column, wanted(SINGLE, (40, 50)))

@@ -55,7 +55,7 @@ def depthwise(
     _finish(walk, y, spread, epilogue, group, x)
     steps = "x".join(map(str, (*window.strides, *window.dilations)))
     kernel = "x".join(map(str, window.kernel))
-    return [walk.launch(f"depthwise_{kernel}_{steps}_g{group}")]
+    return [walk.launch(f"depthwise_{kernel}_{steps}_g{group}", resident=2)]
 
 
 def _check(
@@ -147,7 +147,7 @@ def _start(walk: Walk, bias: Tensor | None, group: int) -> None:
 
 def _rows(walk: Walk, weights: Tensor, window: Window, group: int, real: str) -> None:
     """Append the loops over rows of taps, and over the columns of each."""
-    draft, width = walk.draft, walk.width
+    draft = walk.draft
     *outer, taps = window.kernel
     last = len(outer)
     draft.line(
@@ -164,15 +164,22 @@ def _rows(walk: Walk, weights: Tensor, window: Window, group: int, real: str) ->
             f"const offset j{n} = w{n} + t{n} * {window.dilations[n]};",
             f"if (j{n} < 0 || j{n} >= n{n}) continue;",
         )
-    line = " + ".join((*(f"j{n} * xs{n}" for n in range(last)), "0"))
     chosen = " + ".join((*(f"t{n} * ws{n}" for n in range(last)), f"t * ws{last}"))
-    step, apart = window.strides[-1], window.dilations[-1]
-    columns = (group - 1) * step + (taps - 1) * apart + 1
     memory = element(walk.tensors["w"].dtype).memory
-    draft.line(f"rt_pack<{memory}, {width}> row[{taps}];")
+    draft.line(f"rt_pack<{memory}, {walk.width}> row[{taps}];")
     draft.line("#pragma unroll", f"for (int t = 0; t < {taps}; ++t) {{")
     walk.load("w", "row[t]", f"(taps + {chosen})")
     draft.line("}")
+    _columns(walk, window, group, real)
+    draft.line(*("}" for _ in outer))
+
+
+def _columns(walk: Walk, window: Window, group: int, real: str) -> None:
+    """Append the loop over the columns that a group sees in one row."""
+    draft, taps, last = walk.draft, window.kernel[-1], len(window.kernel) - 1
+    step, apart = window.strides[-1], window.dilations[-1]
+    columns = (group - 1) * step + (taps - 1) * apart + 1
+    line = " + ".join((*(f"j{n} * xs{n}" for n in range(last)), "0"))
     draft.line("#pragma unroll", f"for (int q = 0; q < {columns}; ++q) {{")
     if group == 1 and apart > 1:
         draft.line(f"if (q % {apart}) continue;")
@@ -186,10 +193,10 @@ def _rows(walk: Walk, weights: Tensor, window: Window, group: int, real: str) ->
         "#pragma unroll", f"for (int r = 0; r < {group}; ++r) {{",
         f"const int t = (q - r * {step}) / {apart};",
         f"if (q >= r * {step} && t < {taps}) {{",
-        "#pragma unroll", f"for (int k = 0; k < {width}; ++k) {{",
+        "#pragma unroll", f"for (int k = 0; k < {walk.width}; ++k) {{",
         f"const {real} a = inside ? rt_wide(v.at[k]) : {real}(0);",
         "sums[r][k] += a * rt_wide(row[t].at[k]);",
-        "}", "}", "}", "}", *("}" for _ in outer),
+        "}", "}", "}", "}",
     )  # fmt: skip
 
 

@@ -119,17 +119,23 @@ class Draft:
         threads: int = 256,
         shared: int = 0,
         spills: bool = False,
+        resident: int = 0,
     ) -> Launch:
-        """Return the launch; the kernel's name ends with a digest of its text."""
+        """Return the launch; the kernel's name ends with a digest of its text.
+
+        ``resident`` is how many blocks a multiprocessor shall have at once, by which
+        registers are shared out; without it the assembler guesses, and may spill some.
+        """
         index, offset = ("rt_u32", "int") if self.narrow else ("rt_i64", "rt_i64")
         body = _indented(
             (f"typedef {index} index; typedef {offset} offset;", *self.lines)
         )
         head = f"({', '.join(self._declared)})"
-        digest = hashlib.sha256(f"{threads}{head}{body}".encode()).hexdigest()[:12]
+        bounds = f"{threads}, {resident}" if resident else str(threads)
+        digest = hashlib.sha256(f"{bounds}{head}{body}".encode()).hexdigest()[:12]
         full = f"{name}{'' if self.narrow else '_wide'}_{digest}"
         text = (
-            f'extern "C" __global__ void __launch_bounds__({threads})\n'
+            f'extern "C" __global__ void __launch_bounds__({bounds})\n'
             f"{full}{head} {{\n{body}\n}}\n"
         )
         kernel = Kernel(full, text, tuple(self._kinds), threads, spills)

@@ -9,11 +9,13 @@ from runtime_ep_cuda.codegen.elements import element
 from runtime_ep_cuda.codegen.expression import Expression
 from runtime_ep_cuda.codegen.indices import Axes, axes_of, blocks, collapsed
 from runtime_ep_cuda.codegen.kernel import Launch
-from runtime_ep_cuda.codegen.terms import applied
+from runtime_ep_cuda.codegen.lanes import lanes
 from runtime_ep_cuda.codegen.tiles import crossing, tiled
 from runtime_ep_cuda.tensor import Tensor
 
 THREADS = 256
+RESIDENT = 2
+"""Blocks at once on a multiprocessor, which leaves every thread 128 registers."""
 MOST_REGISTERS = 48
 """Registers that a thread's vectors may take; more neighbours would spill."""
 MOST_INSTRUCTIONS = 64
@@ -80,7 +82,9 @@ def _flat(
     rest = "_rest" if has_rest else ""
     name = f"elementwise_{codes}_{''.join(ways)}_r{len(shape)}_v{width}{rest}"
     spills = len(expression.instructions) > MOST_INSTRUCTIONS
-    return draft.launch(name, blocks(count, THREADS), THREADS, spills=spills)
+    return draft.launch(
+        name, blocks(count, THREADS), THREADS, spills=spills, resident=RESIDENT
+    )
 
 
 def vector_width(
@@ -150,40 +154,19 @@ def _compute(
     has_rest: bool,
 ) -> None:
     """Append loads, the expression lane by lane, and stores."""
-    kinds = [element(tensor.dtype) for tensor in tensors]
     values = []
-    for i, (kind, way) in enumerate(zip(kinds[:operands], ways, strict=False)):
+    for i, (tensor, way) in enumerate(zip(tensors[:operands], ways, strict=False)):
+        kind = element(tensor.dtype)
         if way == "c":
             draft.line(*_load(f"x{i}", kind.memory, width, has_rest))
             values.append(f"rt_wide(x{i}v.at[k])")
         else:
             draft.line(f"const {kind.computed} x{i}v = rt_wide(*x{i}p);")
             values.append(f"x{i}v")
-    written = kinds[operands:]
-    if width == 1:
-        lines, texts = applied(
-            expression,
-            [(f"x{i}v", tensors[i].dtype) for i in range(operands)],
-            [tensor.dtype for tensor in tensors[operands:]],
-        )
-        draft.line(*lines)
-        draft.line(*(f"rt_put(*y{i}p, {text});" for i, text in enumerate(texts)))
-        return
-    for i, kind in enumerate(written):
-        draft.line(f"rt_pack<{kind.memory}, {width}> y{i}v;")
-    draft.line("#pragma unroll", f"for (int k = 0; k < {width}; ++k) {{")
-    draft.line(
-        *(f"const {kinds[i].computed} a{i} = {values[i]};" for i in range(operands))
-    )
-    lines, texts = applied(
-        expression,
-        [(f"a{i}", tensors[i].dtype) for i in range(operands)],
-        [tensor.dtype for tensor in tensors[operands:]],
-    )
-    draft.line(*lines)
-    draft.line(*(f"rt_put(y{i}v.at[k], {text});" for i, text in enumerate(texts)), "}")
-    for i, kind in enumerate(written):
-        draft.line(*_store(f"y{i}", kind.memory, width, has_rest))
+    lanes(draft, expression, tensors, values, width)
+    for i, tensor in enumerate(tensors[operands:]):
+        memory = element(tensor.dtype).memory
+        draft.line(*_store(f"y{i}", memory, width, has_rest))
 
 
 def _load(name: str, memory: str, width: int, has_rest: bool) -> list[str]:

@@ -137,8 +137,12 @@ class Walk:
         memory = element(self.tensors[self.names[-1]].dtype).memory
         self.draft.line(f"rt_write<{memory}, {self.width}>({place}, {value});")
 
-    def launch(self, name: str) -> Launch:
-        """Return the launch of a thread for each element."""
+    def launch(self, name: str, resident: int = 4) -> Launch:
+        """Return the launch of a thread for each element.
+
+        Four blocks at once leave every thread 64 registers; see `Draft.launch`.
+        """
         codes = "_".join(element(t.dtype).code for t in self.tensors.values())
         full = f"{name}_{codes}_r{len(self.shape)}_v{self.width}"
-        return self.draft.launch(full, blocks(self.count, THREADS), THREADS)
+        grid = blocks(self.count, THREADS)
+        return self.draft.launch(full, grid, THREADS, resident=resident)

@@ -138,16 +138,21 @@ def _pooled(
         "}",
     )
     close_taps(draft, window)
-    walk.pack("y", "w")
+    _finish(walk, y, result, computed)
+    return walk.launch(f"pool_{name}_{label(window)}")
+
+
+def _finish(walk: Walk, y: Tensor, result: str, computed: str) -> None:
+    """Append the writing of what was found, ``seen`` taps of it."""
     target = element(y.dtype).computed
-    draft.line(
+    walk.pack("y", "w")
+    walk.draft.line(
         f"const {computed} divisor = {computed}(seen > 0 ? seen : 1);",
         "#pragma unroll",
-        f"for (int k = 0; k < {width}; ++k)",
+        f"for (int k = 0; k < {walk.width}; ++k)",
         f"rt_put(w.at[k], rt_cast<{target}>({computed}({result})));",
     )
     walk.store("w", walk.place("y"))
-    return walk.launch(f"pool_{name}_{label(window)}")
 
 
 def _ends(walk: Walk, x: Tensor, window: Window) -> list[str]:

@@ -10,10 +10,11 @@ from runtime_ep_cuda.codegen.elements import element
 from runtime_ep_cuda.codegen.expression import Expression
 from runtime_ep_cuda.codegen.indices import Axes, blocks
 from runtime_ep_cuda.codegen.kernel import Launch
-from runtime_ep_cuda.codegen.terms import applied
+from runtime_ep_cuda.codegen.lanes import lanes
 from runtime_ep_cuda.tensor import Tensor
 
 THREADS = 256
+RESIDENT = 2
 SHORT = 16
 """Along shorter axes nothing is gained by tiles: caches hold what is read in vain."""
 
@@ -59,14 +60,8 @@ def tiled(
     outer = [axis for axis in range(inner) if axis != across]
     axes = axes.ordered([*outer, across, inner])
     tensors = (*operands, *results)
-    turned = [
-        i for i in range(len(operands))
-        if abs(axes.strides[i][-1]) > 1 and axes.strides[i][-2] == 1
-    ]  # fmt: skip
-    width = _width(axes, tensors, turned)
+    turned, width = _turned(axes, tensors, len(operands))
     side = 32 * width
-    while len(turned) > 1 and _bytes(tensors, turned, side) > _SHARED:
-        turned.pop()
     draft = Draft(axes.is_narrow())
     for i, tensor in enumerate(operands):
         draft.reads(f"x{i}", tensor)
@@ -82,11 +77,27 @@ def tiled(
     codes = "_".join(element(tensor.dtype).code for tensor in tensors)
     places = "".join("t" if i in turned else "d" for i in range(len(operands)))
     name = f"elementwise_tiled_{codes}_{places}_r{len(axes.shape)}_v{width}"
-    return draft.launch(name, blocks(count, 1), THREADS)
+    return draft.launch(name, blocks(count, 1), THREADS, resident=RESIDENT)
 
 
 def _name(i: int, operands: int) -> str:
     return f"x{i}" if i < operands else f"y{i - operands}"
+
+
+def _turned(
+    axes: Axes, tensors: Sequence[Tensor], operands: int
+) -> tuple[list[int], int]:
+    """Return the operands that go through shared memory, and in vectors of what width."""
+    turned = [
+        i for i in range(operands)
+        if abs(axes.strides[i][-1]) > 1 and axes.strides[i][-2] == 1
+    ]  # fmt: skip
+    width = _width(axes, tensors, turned)
+    if _bytes(tensors, turned, 32 * width) > _SHARED:
+        width = 1
+    while _bytes(tensors, turned, 32 * width) > _SHARED:
+        turned.pop()
+    return turned, width
 
 
 def _bytes(tensors: Sequence[Tensor], turned: Sequence[int], side: int) -> int:
@@ -178,21 +189,8 @@ def _compute(
         else:
             draft.line(f"const {kinds[n].computed} x{n}v = rt_wide(*({place}));")
             values.append(f"x{n}v")
-    written = kinds[operands:]
-    for n, kind in enumerate(written):
-        draft.line(f"rt_pack<{kind.memory}, {width}> y{n}v;")
-    draft.line("#pragma unroll", f"for (int k = 0; k < {width}; ++k) {{")
-    draft.line(
-        *(f"const {kinds[n].computed} a{n} = {values[n]};" for n in range(operands))
-    )
-    lines, texts = applied(
-        expression,
-        [(f"a{n}", tensors[n].dtype) for n in range(operands)],
-        [tensor.dtype for tensor in tensors[operands:]],
-    )
-    draft.line(*lines)
-    draft.line(*(f"rt_put(y{n}v.at[k], {text});" for n, text in enumerate(texts)), "}")
-    for n, kind in enumerate(written):
+    lanes(draft, expression, tensors, values, width)
+    for n, kind in enumerate(kinds[operands:]):
         place = f"y{n} + y{n}o + j * y{n}j + i"
         draft.line(f"rt_write<{kind.memory}, {width}>({place}, y{n}v);")
     draft.line("}")
