@@ -25,6 +25,8 @@ ON_ARM = [
     ),
     "tests/ep_cpu/native/test_convolution.py",
 ]  # fmt: skip
+BINDINGS = {"10": "10.16.1.11", "11": "11.4.0.106"}
+"""Releases of TensorRT whose Python API is committed in tests/ep_tensorrt/surface."""
 NATIVE = ["-p", "runtime_ep_cpu.native", "-p", "runtime_ep_cpu.codegen"]
 
 
@@ -36,7 +38,8 @@ def install(session: nox.Session, *groups: str) -> None:
         for requirement in nox.project.dependency_groups(PROJECT, group)
     ]
     session.install(*OURS, *wanted)
-    session.install("--no-deps", "-e", "plugins/ep-cuda")  # its libraries are large
+    without = ["-e", "plugins/ep-cuda", "-e", "plugins/ep-tensorrt"]
+    session.install("--no-deps", *without)  # their libraries are large
 
 
 @nox.session(python=PYTHONS)
@@ -64,6 +67,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy", "core/runtime")
     session.run("mypy", *NATIVE)
     session.run("mypy", "-p", "runtime_ep_cuda")
+    session.run("mypy", "-p", "runtime_ep_tensorrt")
 
 
 @nox.session
@@ -149,6 +153,21 @@ def cuda(session: nox.Session) -> None:
 
 
 @nox.session
+def tensorrt(session: nox.Session) -> None:
+    """TensorRT's real bindings over stub libraries, the provider on a double. 5 min.
+
+    150 MB.
+    """
+    install(session, "test", "peers")
+    folder = session.create_tmp()
+    for major, version in BINDINGS.items():
+        wanted = f"tensorrt-cu13-bindings=={version}"
+        session.install("--no-deps", "--target", f"{folder}/{major}", wanted)
+    session.env["RUNTIME_TENSORRT_BINDINGS"] = folder
+    session.run("pytest", *(session.posargs or ["tests/ep_tensorrt"]))
+
+
+@nox.session
 def estimators(session: nox.Session) -> None:
     """scikit-learn, LightGBM and XGBoost models against themselves. 5 min, 500 MB."""
     install(session, "test", "peers", "sklearn")
@@ -208,6 +227,6 @@ def nightly(session: nox.Session) -> None:
     session.env["HYPOTHESIS_PROFILE"] = "nightly"
     for name in (
         "lint", "types", "tests", "conformance", "slow", "packaging", "docs", "models",
-        "openvino", "coreml", "cuda", "estimators", "pools", "bench",
+        "openvino", "coreml", "cuda", "tensorrt", "estimators", "pools", "bench",
     ):  # fmt: skip
         session.notify(name)

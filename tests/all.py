@@ -43,8 +43,9 @@ def environment(folder: Path) -> Path:
     install = [python, "-m", "pip", "install", "--quiet"]
     ours = ["-c", "constraints.txt", "-e", ".", "-e", "plugins/ep-cpu"]
     subprocess.run([*install, *ours, *tools], cwd=ROOT, check=True)
-    without = ["--no-deps", "-e", "plugins/ep-cuda"]  # its libraries are large
-    subprocess.run([*install, *without], cwd=ROOT, check=True)
+    without = ["-e", "plugins/ep-cuda", "-e", "plugins/ep-tensorrt"]
+    nothing = [*install, "--no-deps"]  # their libraries are large
+    subprocess.run([*nothing, *without], cwd=ROOT, check=True)
     return python
 
 
@@ -61,6 +62,7 @@ def main() -> int:
             [python, "-m", "mypy", "core/runtime"],
             [python, "-m", "mypy", *NATIVE],
             [python, "-m", "mypy", "-p", "runtime_ep_cuda"],
+            [python, "-m", "mypy", "-p", "runtime_ep_tensorrt"],
             [python, "-m", "pytest", "-q", "-n", "2", "-m", QUICK, *sys.argv[1:]],
         ]
         for check in checks:

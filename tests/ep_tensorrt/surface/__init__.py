@@ -16,6 +16,7 @@ class Surface:
 
     def __init__(self, described: dict[str, Any]) -> None:
         self.version: str = described["version"]
+        self.functions: dict[str, list[list[str]]] = described["functions"]
         self._classes: dict[str, Any] = described["classes"]
 
     def __contains__(self, name: str) -> bool:

@@ -63,15 +63,16 @@ def written(found: dict[str, Any]) -> str:
         f"{json.dumps(name)}: {json.dumps(entry, separators=(',', ':'))}"
         for name, entry in found["classes"].items()
     ]
-    head = f'{{"version": {json.dumps(found["version"])}, "classes": {{\n'
-    return head + ",\n".join(lines) + "\n}}\n"
+    head = f'{{"version": {json.dumps(found["version"])},\n"functions": '
+    head += json.dumps(found["functions"], separators=(",", ":"))
+    return head + ',\n"classes": {\n' + ",\n".join(lines) + "\n}}\n"
 
 
 # within the process that imports the bindings
 
 
 def described(folder: Path) -> dict[str, Any]:
-    """Import the bindings and describe every class."""
+    """Import the bindings and describe every class and function."""
     sys.path.insert(0, str(folder))
     bindings = __import__(PACKAGE)
     (binary,) = (folder / PACKAGE).glob("tensorrt*.so")
@@ -81,7 +82,16 @@ def described(folder: Path) -> dict[str, Any]:
     for name, methods in OVERRIDES.items():
         kept = [m for m in methods if b"\0" + m.encode() + b"\0" in data]
         classes[name]["overrides"] = kept
-    return {"version": bindings.__version__, "classes": dict(sorted(classes.items()))}
+    functions = {
+        name: signatures(name, value.__doc__ or "")
+        for name, value in vars(bindings).items()
+        if type(value).__name__ in ("builtin_function_or_method", "PyCapsule")
+    }
+    return {
+        "version": bindings.__version__,
+        "functions": dict(sorted(functions.items())),
+        "classes": dict(sorted(classes.items())),
+    }
 
 
 def _collect(names: Any, prefix: str, classes: dict[str, Any]) -> None:

@@ -1,0 +1,459 @@
+"""What runs: a partition as engines, built for the shapes that come, each run in a context."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+from runtime.abilities import Context
+from runtime.errors import Cancelled, ExecutionError
+from runtime.graph import Value
+from runtime.plugin import Partition
+from runtime_ep_cuda.arrays import DeviceArray
+from runtime_ep_cuda.driver import Driver, Recording, Stream
+from runtime_ep_cuda.memory import Allocation, Pool
+
+from runtime_ep_tensorrt.adapter import Engine, Run
+from runtime_ep_tensorrt.orders import BuildFailed, Ranges
+from runtime_ep_tensorrt.profiles import admitted, grown, is_fixed, seen
+from runtime_ep_tensorrt.records import Record, packed
+from runtime_ep_tensorrt.spellings import Shape
+
+MOST_RECORDINGS = 8
+"""Recorded runs that a context keeps; the one not used for longest goes first."""
+
+Make = Callable[[Sequence[Ranges]], tuple[Engine, Record]]
+Addresses = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a session wants runs: on a caller's stream, recorded, in memory that is shared."""
+
+    stream: Stream | None = None
+    graphs: bool = False
+    shared: Shared | None = None
+
+
+class Shared:
+    """Working memory for all engines of a session, which run one after another."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.lock = threading.RLock()
+        self._held: Allocation | None = None
+
+    def address(self, size: int) -> int:
+        """Return memory of a size; the lock must be held until the run has ended."""
+        if self._held is None or self._held.size < size:
+            self._held = self._pool.hold(max(size, 1), "engines")
+        return self._held.address
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """A context with what its runs use: memory, a stream, and what was recorded."""
+
+    engine: Engine
+    run: Run
+    stream: Stream
+    memory: Allocation | None
+    room: dict[str, Allocation] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    recordings: OrderedDict[Addresses, Recording | None] = field(
+        default_factory=OrderedDict
+    )
+
+    def reallocate(self, pool: Pool) -> Callable[[str, int, int], int]:
+        """Return what gives an output memory while a run goes on."""
+
+        def give(name: str, size: int, alignment: int) -> int:
+            self.room[name] = held = pool.hold(max(size, 1), "results")
+            return held.address
+
+        return give
+
+    def forget(self) -> None:
+        """Forget what was recorded."""
+        for recording in self.recordings.values():
+            if recording is not None:
+                recording.close()
+        self.recordings.clear()
+
+
+class Program:
+    """A partition on one device; runs of several threads go side by side.
+
+    Engines are made when shapes come that the present one was not built for, unless
+    ``fixed`` are the ranges that a user told. ``make`` makes them.
+    """
+
+    concurrent = True
+
+    def __init__(
+        self,
+        partition: Partition,
+        make: Make,
+        driver: Driver,
+        pool: Pool,
+        habits: Habits,
+        facts: dict[str, str],
+        fixed: Sequence[Ranges] | None = None,
+        first: Sequence[Ranges] | None = None,
+    ) -> None:
+        self._partition = partition
+        self._make = make
+        self._driver = driver
+        self._pool = pool
+        self._habits = habits
+        self._lock = threading.RLock()
+        self._idle: list[Slot] = []
+        self._engine: Engine | None = None
+        self._record: Record | None = None
+        self._fixed = fixed
+        self._ranges: Sequence[Ranges] = ()
+        self._open = [v for v in partition.inputs if not is_fixed(v)]
+        self.facts = facts
+        self.weights = dict.fromkeys((v.name for v in partition.constants), "repacked")
+        if first is not None or not self._depends:
+            self._settle(first or [])
+
+    @property
+    def _depends(self) -> bool:
+        """Whether the engine depends on shapes or sizes that only a run tells."""
+        return bool(self._open or self._partition.host_inputs)
+
+    # engines
+
+    def _settle(self, ranges: Sequence[Ranges]) -> None:
+        """Make the engine for some ranges, and check that it is the partition's."""
+        engine, record = self._make(ranges)
+        for values, mine in (
+            (self._partition.inputs, True), (self._partition.outputs, False),
+        ):  # fmt: skip
+            for value in values:
+                _check(engine, value, mine)
+        self._drop()
+        self._engine, self._record, self._ranges = engine, record, ranges
+        self.facts["profiles"] = str(max(len(ranges), 1))
+
+    def _fitting(self, shapes: Mapping[str, Shape], values: Mapping[str, Shape]) -> int:
+        """Return the profile that admits what came; a new engine is made if none does.
+
+        Raises `ExecutionError` for shapes outside of what a user told.
+        """
+        for index, ranges in enumerate(self._ranges):
+            if admitted(ranges.shapes, shapes) and admitted(ranges.values, values):
+                return index
+        if self._engine is not None and not self._depends:
+            return 0
+        if self._fixed is not None:
+            told = ", ".join(f"{name}{list(s)}" for name, s in shapes.items())
+            raise ExecutionError(
+                f"{told} lies outside of the profiles; widen trt_profile_min_shapes and "
+                "trt_profile_max_shapes"
+            )
+        before = self._ranges[0] if self._ranges else Ranges({})
+        wanted = Ranges(
+            grown(before.shapes, shapes) if before.shapes else seen(shapes),
+            grown(before.values, values) if before.values else seen(values),
+        )
+        began = time.perf_counter()
+        try:
+            self._settle([wanted])
+        except BuildFailed as error:
+            raise ExecutionError(f"TensorRT builds no engine: {error}") from error
+        self.facts["last build"] = f"{time.perf_counter() - began:.1f} s"
+        return 0
+
+    # running
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], context: Context
+    ) -> list[Any]:
+        """Run once; results are finished when it returns, but on a caller's stream."""
+        if context.stopped():
+            raise Cancelled("the run was stopped, as asked")
+        given = context.streams.get(self._partition.device, self._habits.stream)
+        arrays = dict(
+            zip((v.name for v in self._partition.inputs), inputs, strict=True)
+        )
+        buffers = dict(
+            zip((v.name for v in self._partition.outputs), outputs, strict=True)
+        )
+        with self._leased(arrays) as (slot, index):
+            stream = slot.stream if given is None else given
+            began = time.perf_counter_ns()
+            results = self._go(slot, index, arrays, buffers, stream, given is not None)
+            if context.trace is not None:
+                self._driver.synchronize(stream)
+                ended = time.perf_counter_ns()
+                context.trace.add("engine", "TensorRT", began, ended, dict(self.facts))
+        return [results[value.name] for value in self._partition.outputs]
+
+    @contextmanager
+    def _leased(self, arrays: Mapping[str, Any]) -> Iterator[tuple[Slot, int]]:
+        """Lend a context of the engine for these inputs, and the profile to run it in."""
+        shared = self._habits.shared
+        if shared is not None:
+            shared.lock.acquire()
+        try:
+            with self._lock:
+                index = self._fitting(*self._asked(arrays))
+                slot = self._idle.pop() if self._idle else self._slot()
+            try:
+                yield slot, index
+            finally:
+                with self._lock:
+                    if slot.engine is self._engine:
+                        self._idle.append(slot)
+                    else:
+                        slot.forget()
+        finally:
+            if shared is not None:
+                shared.lock.release()
+
+    def _asked(
+        self, arrays: Mapping[str, Any]
+    ) -> tuple[dict[str, Shape], dict[str, Shape]]:
+        """Return what a profile must admit: shapes of open inputs, values of sizes."""
+        shapes = {v.name: tuple(arrays[v.name].shape) for v in self._open}
+        values = {
+            v.name: tuple(np.asarray(arrays[v.name]).reshape(-1).tolist())
+            for v in self._partition.inputs
+            if v in self._partition.host_inputs
+        }
+        return shapes, values
+
+    def _slot(self) -> Slot:
+        engine = self._engine
+        assert engine is not None
+        with self._driver.using(0):
+            run = engine.context()
+        memory = None
+        if self._habits.shared is None:
+            memory = self._pool.hold(max(engine.memory, 1), "engines")
+            run.use_memory(memory.address, engine.memory)
+        return Slot(engine, run, self._driver.stream(), memory)
+
+    def _go(
+        self,
+        slot: Slot,
+        index: int,
+        arrays: Mapping[str, Any],
+        buffers: Mapping[str, Any],
+        stream: Stream,
+        waits: bool,
+    ) -> dict[str, Any]:
+        """Bind everything, run, and gather the results."""
+        run, engine = slot.run, slot.engine
+        if self._habits.shared is not None:
+            address = self._habits.shared.address(engine.memory)
+            run.use_memory(address, engine.memory)
+        if engine.profiles > 1:
+            run.use_profile(index, stream)
+        kept = self._bind(slot, arrays, stream)
+        with self._driver.using(stream):
+            run.settle()
+        results = self._results(slot, buffers)
+        static = len(results) == len(buffers)
+        if self._habits.graphs and static and not any(map(_on_host, kept)):
+            self._replay(slot, arrays, results, stream)
+        else:
+            with self._driver.using(stream):
+                run.go(stream)
+        on_host = [n for n, r in results.items() if isinstance(r, np.ndarray)]
+        if not waits or not static or on_host:
+            self._driver.synchronize(stream)
+        for name in on_host:
+            results[name] = self._moved(results[name], buffers[name], stream)
+        return results | self._gathered(slot, buffers, results, stream)
+
+    def _bind(self, slot: Slot, arrays: Mapping[str, Any], stream: Stream) -> list[Any]:
+        """Bind inputs; what TensorRT reads on the host is brought there."""
+        kept = []
+        for name, array in arrays.items():
+            binding = slot.engine.bindings.get(name)
+            if binding is None:
+                continue  # nothing that is left of the partition reads it
+            if binding.on_host:
+                array = self._brought(array, binding.dtype, stream)
+                slot.run.give(name, array.ctypes.data, array.shape)
+            else:
+                array = self._sent(array, stream)
+                slot.run.give(name, array.pointer, array.shape)
+            kept.append(array)
+        slot.shapes.clear()
+        return kept
+
+    def _brought(self, array: Any, dtype: Any, stream: Stream) -> Any:
+        if not isinstance(array, np.ndarray):
+            host = np.empty(array.shape, array.dtype)
+            self._driver.download(host, array.pointer, stream)
+            array = host
+        return np.ascontiguousarray(array, dtype)
+
+    def _sent(self, array: Any, stream: Stream) -> Any:
+        if not isinstance(array, np.ndarray):
+            return array
+        held = self._array(array.shape, array.dtype)
+        self._driver.upload(held.pointer, np.ascontiguousarray(array), stream)
+        return held
+
+    def _array(self, shape: Shape, dtype: Any) -> DeviceArray:
+        held = self._pool.hold(max(prod(shape) * dtype.itemsize, 1), "results")
+        return DeviceArray(self._driver, held.address, tuple(shape), dtype, held)
+
+    def _results(self, slot: Slot, buffers: Mapping[str, Any]) -> dict[str, Any]:
+        """Bind outputs of known shapes; others are asked for while the run goes on."""
+        found: dict[str, Any] = {}
+        for name, buffer in buffers.items():
+            binding, shape = slot.engine.bindings[name], slot.run.shape(name)
+            if shape is None:
+                slot.run.allocate(
+                    name, slot.reallocate(self._pool), slot.shapes.__setitem__
+                )
+            elif binding.on_host:
+                found[name] = np.empty(shape, binding.dtype)
+                slot.run.give(name, found[name].ctypes.data)
+            else:
+                made = self._array(shape, binding.dtype) if buffer is None else buffer
+                found[name] = made
+                slot.run.give(name, made.pointer)
+        return found
+
+    def _gathered(
+        self,
+        slot: Slot,
+        buffers: Mapping[str, Any],
+        known: Mapping[str, Any],
+        stream: Stream,
+    ) -> dict[str, Any]:
+        """Return the outputs whose shapes the run has told."""
+        found = {}
+        for name, buffer in buffers.items():
+            if name in known:
+                continue
+            shape, held = slot.shapes[name], slot.room.pop(name)
+            dtype = slot.engine.bindings[name].dtype
+            made = DeviceArray(self._driver, held.address, shape, dtype, held)
+            found[name] = made if buffer is None else self._copied(made, buffer, stream)
+        return found
+
+    def _copied(self, source: Any, target: Any, stream: Stream) -> Any:
+        if source.shape != tuple(target.shape):
+            raise ExecutionError(
+                f"an output has the shape {list(source.shape)}, and the memory bound to it "
+                f"{list(target.shape)}"
+            )
+        self._driver.copy(target.pointer, source.pointer, source.nbytes, stream)
+        self._driver.synchronize(stream)
+        return target
+
+    def _moved(self, array: Any, buffer: Any, stream: Stream) -> Any:
+        """Put what TensorRT left on the host where results are."""
+        target = self._array(array.shape, array.dtype) if buffer is None else buffer
+        self._driver.upload(target.pointer, array, stream)
+        self._driver.synchronize(stream)
+        return target
+
+    def _replay(
+        self,
+        slot: Slot,
+        arrays: Mapping[str, Any],
+        results: Mapping[str, Any],
+        stream: Stream,
+    ) -> None:
+        """Run as recorded, where these shapes and addresses have come before.
+
+        The first run of them is not recorded: TensorRT prepares itself in it.
+        """
+        both = (*arrays.values(), *results.values())
+        key = tuple((array.pointer, tuple(array.shape)) for array in both)
+        if key not in slot.recordings:
+            slot.recordings[key] = None
+            while len(slot.recordings) > MOST_RECORDINGS:
+                _, old = slot.recordings.popitem(last=False)
+                if old is not None:
+                    old.close()
+            with self._driver.using(stream):
+                slot.run.go(stream)
+            return
+        slot.recordings.move_to_end(key)
+        recording = slot.recordings[key]
+        if recording is None:
+            self._driver.synchronize(stream)
+            with self._driver.recording(slot.stream) as found:
+                slot.run.go(slot.stream)
+            recording = slot.recordings[key] = found[0]
+        recording.launch(stream)
+
+    # what it holds
+
+    def export(self) -> bytes:
+        """Return the engine, for `runtime_ep_tensorrt.context.loaded`.
+
+        Raises `ExecutionError` where none was built yet, or it is without weights.
+        """
+        if self._record is None:
+            raise ExecutionError(
+                "no engine is built before the shapes are known; give them with "
+                "trt_profile_min_shapes, trt_profile_opt_shapes and trt_profile_max_shapes"
+            )
+        if "without" in self.facts.get("weights", ""):
+            raise ExecutionError(
+                "an engine without weights is not written into a model; leave "
+                "trt_weight_stripped_engine_enable out"
+            )
+        return packed(self._record)
+
+    def memory(self) -> Mapping[str, int]:
+        """Return the bytes in which idle contexts work."""
+        with self._lock:
+            return {
+                "arena": sum(slot.memory.size for slot in self._idle if slot.memory)
+            }
+
+    def trim(self) -> None:
+        """Give back idle contexts, and what was recorded with them."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        for slot in self._idle:
+            self._driver.synchronize(slot.stream)
+            slot.forget()
+        self._idle.clear()
+
+    def close(self) -> None:
+        """Release everything."""
+        with self._lock:
+            self._drop()
+            self._engine = None
+
+
+def _on_host(array: Any) -> bool:
+    return isinstance(array, np.ndarray)
+
+
+def _check(engine: Engine, value: Value, mine: bool) -> None:
+    """Raise `BuildFailed` where an engine's binding is not what the partition has."""
+    from runtime.valuetypes import numpy_dtype
+
+    binding = engine.bindings.get(value.name)
+    if binding is None:
+        if mine:
+            return
+        raise BuildFailed(f"the engine has no output {value.name!r}")
+    wanted = numpy_dtype(value.dtype or 1)
+    if binding.is_input is not mine or binding.dtype != wanted:
+        raise BuildFailed(
+            f"the engine has {value.name!r} as {binding.dtype}, not {wanted}"
+        )
