@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from runtime_ep_cuda.cudnn_graphs import describe
-from runtime_ep_cuda.operations import Attention, Operation
+from runtime_ep_cuda.operations import Operation, specs_of
 
 logger = logging.getLogger("runtime")
 
@@ -204,10 +204,8 @@ def _deselect(graph: Any, device: Device, operation: Operation) -> None:
 
     notes = cudnn.numerical_note
     refused = [notes.REDUCED_PRECISION_REDUCTION]
-    if not isinstance(operation, Attention):
-        first = operation.x if hasattr(operation, "x") else operation.a
-        if first.dtype == "float32" and not operation.tf32:
-            refused += [notes.TENSOR_CORE, notes.DOWN_CONVERT_INPUTS]
+    if specs_of(operation)[0].dtype == "float32" and not operation.tf32:
+        refused += [notes.TENSOR_CORE, notes.DOWN_CONVERT_INPUTS]
     if device.deterministic:
         refused += [notes.NONDETERMINISTIC, notes.DOWN_CONVERT_INPUTS]
     graph.deselect_numeric_notes(refused)

@@ -15,16 +15,16 @@ refused here builds; what is refused may build.
 | - depthwise of int8 | y int32, no epilogue |
 | Product: types | a, b alike float16, bfloat16, or float32 where ``tf32``; y the same or float32; int8 as for convolutions |
 | - memory | (batch, rows, columns), each matrix by rows or by columns, batches apart by any stride; b may be shared |
-| Attention | q, k, v, y alike float16 or bfloat16; sizes and strides that 8 divides; the elements of a head side by side; k's heads divide q's |
+| Attention | q, k, v, y alike float16, bfloat16, or float32 where ``tf32`` in heads of 128 at most; sizes and strides that 8 divides; the elements of a head side by side; k's heads divide q's |
 | - bias | q's type or float32, four axes, each broadcast or not but the last |
 | - causal | ``top_left``; ``bottom_right`` without bias and with no more queries than keys |
 | Epilogue: steps | ``add sub mul max min`` with an operand or a number; ``relu sigmoid tanh softplus gelu gelu_tanh leaky_relu swish hard_swish mish``; ``elu`` of alpha 1 |
 | - operands | x's type or float32 (int8: int8 or float32); one number, one a channel (a column of a product), or y's shape in y's order of memory, gaps allowed; for float16, bfloat16, TF32 and int8 any other broadcast, too |
 | below 8.0 | no bfloat16, no attention, no TF32 product, no other broadcast; product of float16: 8 divides K, N and all strides, b not shared; of int8: 16 divides K and N, b by columns; fused convolution of int8: 16 divides C and M, one group |
 
-So the planner splits off what follows a depthwise convolution of int8, and leaves float32
-products to `cublaslt` and float32 attention to own kernels: cuDNN builds the latter, but
-nothing says that it multiplies in float32. uint8 is not convolved: shift it to int8.
+So the planner splits off what follows a depthwise convolution of int8, and leaves products
+of true float32 to `cublaslt`, such attention to own kernels. uint8 is not convolved: shift
+it to int8.
 
 Clip is ``max`` then ``min`` (or ``relu`` then ``min``) with numbers; cuDNN's bounded relu
 has few engines. HardSigmoid is ``mul``, ``add``, ``max``, ``min`` with numbers. Whether
@@ -222,17 +222,19 @@ def _axes(spec: Spec, rank: int) -> set[int]:
 def _attention(operation: Attention, sm: int) -> str:
     q, k, v, y = operation.q, operation.k, operation.v, operation.y
     bias = operation.bias
-    bottom = operation.causal == "bottom_right"
+    bottom, exact = operation.causal == "bottom_right", q.dtype == "float32"
     sizes = (q.shape[3], v.shape[3])
     steps = [step for spec in (q, k, v, y) for step in spec.strides[:3]]
     return _first(
         [
             (sm < 80, "attention needs compute capability 8.0"),
             (
-                q.dtype not in _HALVES or {q.dtype} != {k.dtype, v.dtype, y.dtype},
-                "attention is of float16 or bfloat16",
+                q.dtype not in _FLOATS or {q.dtype} != {k.dtype, v.dtype, y.dtype},
+                "attention is of float16, bfloat16 or float32 alone",
             ),
+            (exact and not operation.tf32, "float32 is multiplied as TF32 only"),
             (any(size % 8 for size in sizes), "8 divides the sizes of heads"),
+            (exact and max(sizes) > 128, "heads of float32 have 128 elements at most"),
             (
                 any(spec.strides[3] != 1 for spec in (q, k, v, y)),
                 "the elements of a head lie side by side",

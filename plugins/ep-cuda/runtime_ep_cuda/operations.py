@@ -98,6 +98,7 @@ class Attention:
     scale: float
     causal: str = ""
     bias: Spec | None = None
+    tf32: bool = False
 
 
 Operation = Convolution | Product | Attention

@@ -407,66 +407,68 @@ def headed(kind):
 def attentions():
     """Attention."""
     found = {}
-    for dtype in ("float16", "bfloat16", "float32"):
-        one = {"dtype": dtype}
+    for name, one in FLOATS.items():
         q, k = (2, 4, 64, 64), (2, 4, 64, 64)
         found |= {
-            f"sdpa {dtype}": attention(q, k, **one),
-            f"sdpa {dtype} causal": attention(q, k, causal="top_left", **one),
-            f"sdpa {dtype} causal, longer keys": attention(
+            f"sdpa {name}": attention(q, k, **one),
+            f"sdpa {name} causal": attention(q, k, causal="top_left", **one),
+            f"sdpa {name} causal, longer keys": attention(
                 (1, 4, 20, 64), (1, 4, 77, 64), causal="top_left", **one
             ),
-            f"sdpa {dtype} bottom right": attention(
+            f"sdpa {name} causal, longer queries": attention(
+                (1, 4, 77, 64), (1, 4, 20, 64), causal="top_left", **one
+            ),
+            f"sdpa {name} bottom right": attention(
                 (1, 4, 20, 64), (1, 4, 77, 64), causal="bottom_right", **one
             ),
-            f"sdpa {dtype} bottom right, longer queries": attention(
+            f"sdpa {name} bottom right, longer queries": attention(
                 (1, 4, 77, 64), (1, 4, 20, 64), causal="bottom_right", **one
             ),
-            f"sdpa {dtype} shared heads": attention(q, (2, 2, 64, 64), **one),
-            f"sdpa {dtype} one head": attention(
+            f"sdpa {name} shared heads": attention(q, (2, 2, 64, 64), **one),
+            f"sdpa {name} one head": attention(
                 q, (2, 1, 64, 64), causal="top_left", **one
             ),
-            f"sdpa {dtype} full bias": attention(q, k, bias=(2, 4, 64, 64), **one),
-            f"sdpa {dtype} shared bias": attention(q, k, bias=(1, 1, 64, 64), **one),
-            f"sdpa {dtype} key bias": attention(q, k, bias=(2, 1, 1, 64), **one),
-            f"sdpa {dtype} head bias": attention(q, k, bias=(1, 4, 64, 64), **one),
-            f"sdpa {dtype} causal bias": attention(
+            f"sdpa {name} full bias": attention(q, k, bias=(2, 4, 64, 64), **one),
+            f"sdpa {name} shared bias": attention(q, k, bias=(1, 1, 64, 64), **one),
+            f"sdpa {name} key bias": attention(q, k, bias=(2, 1, 1, 64), **one),
+            f"sdpa {name} head bias": attention(q, k, bias=(1, 4, 64, 64), **one),
+            f"sdpa {name} causal bias": attention(
                 q, k, bias=(1, 1, 64, 64), causal="top_left", **one
             ),
-            f"sdpa {dtype} bottom right bias": attention(
+            f"sdpa {name} bottom right bias": attention(
                 q, k, bias=(1, 1, 64, 64), causal="bottom_right", **one
             ),
-            f"sdpa {dtype} odd bias": attention(
+            f"sdpa {name} odd bias": attention(
                 (1, 4, 77, 64), (1, 4, 77, 64), bias=(1, 1, 77, 77), **one
             ),
-            f"sdpa {dtype} float bias": replace(
+            f"sdpa {name} float bias": replace(
                 attention(q, k, bias=(1, 1, 64, 64), **one),
                 bias=rows("float32", 1, 1, 64, 64),
             ),
-            f"sdpa {dtype} decode": attention((1, 8, 1, 128), (1, 2, 777, 128), **one),
-            f"sdpa {dtype} decode bias": attention(
+            f"sdpa {name} decode": attention((1, 8, 1, 128), (1, 2, 777, 128), **one),
+            f"sdpa {name} decode bias": attention(
                 (1, 8, 1, 128), (1, 2, 777, 128), bias=(1, 1, 1, 777), **one
             ),
-            f"sdpa {dtype} one key": attention((1, 8, 1, 64), (1, 8, 1, 64), **one),
-            f"sdpa {dtype} C order": rowed(dtype),
-            f"sdpa {dtype} packed": packed(dtype),
+            f"sdpa {name} one key": attention((1, 8, 1, 64), (1, 8, 1, 64), **one),
+            f"sdpa {name} C order": rowed(one),
+            f"sdpa {name} packed": packed(one),
             **{
-                f"sdpa {dtype} heads of {size}": attention(
+                f"sdpa {name} heads of {size}": attention(
                     (1, 4, 77, size), (1, 4, 77, size), **one
                 )
                 for size in (8, 33, 36, 40, 72, 80, 96, 128, 160, 256, 512)
             },
-            f"sdpa {dtype} narrow values": attention(q, k, values=32, **one),
-            f"sdpa {dtype} wide values": attention(q, k, values=128, **one),
+            f"sdpa {name} narrow values": attention(q, k, values=32, **one),
+            f"sdpa {name} wide values": attention(q, k, values=128, **one),
         }
     return found
 
 
-def rowed(dtype):
+def rowed(kind):
     """Attention over tensors in C order."""
-    spec = rows(dtype, 2, 4, 64, 64)
+    spec = rows(kind["dtype"], 2, 4, 64, 64)
     return replace(
-        attention((2, 4, 64, 64), (2, 4, 64, 64), dtype=dtype),
+        attention((2, 4, 64, 64), (2, 4, 64, 64), **kind),
         q=spec,
         k=spec,
         v=spec,
@@ -474,9 +476,9 @@ def rowed(dtype):
     )
 
 
-def packed(dtype):
+def packed(kind):
     """Attention over the thirds of one (batch, length, 3, heads, size) tensor."""
-    spec = Spec(dtype, (2, 4, 64, 64), (64 * 3 * 4 * 64, 64, 3 * 4 * 64, 1))
+    spec = Spec(kind["dtype"], (2, 4, 64, 64), (64 * 3 * 4 * 64, 64, 3 * 4 * 64, 1))
     return replace(
-        attention((2, 4, 64, 64), (2, 4, 64, 64), dtype=dtype), q=spec, k=spec, v=spec
+        attention((2, 4, 64, 64), (2, 4, 64, 64), **kind), q=spec, k=spec, v=spec
     )

@@ -83,7 +83,9 @@ def product(a, b, *, dtype="float16", out=None, columns=False, **rest):
     return Product(rows(dtype, *a), right, rows(out or dtype, a[0], a[1], b[2]), **rest)
 
 
-def attention(q, k, *, values=None, dtype="float16", bias=None, causal="", scale=0.125):
+def attention(
+    q, k, *, values=None, dtype="float16", bias=None, causal="", scale=0.125, tf32=False
+):
     """Attention of shapes that lie as (batch, length, heads, size) in memory."""
 
     def heads(shape):
@@ -94,7 +96,7 @@ def attention(q, k, *, values=None, dtype="float16", bias=None, causal="", scale
     v = (*k[:3], values or k[3])
     y = (*q[:3], v[3])
     spec = None if bias is None else rows(dtype, *bias)
-    return Attention(heads(q), heads(k), heads(v), heads(y), scale, causal, spec)
+    return Attention(heads(q), heads(k), heads(v), heads(y), scale, causal, spec, tf32)
 
 
 def biased(operand=0):
