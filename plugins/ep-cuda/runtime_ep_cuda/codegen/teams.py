@@ -13,7 +13,10 @@ merges those of a team's threads so that all have the result, bit for bit the sa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
+
+from runtime_ep_cuda.codegen.kernel import Launch
 
 _SIMPLE: Final = r"""
 #if !defined(RT_TEAMS) || !defined(__CUDACC__)
@@ -169,3 +172,9 @@ TEAMS: Final = _SIMPLE + _COMPOUND + _GATHER
 It may come more than once in what NVRTC compiles; on the host each kernel's text is in a
 namespace of its own.
 """
+
+
+def preceded(launch: Launch, text: str) -> Launch:
+    """Return a launch whose kernel has a text in front that others may have, too."""
+    kernel = replace(launch.kernel, text=text + launch.kernel.text)
+    return replace(launch, kernel=kernel)

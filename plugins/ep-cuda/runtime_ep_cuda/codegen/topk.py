@@ -20,6 +20,7 @@ from runtime_ep_cuda.codegen.elements import element
 from runtime_ep_cuda.codegen.expression import SAME
 from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.codegen.lines import Lines, Team, arrange, power_of_two
+from runtime_ep_cuda.codegen.teams import preceded
 from runtime_ep_cuda.codegen.walker import Walker
 from runtime_ep_cuda.tensor import Dtype, Tensor
 
@@ -236,7 +237,8 @@ def _step(
     walker, body = _sorting(lines.of([0]), tensors[:1], (), largest, source, count)
     walker.pointer("to", target, False, _item(tensors[0].dtype)[0])
     walker.scalar("i32", "wanted", k)
-    return _launched(walker, "topk_pieces", body + _WRITE_ITEMS, pieces)
+    launch = walker.launch("topk_pieces", body + _WRITE_ITEMS, chunks=pieces)
+    return preceded(launch, _RANK)
 
 
 def _last(
@@ -259,11 +261,4 @@ def _last(
         .replace("SOURCE", walker.place(0, "place"))
         .replace("PLACE", walker.place(2, "i"))
     )
-    return _launched(walker, "topk", body, 1)
-
-
-def _launched(walker: Walker, family: str, body: str, pieces: int) -> Launch:
-    """Return the launch, with the text of ranks in front of its kernel."""
-    launch = walker.launch(family, body, chunks=pieces)
-    kernel = replace(launch.kernel, text=_RANK + launch.kernel.text)
-    return replace(launch, kernel=kernel)
+    return preceded(walker.launch("topk", body), _RANK)
