@@ -7,14 +7,14 @@ from collections.abc import Iterable
 import numpy as np
 from runtime.graph import Node, Value
 
-from runtime_ep_cuda.types import BFLOAT, FLOAT, HALF, Dtype, dtype_of
+from runtime_ep_cuda.types import BFLOAT, FLOAT, HALF, INTEGERS, Dtype, dtype_of
 
 _NARROW = {"fp16": HALF, "bf16": BFLOAT}
 
 _WIDE = frozenset((
     "Exp", "Pow", "CumSum", "CumProd", "Range", "ReduceSum", "ReduceSumSquare",
     "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd", "Sinh",
-    "Cosh", "Tan", "Reciprocal", "RotaryEmbedding", "Resize", "TopK",
+    "Cosh", "Tan", "Reciprocal", "TopK",
 ))  # fmt: skip
 """Operators whose results may leave a half's range or need more of its digits."""
 
@@ -23,6 +23,13 @@ _EXACT = frozenset(("ArgMax", "ArgMin", "TopK", "NonMaxSuppression"))
 
 _POSITIONS = frozenset(("Sin", "Cos"))
 """Operators whose inputs are angles: a half has too few digits for those."""
+
+
+_PASSING = frozenset((
+    "Add", "Sub", "Mul", "Div", "Cast", "Reshape", "Transpose", "Unsqueeze", "Squeeze",
+    "Slice", "Concat", "Expand", "Identity", "Gather", "MatMul",
+))  # fmt: skip
+"""What may lie between positions and the angles computed of them."""
 
 
 def storage(
@@ -36,29 +43,50 @@ def storage(
     narrow = _NARROW.get(precision)
     if narrow is None:
         return {}
+    listed = list(nodes)
+    exact = _exact(listed)
     found: dict[Value, Dtype] = {}
-    for node in nodes:
-        if node.op_type in _WIDE:
+    for node in listed:
+        if node.op_type in _WIDE or _counts(node):
             continue
         for value in node.outputs:
-            if dtype_of(value) == FLOAT and not _is_compared(value):
+            if dtype_of(value) == FLOAT and value not in exact:
                 found[value] = narrow
     for value in constants:
-        if dtype_of(value) == FLOAT and _fits(value, narrow):
+        if dtype_of(value) == FLOAT and value not in exact and _fits(value, narrow):
             found[value] = narrow
     return found
 
 
-def _is_compared(value: Value) -> bool:
-    return any(user.op_type in _EXACT | _POSITIONS for user in value.users)
+def _counts(node: Node) -> bool:
+    """Whether a node makes floats of integers, which may need all of their digits."""
+    return node.op_type == "Cast" and dtype_of(node.inputs[0]) in INTEGERS
+
+
+def _exact(nodes: Iterable[Node]) -> set[Value]:
+    """Return what is compared, and all that angles are computed of."""
+    found: set[Value] = set()
+    waiting: list[Value] = []
+    for node in nodes:
+        if node.op_type in _EXACT:
+            found.update(node.reads)
+        elif node.op_type in _POSITIONS:
+            waiting += node.reads
+    while waiting:
+        value = waiting.pop()
+        if value in found:
+            continue
+        found.add(value)
+        maker = value.producer
+        if maker is not None and maker.op_type in _PASSING:
+            waiting += maker.reads
+    return found
 
 
 def _fits(value: Value, narrow: Dtype) -> bool:
     """Whether a constant that is finite stays finite, and does not vanish as a whole."""
     array = value.constant()
     if array is None or not array.size:
-        return False
-    if any(user.op_type in _POSITIONS for user in value.users):
         return False
     with np.errstate(all="ignore"):
         made = array.astype(narrow).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from runtime_ep_cuda.steps import (
     affine,
+    attention,
     convolution,
     gather,
     group_norm,
@@ -11,6 +12,7 @@ from runtime_ep_cuda.steps import (
     recurrence,
     reduction,
     resize,
+    rotary,
     rows,
     sorting,
     tail,
@@ -27,6 +29,8 @@ FAMILIES = (
     group_norm,
     affine,
     rows,
+    attention,
+    rotary,
     reduction,
     resize,
     sorting,

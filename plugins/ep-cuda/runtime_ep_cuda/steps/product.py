@@ -92,11 +92,11 @@ def multiply(
     under = (batch, rows, columns)
 
     def fit(operand: Tensor) -> Tensor | None:
-        if broadcast([operand.shape, shape]) != shape:
+        if operand.dtype != a.dtype or broadcast([operand.shape, shape]) != shape:
             return None
-        return _folded(operand.broadcast(shape), under)
+        return operand.broadcast(shape).reshaped(under)
 
-    before = [] if bias is None else [_bias(fit, bias)]
+    before = [] if bias is None else [_bias(fit, planner.typed(bias, a.dtype))]
     after = epilogue.followers(planner, group.after, value_after(group, 0), fit)
 
     def result_for(count: int) -> tuple[Tensor, Tensor]:
@@ -158,7 +158,7 @@ def _batched(
     rows, inner, columns = a.shape[-2], a.shape[-1], b.shape[-1]
     shape = (*batch, *(() if row else (rows,)), *(() if column else (columns,)))
     if prod(b.shape[:-2]) == 1:
-        flat = _folded(a, (1, prod(a.shape[:-1]), inner))
+        flat = a.reshaped((1, prod(a.shape[:-1]), inner))
         if flat is not None:
             b = planner.reshape(b, (1, *b.shape[-2:]))
             return shape, _steady(planner, flat), _steady(planner, b)
@@ -170,10 +170,6 @@ def _batched(
         full = b.broadcast((*batch, inner, columns))
         wide_b = planner.reshape(full, (count, inner, columns))
     return shape, _steady(planner, wide_a), _steady(planner, wide_b)
-
-
-def _folded(tensor: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    return tensor.reshaped(shape)
 
 
 def _steady(planner: Planner, matrix: Tensor) -> Tensor:

@@ -48,6 +48,8 @@ def resize(planner: Planner, group: Group) -> None:
         return
     order = planner.order_for(value, likely_order([x], x.shape))
     y = planner.result(value, shape, order)
+    if any(each.weights is None for each in taps):
+        x = planner.typed(x, y.dtype)
     tables = [kernels.Table(t.axis, *_on_device(planner, t)) for t in taps]
     planner.launch(kernels.resize(x, y, tables, method.extrapolation, method.antialias))
 
