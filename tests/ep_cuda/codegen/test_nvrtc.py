@@ -1,6 +1,8 @@
 """Every example's kernels compile for every architecture, without spills where claimed."""
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,9 +68,11 @@ def spilled(log):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_kernel_compiles_and_spills_only_where_it_says_so(kernels, architecture):
     allowed = {kernel.name for kernel in kernels if kernel.spills}
-    found = set()
-    for start in range(0, len(kernels), TOGETHER):
-        part = kernels[start : start + TOGETHER]
-        text = PRELUDE + "\n".join(kernel.text for kernel in part)
-        found |= spilled(compiled(text, architecture))
+    texts = [
+        PRELUDE + "\n".join(kernel.text for kernel in kernels[start : start + TOGETHER])
+        for start in range(0, len(kernels), TOGETHER)
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        logs = pool.map(lambda text: compiled(text, architecture), texts)
+        found = set().union(*map(spilled, logs))
     assert found <= allowed

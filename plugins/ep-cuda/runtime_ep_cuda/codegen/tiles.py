@@ -18,6 +18,9 @@ RESIDENT = 2
 SHORT = 16
 """Along shorter axes nothing is gained by tiles: caches hold what is read in vain."""
 
+FEW = 8
+"""Rows of shorter expressions are taken four at a time, their loads before all else."""
+
 _SHARED = 40 << 10
 
 
@@ -172,6 +175,7 @@ def _compute(
     kinds = [element(tensor.dtype) for tensor in tensors]
     draft.line(
         f"const offset i = i0 + lane * {width};",
+        f"#pragma unroll {4 if len(expression.instructions) <= FEW else 1}",
         f"for (int r = group; r < {side}; r += {THREADS // 32}) {{",
         "const offset j = j0 + r;",
         "if (j >= rows || i >= columns) continue;",
