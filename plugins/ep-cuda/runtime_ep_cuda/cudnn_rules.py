@@ -19,7 +19,7 @@ refused here builds; what is refused may build.
 | - bias | q's type or float32, four axes, each broadcast or not but the last |
 | - causal | ``top_left``; ``bottom_right`` without bias and with no more queries than keys |
 | Epilogue: steps | ``add sub mul max min`` with an operand or a number; ``relu sigmoid tanh softplus gelu gelu_tanh leaky_relu swish hard_swish mish``; ``elu`` of alpha 1 |
-| - operands | x's type or float32 (int8: int8 or float32); one number, one a channel (a column of a product), or y's shape in y's order of memory, gaps allowed; for float16, bfloat16, TF32 and int8 any other broadcast, too |
+| - operands | x's type or float32 (float16, too, for int8); one number, one a channel (a column of a product), or y's shape in y's order of memory, gaps allowed; for float16, bfloat16, TF32 and int8 any other broadcast, too |
 | below 8.0 | no bfloat16, no attention, no TF32 product, no other broadcast; product of float16: 8 divides K, N and all strides, b not shared; of int8: 16 divides K and N, b by columns; fused convolution of int8: 16 divides C and M, one group |
 
 So the planner splits off what follows a depthwise convolution of int8, and leaves products
@@ -185,7 +185,8 @@ def _step(operation: Convolution | Product, step: Pointwise, anyhow: bool) -> st
         return ""
     first, *_ = specs_of(operation)
     operand, y = operation.operands[step.operand], operation.y
-    types = ("int8", "float32") if first.dtype == "int8" else (first.dtype, "float32")
+    whole = first.dtype == "int8"
+    types = {"float32", first.dtype, *(["float16"] if whole else [])}
     if operand.dtype not in types:
         return f"an operand of {operand.dtype} is not read"
     return _laid(operand, y, anyhow, isinstance(operation, Convolution))
