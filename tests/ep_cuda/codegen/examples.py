@@ -22,10 +22,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import ml_dtypes
 import numpy as np
@@ -109,6 +110,19 @@ def normal(shape: Any, seed: int = 0, scale: float = 1.0) -> Array:
 def name_of(example: Example) -> str:
     """Return an example's name, for pytest's ids."""
     return example.name
+
+
+def wide(example: Example) -> Example:
+    """Return an example whose kernels have indices of 64 bits, as if it were large."""
+    narrow = example.make
+
+    def make(*tensors: Tensor) -> list[Launch]:
+        with mock.patch("runtime_ep_cuda.codegen.indices.MOST_NARROW", 0):
+            launches = narrow(*tensors)
+        assert all("_wide_" in launch.kernel.name for launch in launches)
+        return launches
+
+    return replace(example, name=f"wide_{example.name}", make=make)
 
 
 class _Prepared(HostDriver):

@@ -1,8 +1,5 @@
 """Element-wise kernels over every layout: vectors, broadcasts, strides, tiles, rests."""
 
-from dataclasses import replace
-from unittest import mock
-
 import numpy as np
 import pytest
 from codegen.examples import (
@@ -14,6 +11,7 @@ from codegen.examples import (
     normal,
     prepared,
     wanted,
+    wide,
 )  # fmt: skip
 from runtime_ep_cuda.codegen.elementwise import elementwise
 from runtime_ep_cuda.codegen.expression import SAME, Expression, Instruction
@@ -133,19 +131,6 @@ def turned():
     yield added(
         "few_to_turn", x, given(normal(640), HALF), wanted(HALF, (3, 640)), ulps=0.5
     )
-
-
-def wide(example):
-    """Return an example whose kernels have indices of 64 bits, as if it were large."""
-    narrow = example.make
-
-    def make(*tensors):
-        with mock.patch("runtime_ep_cuda.codegen.indices.MOST_NARROW", 8):
-            launches = narrow(*tensors)
-        assert all("_wide_" in launch.kernel.name for launch in launches)
-        return launches
-
-    return replace(example, name=f"wide_{example.name}", make=make)
 
 
 def large():

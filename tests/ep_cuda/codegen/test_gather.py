@@ -11,6 +11,7 @@ from codegen.examples import (
     normal,
     prepared,
     wanted,
+    wide,
 )
 from runtime_ep_cpu.ops import table
 from runtime_ep_cuda.codegen import gather, scatter
@@ -166,10 +167,26 @@ def scattered_slices():
                 )  # fmt: skip
 
 
+ALSO_WIDE = (
+    "embedding",
+    "gather_2",
+    "gather_elements_1",
+    "gather_nd_1_2",
+    "scatter_elements_add_1",
+    "scatter_long_float32_max",
+    "scatter_nd_2_add_atomic",
+    "scatter_nd_2_add_ordered",
+)
+"""Examples that are computed with indices of 64 bits, too."""
+
+
 def examples():
     """One example or more for each way to gather and scatter."""
-    for family in (gathers, elements, tuples, scatters, scattered_slices):
-        yield from family()
+    families = (gathers, elements, tuples, scatters, scattered_slices)
+    for example in (example for family in families for example in family()):
+        yield example
+        if example.name in ALSO_WIDE:
+            yield wide(example)
 
 
 EXAMPLES = list(examples())

@@ -11,6 +11,7 @@ from codegen.examples import (
     normal,
     prepared,
     wanted,
+    wide,
 )
 from runtime_ep_cpu.ops import table
 from runtime_ep_cuda.codegen import movement
@@ -189,10 +190,28 @@ def _one_hot(indices, values, axis):
     return np.where(places == along, values[1], values[0])
 
 
+ALSO_WIDE = (
+    "copy_float16_first_last",
+    "concat_of_channels",
+    "concat_2_of_3",
+    "pad_reflect_3_first",
+    "pad_constant_1_last",
+    "fill_a_slice",
+    "triu_0",
+    "one_hot_1",
+    "eye_0",
+    "range_of_integers",
+)
+"""Examples that are computed with indices of 64 bits, too."""
+
+
 def examples():
     """One example or more for each movement."""
-    for family in (copies, joins, pads, fills, triangles, one_hots):
-        yield from family()
+    families = (copies, joins, pads, fills, triangles, one_hots)
+    for example in (example for family in families for example in family()):
+        yield example
+        if example.name in ALSO_WIDE:
+            yield wide(example)
 
 
 EXAMPLES = list(examples())

@@ -13,6 +13,7 @@ from codegen.examples import (
     normal,
     prepared,
     wanted,
+    wide,
 )
 from runtime_ep_cpu.ops import table
 from runtime_ep_cpu.ops._windows import place
@@ -212,10 +213,23 @@ def with_epilogues(convolve):
         )  # fmt: skip
 
 
+ALSO_WIDE = (
+    "MaxPool_3x3_9x8_float16_last_",
+    "AveragePool_7x6_12x9_float32_first_count_include_pad1",
+    "max_pool_at_9x8_3_0",
+    "depthwise_0_float16",
+    "depthwise_3_float32",
+)
+"""Examples that are computed with indices of 64 bits, too."""
+
+
 def examples():
     """One example or more for each pool and window."""
-    for family in (pools, other_types, indices, depthwises):
-        yield from family()
+    families = (pools, other_types, indices, depthwises)
+    for example in (example for family in families for example in family()):
+        yield example
+        if example.name in ALSO_WIDE:
+            yield wide(example)
 
 
 EXAMPLES = list(examples())

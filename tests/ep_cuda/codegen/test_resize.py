@@ -11,6 +11,7 @@ from codegen.examples import (
     normal,
     prepared,
     wanted,
+    wide,
 )
 from runtime_ep_cpu.ops._interpolation import Method, resized
 from runtime_ep_cpu.ops.resize import by_scales, by_sizes
@@ -139,10 +140,22 @@ def whole():
                 yield example(name, given(x, dtype, order=LAST), plan, method, LAST)
 
 
+ALSO_WIDE = (
+    "nearest_tf_crop_and_resize_last",
+    "linear_half_pixel_first",
+    "cubic_antialias",
+    "many_taps",
+)
+"""Examples that are computed with indices of 64 bits, too."""
+
+
 def examples():
     """One example or more for each mode."""
-    for family in (nearest, weighted, whole):
-        yield from family()
+    families = (nearest, weighted, whole)
+    for example in (example for family in families for example in family()):
+        yield example
+        if example.name in ALSO_WIDE:
+            yield wide(example)
 
 
 EXAMPLES = list(examples())
