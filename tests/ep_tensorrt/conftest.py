@@ -15,14 +15,14 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [
     str(HERE),
-    *(str(ROOT / f"plugins/ep-{x}") for x in ("tensorrt", "cuda")),
+    str(ROOT / "tests/ep_cuda"),
+    *(str(ROOT / f"plugins/ep-{name}") for name in ("tensorrt", "cuda")),
 ]
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch, tmp_path_factory):
-    folder = tmp_path_factory.getbasetemp() / "compile-cache"
-    monkeypatch.setenv("RUNTIME_CACHE_DIR", str(folder))
+def _fresh(monkeypatch, tmp_path):
+    monkeypatch.setenv("RUNTIME_CACHE_DIR", str(tmp_path / "compile-cache"))
     forget_warnings()
 
 
@@ -33,3 +33,40 @@ def bindings():
     if not folder:
         pytest.skip("TensorRT's bindings are installed by nox -s tensorrt")
     return Path(folder)
+
+
+@pytest.fixture
+def card():
+    """Have host doubles in place of CUDA's devices; return a setting.
+
+    ``card.capability`` may be changed before a device is opened.
+    """
+    from types import SimpleNamespace
+
+    from double.host import HostDriver
+    from runtime_ep_cuda import devices
+
+    setting = SimpleNamespace(memory=1 << 30, capability=(9, 0), drivers=[])
+
+    def open_double(index):
+        made = HostDriver(index, setting.memory, setting.capability)
+        setting.drivers.append(made)
+        return made
+
+    with devices.replaced(open_double):
+        yield setting
+    for made in setting.drivers:
+        made.close()
+
+
+@pytest.fixture(params=[10, 11], ids=["TensorRT 10", "TensorRT 11"])
+def trt(request, card):
+    """Have the provider here, over the double of one version and the host's device."""
+    from on_the_double import registered
+    from tensorrt_double import Double, installed
+    from trt_sessions import driver
+    from trt_sessions import registered as ours
+
+    double = Double(request.param, driver)
+    with installed(double), registered(), ours():
+        yield double

@@ -1,0 +1,324 @@
+"""Engines are built for the shapes that come, run side by side, and recorded."""
+
+import threading
+
+import numpy as np
+import pytest
+import runtime as ort
+from runtime.errors import ExecutionError
+from trt_models import RNG, model
+from trt_sessions import CUDA, NAME, alone, driver, opened, placed, programs
+
+W = RNG.standard_normal((4, 4)).astype(np.float32)
+OPEN = "(float[n,4] x) => (float[n,4] y) { a = MatMul(x, w) y = Relu(a) }"
+FIXED = OPEN.replace("n,4", "5,4")
+SHAPES = {
+    "trt_profile_min_shapes": "x:1x4",
+    "trt_profile_opt_shapes": "x:4x4",
+    "trt_profile_max_shapes": "x:8x4",
+}
+
+
+def x(rows=5):
+    return RNG.standard_normal((rows, 4)).astype(np.float32)
+
+
+def right(session, given, want=None):
+    """Run, and hold what comes out to what the CPU provider gives."""
+    want = np.maximum(given @ W, 0) if want is None else want
+    (got,) = session.run(None, {"x": given})
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_of_fixed_shapes_is_built_when_it_is_opened(trt):
+    session = opened(model(FIXED, w=W))
+    assert trt.counts["builds"] == 1
+    (program,) = programs(session)
+    assert program.facts["source"] == "built"
+    assert program.facts["precision"] == "float32"
+    assert program.facts["engine"] == f"TensorRT {trt.version}"
+    for _ in range(3):
+        right(session, x())
+    assert trt.counts["builds"] == trt.counts["contexts"] == 1
+
+
+def test_open_shapes_are_built_for_when_they_come(trt):
+    session = opened(model(OPEN, w=W))
+    assert trt.counts["builds"] == 0
+    right(session, x(5))
+    assert trt.counts["builds"] == 1
+    right(session, x(5))
+    assert trt.counts["builds"] == 1
+
+
+def test_the_range_grows_to_hold_all_that_came(trt):
+    session = opened(model(OPEN, w=W))
+    for rows, builds in ((5, 1), (2, 2), (9, 3), (7, 3), (2, 3), (9, 3), (10, 4)):
+        right(session, x(rows))
+        assert trt.counts["builds"] == builds, rows
+    (program,) = programs(session)
+    (span,) = program._ranges[0].shapes.values()
+    assert (span.least, span.most) == ((2, 4), (10, 4))
+
+
+def test_told_ranges_are_built_for_at_once_and_never_again(trt):
+    session = opened(model(OPEN, w=W), **SHAPES)
+    assert trt.counts["builds"] == 1
+    for rows in (1, 8, 3):
+        right(session, x(rows))
+    assert trt.counts["builds"] == 1
+
+
+def test_shapes_outside_of_told_ranges_go_to_the_next_provider(trt):
+    session = opened(model(OPEN, w=W), **SHAPES)
+    with pytest.warns(ort.FallbackWarning, match="lies outside of the profiles"):
+        right(session, x(9))
+    assert trt.counts["builds"] == 1
+
+
+def test_several_told_ranges_are_several_profiles(trt):
+    shapes = {
+        "trt_profile_min_shapes": "x:1x4,x:100x4",
+        "trt_profile_opt_shapes": "x:2x4,x:100x4",
+        "trt_profile_max_shapes": "x:4x4,x:200x4",
+    }
+    session = opened(model(OPEN, w=W), **shapes)
+    (program,) = programs(session)
+    assert program.facts["profiles"] == "2"
+    for rows in (3, 150, 1, 200):
+        right(session, x(rows))
+    assert trt.counts["builds"] == 1
+
+
+def test_bounds_of_a_session_are_ranges_too(trt):
+    from runtime.settings import Settings
+    from runtime.valuetypes import Bounds
+    from runtime_ep_tensorrt.profiles import bounded
+
+    partition = placed(opened(model(OPEN, w=W)))[0].partition
+    settings = Settings(bounds={"n": Bounds(2, 4, 16)})
+    found = bounded(partition.inputs, settings.bounds)
+    assert found["x"].least == (2, 4)
+    assert found["x"].usual == (4, 4)
+    assert found["x"].most == (16, 4)
+    assert bounded(partition.inputs, {}) is None
+
+
+def test_inputs_and_outputs_may_stay_on_the_device(trt):
+    session = opened(model(FIXED, w=W))
+    given = x()
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(given, "cuda", 0))
+    room = ort.OrtValue.ortvalue_from_shape_and_type([5, 4], np.float32, "cuda", 0)
+    binding.bind_ortvalue_output("y", room)
+    before = driver().counts["downloads"]
+    session.run_with_iobinding(binding)
+    assert driver().counts["downloads"] == before
+    np.testing.assert_allclose(
+        room.numpy(), np.maximum(given @ W, 0), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_outputs_of_unknown_shapes_are_asked_for_while_it_runs(trt):
+    text = (
+        "(float[5,4] x) => (int64[2,k] y, float[5,4] z){ z = Relu(x) y = NonZero(z) }"
+    )
+    session = opened(model(text), trt_op_types_to_exclude="")
+    assert len(programs(session)) == 1
+    for _ in range(2):
+        given = x()
+        y, z = session.run(None, {"x": given})
+        np.testing.assert_array_equal(z, np.maximum(given, 0))
+        np.testing.assert_array_equal(y, np.array(np.nonzero(z)))
+
+
+def test_sizes_that_are_fed_are_read_on_the_host_and_ranged(trt):
+    text = (
+        "(float[n,4] x, int64[2] s) => (float[k,m] y) { a = MatMul(x, w)"
+        " y = Reshape(a, s) }"
+    )
+    session = opened(model(text, w=W))
+    assert placed(session)[0].partition.host_inputs
+    given = x(6)
+    for shape in ([6, 4], [4, 6], [6, 4], [3, 8]):
+        (got,) = session.run(None, {"x": given, "s": np.array(shape)})
+        np.testing.assert_allclose(got, (given @ W).reshape(shape), rtol=1e-5)
+    assert trt.counts["builds"] == 3
+
+
+def test_sizes_that_are_results_come_from_the_host(trt):
+    text = (
+        "(float[n,4] x) => (int64[2] s, float[n,4] y) { s = Shape(x)"
+        " a = MatMul(x, w) y = Reshape(a, s) }"
+    )
+    session = opened(model(text, w=W), entries={"session.passes": "none"})
+    s, y = session.run(None, {"x": x(6)})
+    np.testing.assert_array_equal(s, [6, 4])
+    assert y.shape == (6, 4)
+
+
+def test_runs_side_by_side_have_a_context_each(trt):
+    session = opened(model(OPEN, w=W), **SHAPES)
+    begun, wrong = threading.Barrier(4), []
+
+    def work():
+        begun.wait()
+        for rows in (1, 8, 4, 2, 6):
+            given = x(rows)
+            (got,) = session.run(None, {"x": given})
+            if not np.allclose(got, np.maximum(given @ W, 0), rtol=1e-5, atol=1e-6):
+                wrong.append(rows)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert 1 <= trt.counts["contexts"] <= 4
+    assert trt.counts["builds"] == 1
+    assert trt.counts["runs"] == 20
+
+
+def test_growth_while_others_run_disturbs_nobody(trt):
+    session = opened(model(OPEN, w=W))
+    begun, wrong = threading.Barrier(3), []
+
+    def work(first):
+        begun.wait()
+        for rows in range(first, 30, 3):
+            given = x(rows)
+            (got,) = session.run(None, {"x": given})
+            if not np.allclose(got, np.maximum(given @ W, 0), rtol=1e-5, atol=1e-6):
+                wrong.append(rows)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_shared_memory_lets_engines_run_one_after_another(trt):
+    session = opened(model(OPEN, w=W), trt_context_memory_sharing_enable=1, **SHAPES)
+    for rows in (1, 8):
+        right(session, x(rows))
+    (program,) = programs(session)
+    assert program.memory() == {"arena": 0}, "it belongs to the session"
+
+
+def test_a_recorded_run_is_replayed_where_addresses_come_again(trt):
+    session = opened(model(FIXED, w=W), trt_cuda_graph_enable=1)
+    given = x()
+    source = ort.OrtValue.ortvalue_from_numpy(given, "cuda", 0)
+    room = ort.OrtValue.ortvalue_from_shape_and_type([5, 4], np.float32, "cuda", 0)
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("x", source)
+    binding.bind_ortvalue_output("y", room)
+    for count in (0, 1, 2, 3):
+        session.run_with_iobinding(binding)
+        assert driver().counts["replays"] == count
+        np.testing.assert_allclose(
+            room.numpy(), np.maximum(given @ W, 0), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_without_being_asked_nothing_is_recorded(trt):
+    session = opened(model(FIXED, w=W))
+    for _ in range(4):
+        right(session, x())
+    assert driver().counts["replays"] == 0
+
+
+def test_trimming_gives_contexts_back_and_the_next_run_makes_one(trt):
+    session = opened(model(FIXED, w=W))
+    right(session, x())
+    (program,) = programs(session)
+    assert program.memory()["arena"] == 4096
+    program.trim()
+    assert program.memory()["arena"] == 0
+    right(session, x())
+    assert trt.counts["contexts"] == 2
+
+
+def test_many_runs_of_mixed_shapes_take_no_more_memory(trt):
+    session = opened(model(OPEN, w=W), trt_cuda_graph_enable=1, **SHAPES)
+    for rows in (*range(1, 9),) * 2:
+        right(session, x(rows))
+    used = driver().space.used
+    for rows in (*range(1, 9),) * 4:
+        right(session, x(rows))
+    assert driver().space.used == used
+
+
+def test_a_build_that_fails_hands_the_partition_on(trt):
+    trt.fails = "no tactic fits into the workspace"
+    with pytest.warns(ort.FallbackWarning, match="no tactic fits"):
+        session = opened(model(FIXED, w=W), CUDA)
+    assert not programs(session)
+    right(session, x())
+    assert "no tactic fits" in str(session.explain())
+
+
+def test_a_build_that_fails_later_hands_the_run_on(trt):
+    session = opened(model(OPEN, w=W), CUDA)
+    trt.fails = "no tactic fits into the workspace"
+    with pytest.warns(ort.FallbackWarning, match="no tactic fits"):
+        right(session, x())
+    right(session, x(7))
+
+
+def test_strict_makes_a_failed_build_an_error(trt):
+    trt.fails = "no tactic fits into the workspace"
+    settings = ort.SessionOptions()
+    settings.add_session_config_entry("session.cost_rule", "0")
+    with pytest.raises(Exception, match="no tactic fits"):
+        ort.InferenceSession(
+            model(FIXED, w=W).SerializeToString(),
+            settings,
+            providers=[NAME],
+            strict=True,
+        )
+
+
+def test_a_run_is_an_event_of_the_profile(trt):
+    from runtime.abilities import Context
+    from runtime.trace import Trace
+
+    session = opened(model(FIXED, w=W))
+    (program,) = programs(session)
+    trace = Trace()
+    given = ort.OrtValue.ortvalue_from_numpy(x(), "cuda", 0)
+    program.run(
+        [given.value if hasattr(given, "value") else given._value],
+        [None],
+        Context(trace=trace),
+    )
+    assert any("engine" in str(event) for event in trace.events)
+
+
+def test_a_stopped_run_begins_nothing(trt):
+    from runtime.abilities import CancelFlag, Context
+    from runtime.errors import Cancelled
+
+    (program,) = programs(opened(model(FIXED, w=W)))
+    flag = CancelFlag()
+    flag.set()
+    with pytest.raises(Cancelled):
+        program.run([None], [None], Context(cancelled=flag))
+    assert trt.counts["runs"] == 0
+
+
+def test_what_an_engine_was_never_built_for_cannot_be_written(trt):
+    (program,) = programs(opened(model(OPEN, w=W)))
+    with pytest.raises(ExecutionError, match="no engine is built before"):
+        program.export()
+
+
+def test_the_answers_are_those_of_the_cpu_provider(trt):
+    source = model(OPEN, w=W)
+    given = {"x": x(3)}
+    (got,) = opened(source).run(None, given)
+    (want,) = alone(source).run(None, given)
+    np.testing.assert_array_equal(got, want)
