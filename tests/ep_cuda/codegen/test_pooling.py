@@ -1,6 +1,7 @@
 """Pooling and depthwise convolution equal the CPU provider's, in either layout."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -153,6 +154,12 @@ DEPTHWISE = (
 )
 
 
+def busy(*tensors):
+    """Return the launches that there would be if the tensors were large."""
+    with mock.patch("runtime_ep_cuda.codegen.depthwise.BUSY", 0):
+        return depthwise(*tensors)
+
+
 def depthwises():
     convolve = table.find("", "Conv", 11).function
     for number, (kernel, strides, dilations, pads, image, channels) in enumerate(
@@ -176,9 +183,14 @@ def depthwises():
             yield Example(
                 f"depthwise_{number}_{np.dtype(dtype).name}", [x, w, b],
                 [wanted(dtype, (2, channels, *size), order=last(rank))],
-                lambda x, w, b, y, window=window: depthwise(x, w, y, window, b),
+                lambda x, w, b, y, window=window: busy(x, w, y, window, b),
                 reference, ulps=1.0, absolute=rounding(kernel, size=4.0),
             )  # fmt: skip
+        yield Example(
+            f"depthwise_{number}_of_few", [x, w], [wanted(BFLOAT16, (2, channels, *size))],
+            lambda x, w, y, window=window: depthwise(x, w, y, window), reference,
+            ulps=1.0, absolute=rounding(kernel, size=4.0),
+        )  # fmt: skip
     yield from with_epilogues(convolve)
 
 
@@ -208,7 +220,7 @@ def with_epilogues(convolve):
         yield Example(
             f"depthwise_with_epilogue_{'last' if order else 'first'}",
             [x, w, residual, scale], [wanted(HALF, shape, order=order)],
-            lambda x, w, r, s, y: depthwise(x, w, y, window, None, clipped, [r, s]),
+            lambda x, w, r, s, y: busy(x, w, y, window, None, clipped, [r, s]),
             reference, ulps=1.0, absolute=1e-6,
         )  # fmt: skip
 
@@ -260,6 +272,16 @@ def test_a_thread_computes_neighbours_of_a_depthwise_convolution():
     (launch,) = launches_of("depthwise_0_float16")
     assert launch.kernel.name.startswith("depthwise_3x3_1x1x1x1_g4")
     assert "_v8_" in launch.kernel.name
+
+
+def test_few_neighbours_are_computed_by_a_thread_each():
+    (launch,) = launches_of("depthwise_0_of_few")
+    assert launch.kernel.name.startswith("depthwise_3x3_1x1x1x1_g1")
+    x = wanted(HALF, (8, 32, 112, 112), order=last(4))
+    (launch,) = depthwise(
+        x, wanted(HALF, (3, 3, 32)), x, Slide.of((3, 3), pads=(1,) * 4)
+    )
+    assert launch.kernel.name.startswith("depthwise_3x3_1x1x1x1_g4")
 
 
 def test_another_image_needs_no_new_kernel():

@@ -16,6 +16,8 @@ from runtime_ep_cuda.codegen.windows import MOST_UNROLLED, Window, without_image
 from runtime_ep_cuda.tensor import Tensor
 
 Named = list[tuple[str, Tensor]]
+BUSY = 1 << 15
+"""With fewer threads than that a device is not busy: none is to do its neighbour's work."""
 
 
 def depthwise(
@@ -43,7 +45,7 @@ def depthwise(
     _check(x, weights, y, window, epilogue, operands)
     if y.size == 0:
         return []
-    group = _group(window, y.shape[-1])
+    group = _group(window, y)
     spread = [tensor.broadcast(y.shape) for tensor in operands]
     walk = _walk(x, weights, y, window, bias, spread, group)
     draft = walk.draft
@@ -76,11 +78,14 @@ def _check(
         raise ValueError("an epilogue has the sum, the operands, and one result")
 
 
-def _group(window: Window, columns: int) -> int:
-    """Return how many neighbours a thread computes."""
+def _group(window: Window, y: Tensor) -> int:
+    """Return how many neighbours a thread computes: more read less, if there are many."""
     if prod(window.kernel) == 1 or window.dilations[-1] > 1:
         return 1
-    return min(4 if window.strides[-1] == 1 else 2, 1 << (columns - 1).bit_length())
+    group = 4 if window.strides[-1] == 1 else 2
+    while group > 1 and (y.size < BUSY * 8 * group or group >= 2 * y.shape[-1]):
+        group //= 2
+    return group
 
 
 def _grouped(tensor: Tensor, group: int) -> Tensor:
