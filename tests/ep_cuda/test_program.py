@@ -191,3 +191,29 @@ def test_profiles_name_what_each_launch_was_for(cuda, tmp_path):
         e for e in events if e.get("args", {}).get("provider", "").startswith("CUDA")
     ]
     assert {event["args"]["op_name"] for event in own} == {"MatMul", "Softmax"}
+
+
+def test_a_longer_past_plans_only_what_sees_it(cuda):
+    from benchmarks.zoo import ZOO
+
+    entry = ZOO["gpt2"]
+    session = opened(entry.build("tiny"))
+    (program,) = programs(session)
+    planned = []
+
+    def counted(step):
+        def plan(planner, group):
+            planned.append(group)
+            step(planner, group)
+
+        return plan
+
+    program._walk = [(group, counted(step)) for group, step in program._walk]
+    session.run(None, entry.feeds("tiny", batch=1, sequence=1, past=7))
+    assert len(planned) == len(program._walk)
+    planned.clear()
+    session.run(None, entry.feeds("tiny", batch=1, sequence=1, past=8))
+    seeing = {node.op_type for group in planned for node in group.nodes}
+    assert {"Concat", "Attention"} <= seeing
+    assert not {"Gemm", "LayerNormalization", "Gelu"} & seeing
+    assert len(planned) < len(program._walk) / 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,19 +10,22 @@ from runtime.cache import CompileCache
 from runtime.graph import Node, Value
 from runtime.plugin import Partition, Unsupported
 from runtime.settings import Settings
+from runtime_ep_cpu.ops import table
 
+from runtime_ep_cuda.actions import Chooser, Setting, Unplannable
 from runtime_ep_cuda.capability import step_of
 from runtime_ep_cuda.driver import Driver, Stream
+from runtime_ep_cuda.dtypes import dtype_of
+from runtime_ep_cuda.express import is_elementwise, operands_of
 from runtime_ep_cuda.fuse import Habits, groups
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.memory import Pool
 from runtime_ep_cuda.options import Choice
-from runtime_ep_cuda.planner import Chooser, Planner, Setting, Unplannable
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.precision import storage
 from runtime_ep_cuda.program import Program
 from runtime_ep_cuda.settled import settled
 from runtime_ep_cuda.steps.elementwise import plan_elementwise
-from runtime_ep_cuda.types import dtype_of
 from runtime_ep_cuda.weights import Weights
 
 Step = Callable[[Planner, Group], None]
@@ -41,7 +44,7 @@ def build(
 
     Raises `Unsupported` with the reason where it cannot be planned.
     """
-    sure = frozenset(settled(partition.nodes, partition.host_inputs))
+    sure = {n: table.bind(n) for n in settled(partition.nodes, partition.host_inputs)}
     outside = frozenset(partition.outputs)
     found = groups(partition.nodes, outside.__contains__, _habits, sure)
     setting = Setting(
@@ -51,6 +54,7 @@ def build(
         storage(partition.nodes, partition.constants, choice.precision),
         partition.outputs,
         sure,
+        _operands(partition.nodes),
         tf32=choice.tf32,
         deterministic=settings.deterministic,
         channels_last=choice.channels_last,
@@ -67,6 +71,13 @@ def build(
         except Unplannable as error:
             raise Unsupported(str(error)) from error
     return program
+
+
+def _operands(nodes: Sequence[Node]) -> dict[Value, tuple[Value, ...]]:
+    """Return what each result of an element-wise node is made of."""
+    return {
+        node.outputs[0]: operands_of(node) for node in nodes if is_elementwise(node)
+    }
 
 
 def _habits(node: Node) -> Habits:

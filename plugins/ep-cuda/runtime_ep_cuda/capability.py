@@ -9,10 +9,10 @@ from runtime.plugin import Claim, Device, Refusal
 from runtime.valuetypes import ELEMENT_TYPES
 
 from runtime_ep_cuda import express
+from runtime_ep_cuda.dtypes import dtype_of, is_tensor
 from runtime_ep_cuda.settled import asked, on_the_host, settled
 from runtime_ep_cuda.steps.known import FAMILIES  # noqa: F401  (fills the table)
 from runtime_ep_cuda.steps.table import step_of
-from runtime_ep_cuda.types import dtype_of, is_tensor
 
 
 def offer(

@@ -11,7 +11,7 @@ from runtime_ep_cpu import formulas
 from runtime_ep_cpu.ops import table
 
 from runtime_ep_cuda.codegen.expression import ABSENT, Expression, Instruction
-from runtime_ep_cuda.types import BOOL, FLOATS, INTEGERS, dtype_of
+from runtime_ep_cuda.dtypes import BOOL, FLOATS, INTEGERS, dtype_of
 
 MS = "com.microsoft"
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from runtime.graph import Value
 
+from runtime_ep_cuda.actions import Action, Chosen, Tail
 from runtime_ep_cuda.arena import aligned, lay_out
 from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.driver import Driver, Function, Recording, Stream
-from runtime_ep_cuda.planner import Action, Chosen, Planner, Tail
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.tensor import Tensor
 from runtime_ep_cuda.weights import Weights
 

@@ -3,104 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from runtime.graph import Node, Value
-from runtime_ep_cpu.ops import table
 
+from runtime_ep_cuda.actions import Action, Array, Chosen, Setting, Tail, Unplannable
 from runtime_ep_cuda.codegen import movement
 from runtime_ep_cuda.codegen.kernel import Launch
-from runtime_ep_cuda.driver import Candidate, Properties
-from runtime_ep_cuda.express import is_elementwise, operands_of
+from runtime_ep_cuda.dtypes import Dtype, dtype_of
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Call, Operation
+from runtime_ep_cuda.recall import Log, Recall
 from runtime_ep_cuda.tensor import Buffer, Tensor
-from runtime_ep_cuda.types import Dtype, dtype_of
 from runtime_ep_cuda.weights import Weights
 
-Array = np.ndarray[Any, Any]
-
-
-class Unplannable(Exception):
-    """These shapes cannot be planned; says why."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tail:
-    """Work of an operator without a kernel of its own, done by the array namespace.
-
-    ``run`` takes arrays of the driver's `xp` and returns as many as there are results.
-    """
-
-    run: Callable[..., Any]
-    inputs: tuple[Tensor | Array | None, ...]
-    results: tuple[Tensor | None, ...]
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """What lies on the device."""
-        both = (*self.inputs, *self.results)
-        return tuple(t for t in both if isinstance(t, Tensor))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
-    """A library's work with the way it shall be done."""
-
-    call: Call
-    candidate: Candidate
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """What is read, and the result last."""
-        return (*self.call.tensors, self.call.result)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Action:
-    """One thing a plan does, and the group it does it for."""
-
-    work: Launch | Chosen | Tail
-    group: Group | None
-
-    @property
-    def buffers(self) -> list[Buffer]:
-        """The buffers it touches."""
-        return [tensor.buffer for tensor in self.work.tensors]
-
-
-class Chooser(Protocol):
-    """What finds the way in which a library does an operation."""
-
-    def choose(self, operation: Operation) -> Candidate | None:
-        """Return it, or ``None`` where no library can."""
-
-    def may(self, operation: Operation) -> bool:
-        """Whether it is worth asking: nothing is built."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Setting:
-    """What all plans of an executable share.
-
-    ``storage`` tells in which type a value is kept where that is not its own;
-    ``outputs`` are the partition's results; ``settled`` are the nodes whose results
-    follow from shapes and constants, and are worked out while planning.
-    """
-
-    weights: Weights
-    chooser: Chooser
-    properties: Properties
-    storage: Mapping[Value, Dtype]
-    outputs: tuple[Value, ...]
-    settled: frozenset[Node] = frozenset()
-    tf32: bool = False
-    deterministic: bool = False
-    channels_last: bool = True
+Step = Callable[["Planner", Group], None]
 
 
 class Planner:
@@ -123,6 +43,7 @@ class Planner:
         self._known: dict[Value, Array] = dict(known)
         self._shapes = shapes
         self._group: Group | None = None
+        self._log: Log | None = None
         for value, (shape, dtype) in inputs.items():
             buffer = Buffer(prod(shape) * dtype.itemsize, "input", note=value.name)
             self.inputs[value] = Tensor.dense(buffer, dtype, shape)
@@ -134,6 +55,12 @@ class Planner:
         """Return the contents of a value that is known while planning, else ``None``."""
         if value is None:
             return None
+        found = self._known_now(value)
+        if self._log is not None and value.const is None:
+            self._log.reads("known", value, found)
+        return found
+
+    def _known_now(self, value: Value) -> Array | None:
         if value not in self._known and value.producer in self.setting.settled:
             self._work_out(value.producer)
         found = self._known.get(value)
@@ -142,10 +69,10 @@ class Planner:
     def _work_out(self, node: Node) -> None:
         """Compute a settled node by the host's kernel."""
         if node.op_type in ("Shape", "Size") and not node.domain:
-            reads = [_stand_in(self.shape(value)) for value in node.reads]
+            reads = [_stand_in(self._shape_now(value)) for value in node.reads]
         else:
-            reads = [self.known(value) for value in node.inputs]
-        made = table.bind(node)(*reads)
+            reads = [None if v is None else self._known_now(v) for v in node.inputs]
+        made = self.setting.settled[node](*reads)
         results = made if type(made) is tuple else (made,)
         for value, array in zip(node.outputs, results, strict=False):
             self._known[value] = np.asarray(array)
@@ -164,19 +91,24 @@ class Planner:
 
     def shape(self, value: Value) -> tuple[int, ...]:
         """Return the shape of a value: known, on the device, or inside a group."""
+        found = self._shape_now(value)
+        if self._log is not None:
+            self._log.reads("shape", value, found)
+        return found
+
+    def _shape_now(self, value: Value) -> tuple[int, ...]:
         found = self._tensors.get(value)
         if found is not None:
             return found.shape
-        known = self.known(value)
+        known = self._known_now(value)
         if known is not None:
             return known.shape
         if value in self._shapes:
             return self._shapes[value]
-        maker = value.producer
-        if maker is None or not is_elementwise(maker):
+        operands = self.setting.operands.get(value)
+        if operands is None:
             raise Unplannable(f"{value.name!r} has not been made")
-        shapes = [self.shape(operand) for operand in operands_of(maker)]
-        return broadcast(shapes)
+        return broadcast([self._shape_now(operand) for operand in operands])
 
     def tensor(self, value: Value | None) -> Tensor:
         """Return a value as it lies on the device; what is known is brought there."""
@@ -184,16 +116,20 @@ class Planner:
             raise Unplannable("an input is missing")
         if value not in self._tensors:
             self._tensors[value] = self._brought(value)
-        return self._tensors[value]
+        found = self._tensors[value]
+        if self._log is not None:
+            self._log.reads("tensor", value, found)
+        return found
 
     def _brought(self, value: Value) -> Tensor:
         array = value.constant()
         if array is None:
-            array = self.known(value)
+            array = self._known_now(value)
             if array is None:
                 raise Unplannable(f"{value.name!r} has not been made")
             dtype = self.storage(value, array.dtype)
-            return self.constants.put(array.astype(dtype, copy=False))
+            with np.errstate(over="ignore"):
+                return self.constants.put(array.astype(dtype, copy=False))
         return self.weights.get(value, self.storage(value, array.dtype))
 
     def storage(self, value: Value, own: Dtype | None = None) -> Dtype:
@@ -202,6 +138,13 @@ class Planner:
         if found is None:
             raise Unplannable(f"the element type of {value.name!r} is not supported")
         return found
+
+    def constant(self, array: Array) -> Tensor:
+        """Return an array that this plan alone needs as a tensor on the device."""
+        made = self.constants.put(array)
+        if self._log is not None:
+            self._log.constants.append((made, array))
+        return made
 
     def weight(
         self,
@@ -238,7 +181,7 @@ class Planner:
         if self._is_given_out(value, dtype) and made.is_dense():
             made.buffer.role, made.buffer.note = "output", value.name
             self.outputs[value] = made
-        self._tensors[value] = made
+        self.define(value, made)
         return made
 
     def _is_given_out(self, value: Value, dtype: Dtype) -> bool:
@@ -253,6 +196,8 @@ class Planner:
     def define(self, value: Value, tensor: Tensor) -> None:
         """Say that a value is a view of what is there already."""
         self._tensors[value] = tensor
+        if self._log is not None:
+            self._log.made[value] = tensor
 
     def launch(self, launches: Iterable[Launch]) -> None:
         """Add calls of kernels."""
@@ -319,13 +264,18 @@ class Planner:
 
     # the walk
 
-    def plan(
-        self, groups: Iterable[tuple[Group, Callable[[Planner, Group], None]]]
-    ) -> None:
-        """Plan every group by its step, then put results where the caller has them."""
+    def plan(self, groups: Iterable[tuple[Group, Step]], recall: Recall) -> None:
+        """Plan every group by its step, then put results where the caller has them.
+
+        What a group did for the same shapes before is done again by ``recall``.
+        """
         for group, step in groups:
-            self._group = group
+            if recall.again(self, group):
+                continue
+            self._group, self._log = group, Log(len(self.actions))
             step(self, group)
+            recall.remember(group, self._log, self.actions)
+            self._log = None
         self._group = None
         for value in self.setting.outputs:
             self._deliver(value)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from runtime.graph import Node, Value
 
-from runtime_ep_cuda.types import BFLOAT, FLOAT, HALF, INTEGERS, Dtype, dtype_of
+from runtime_ep_cuda.dtypes import BFLOAT, FLOAT, HALF, INTEGERS, Dtype, dtype_of
 
 _NARROW = {"fp16": HALF, "bf16": BFLOAT}
 

@@ -15,13 +15,15 @@ from runtime.errors import Cancelled
 from runtime.graph import Value
 from runtime.plugin import Partition
 
+from runtime_ep_cuda.actions import Action, Setting
 from runtime_ep_cuda.arrays import DeviceArray
 from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.driver import Driver, Function, Recording, Stream
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.memory import Pool
 from runtime_ep_cuda.plan import Plan
-from runtime_ep_cuda.planner import Action, Planner, Setting
+from runtime_ep_cuda.planner import Planner
+from runtime_ep_cuda.recall import Recall
 
 MOST_PLANS = 16
 """Combinations of shapes that are kept; the one not used for longest goes first."""
@@ -61,6 +63,7 @@ class Program:
         self._lock = threading.Lock()
         self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
         self._functions: dict[str, Function] = {}
+        self._recall = Recall()
         self._room = (0, 0)
         self._hosted = [
             value in partition.host_inputs or value in partition.shape_only
@@ -102,7 +105,7 @@ class Program:
             else:
                 given[value] = (tuple(array.shape), np.dtype(array.dtype))
         planner = Planner(self._setting, given, known, shapes)
-        planner.plan(self._walk)
+        planner.plan(self._walk, self._recall)
         plan = Plan.of(planner, tuple(dict.fromkeys(self._setting.outputs)))
         self._load(plan.actions)
         for weights in (self._setting.weights, plan.constants):

@@ -12,12 +12,12 @@ from runtime.plugin import Partition
 from runtime.settings import Settings
 
 from runtime_ep_cuda import devices
+from runtime_ep_cuda.actions import Chooser
 from runtime_ep_cuda.build import build as build_program
 from runtime_ep_cuda.choosing import Choosing
 from runtime_ep_cuda.driver import Driver, Stream
 from runtime_ep_cuda.memory import External, Pool
 from runtime_ep_cuda.options import Choice, chosen
-from runtime_ep_cuda.planner import Chooser
 from runtime_ep_cuda.program import Program
 from runtime_ep_cuda.tuning import Tuner
 

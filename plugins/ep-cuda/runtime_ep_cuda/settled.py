@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable
 from runtime.graph import Node, Value
 from runtime_ep_cpu.ops import table
 
+from runtime_ep_cuda.dtypes import BOOL, INTEGERS, dtype_of
 from runtime_ep_cuda.express import is_elementwise
 from runtime_ep_cuda.steps.table import step_of
-from runtime_ep_cuda.types import BOOL, INTEGERS, dtype_of
 
 _SOURCES = frozenset(("Shape", "Size"))
 _ARITHMETIC = frozenset((

@@ -9,8 +9,8 @@ import numpy as np
 from runtime.graph import Value
 
 from runtime_ep_cuda.arena import aligned
+from runtime_ep_cuda.dtypes import Dtype
 from runtime_ep_cuda.tensor import Buffer, Tensor
-from runtime_ep_cuda.types import Dtype
 
 Array = np.ndarray[Any, Any]
 

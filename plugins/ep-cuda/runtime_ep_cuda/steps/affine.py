@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from runtime.graph import Node
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen.elementwise import elementwise
 from runtime_ep_cuda.codegen.expression import Expression, Instruction
+from runtime_ep_cuda.dtypes import DOUBLE, FLOAT, FLOATS, dtype_of
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Planner, Unplannable
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.steps.elementwise import finish, likely_order, value_after
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
-from runtime_ep_cuda.types import DOUBLE, FLOAT, FLOATS, dtype_of
 
 _AFFINE = Expression(
     3, (Instruction("multiply", (0, 1)), Instruction("add", (3, 2))), (4,)

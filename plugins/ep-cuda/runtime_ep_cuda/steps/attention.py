@@ -11,18 +11,19 @@ from dataclasses import dataclass
 
 from runtime.graph import Node, Value
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen import attention as own
 from runtime_ep_cuda.codegen import movement
 from runtime_ep_cuda.codegen.elementwise import elementwise
 from runtime_ep_cuda.codegen.expression import Expression, Instruction
+from runtime_ep_cuda.dtypes import BOOL, FLOATS, INT64, NARROW, dtype_of
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Attention, Call, Spec
-from runtime_ep_cuda.planner import Planner, Unplannable, broadcast
+from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.steps.rows import used
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.tensor import Buffer, Tensor
-from runtime_ep_cuda.types import BOOL, FLOATS, INT64, NARROW, dtype_of
 
 _INFINITE = float("-inf")
 

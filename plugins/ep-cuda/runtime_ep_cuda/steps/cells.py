@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from runtime.graph import Node
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen.elementwise import elementwise
 from runtime_ep_cuda.codegen.expression import Expression, Instruction
+from runtime_ep_cuda.dtypes import DOUBLE, FLOAT
 from runtime_ep_cuda.operations import Call, Pointwise, Product, Spec
-from runtime_ep_cuda.planner import Planner, Unplannable
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.tensor import Tensor
-from runtime_ep_cuda.types import DOUBLE, FLOAT
 
 ACTIVATIONS = {
     "Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu", "Softsign": "softsign",
@@ -225,7 +226,7 @@ def _walk_gru(planner: Planner, way: Way) -> Tensor:
     if before is None:
         shape = way.hidden.shape[1:]
         zeros = np.zeros((1,) * len(shape), way.gates.dtype)
-        before = planner.copy(planner.constants.put(zeros).broadcast(shape))
+        before = planner.copy(planner.constant(zeros).broadcast(shape))
     for place in way.order:
         before = walk(planner, way, place, before)
     return before

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from runtime.graph import Node, Value
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen import movement
 from runtime_ep_cuda.codegen.depthwise import depthwise
+from runtime_ep_cuda.dtypes import NARROW, Dtype
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Convolution, Pointwise, Spec
-from runtime_ep_cuda.planner import Planner, Unplannable, broadcast
+from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.steps import epilogue
 from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.epilogue import Follower
@@ -21,7 +23,6 @@ from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.steps.windows import Window, channels_last, window_of
 from runtime_ep_cuda.tensor import Tensor
-from runtime_ep_cuda.types import NARROW, Dtype
 
 _EVEN = 8
 """Channels of narrow floats are filled up to a multiple of these: cuDNN copies otherwise."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from runtime.graph import Node
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen import gather as reading
 from runtime_ep_cuda.codegen import movement
 from runtime_ep_cuda.codegen import scatter as writing
+from runtime_ep_cuda.dtypes import INT32, INT64, dtype_of
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Planner, Unplannable
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of, axis_of
 from runtime_ep_cuda.tensor import Tensor
-from runtime_ep_cuda.types import INT32, INT64, dtype_of
 
 
 def _by_integers(node: Node) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from runtime.graph import Node
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen import group_norm as kernels
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Planner, Unplannable
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.steps.elementwise import finish, likely_order, value_after
 from runtime_ep_cuda.steps.product import of_floats
 from runtime_ep_cuda.steps.rows import written

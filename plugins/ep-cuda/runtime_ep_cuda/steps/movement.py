@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen import movement
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Planner, Unplannable, broadcast
+from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.steps.elementwise import likely_order
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of, axis_of
@@ -86,7 +87,7 @@ def constant_of_shape(planner: Planner, group: Group) -> None:
     given = node.attribute("value")
     number: Any = np.zeros(1, np.float32) if given is None else given.numpy()
     dtype = planner.storage(node.outputs[0], number.dtype)
-    one = planner.constants.put(number.reshape((1,) * len(shape)).astype(dtype))
+    one = planner.constant(number.reshape((1,) * len(shape)).astype(dtype))
     planner.define(
         node.outputs[0], one.broadcast(broadcast([(1,) * len(shape), shape]))
     )

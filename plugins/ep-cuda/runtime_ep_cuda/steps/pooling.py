@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from runtime.graph import Node
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen import pooling
+from runtime_ep_cuda.dtypes import FLOATS, dtype_of
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Planner, Unplannable
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.steps.elementwise import likely_order
 from runtime_ep_cuda.steps.rows import used
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.steps.windows import Window, window_of
 from runtime_ep_cuda.tensor import Tensor
-from runtime_ep_cuda.types import FLOATS, dtype_of
 
 
 def _of_images(node: Node) -> str:

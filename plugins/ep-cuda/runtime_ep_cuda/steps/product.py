@@ -7,16 +7,17 @@ from math import prod
 import numpy as np
 from runtime.graph import Node, Value
 
+from runtime_ep_cuda.actions import Unplannable
+from runtime_ep_cuda.dtypes import FLOATS, dtype_of
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Product, Spec
-from runtime_ep_cuda.planner import Planner, Unplannable, broadcast
+from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.steps import epilogue
 from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.epilogue import Follower, Pointwise
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.tensor import Tensor
-from runtime_ep_cuda.types import FLOATS, dtype_of
 
 
 def of_floats(node: Node) -> str:
@@ -137,7 +138,7 @@ def _nothing(planner: Planner, group: Group, shape: tuple[int, ...]) -> None:
         raise Unplannable("an empty product with an epilogue")
     made = planner.result(value_after(group, 0), shape)
     if made.size:
-        zeros = planner.constants.put(np.zeros((1,) * len(shape), made.dtype))
+        zeros = planner.constant(np.zeros((1,) * len(shape), made.dtype))
         from runtime_ep_cuda.codegen import movement
 
         planner.launch(movement.copy(zeros.broadcast(shape), made))

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from runtime.graph import Node, Value
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen import movement
+from runtime_ep_cuda.dtypes import FLOATS, dtype_of
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Planner, Unplannable
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.steps.cells import ACTIVATIONS, WALKS, Way, at, product
 from runtime_ep_cuda.steps.rows import used
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.tensor import Tensor
-from runtime_ep_cuda.types import FLOATS, dtype_of
 
 _USUAL = {
     "LSTM": ("Sigmoid", "Tanh", "Tanh"),
@@ -149,7 +150,7 @@ def _lengths(
     if known is not None and (known == steps).all():
         return None, None
     lengths = planner.tensor(value).reshaped((batch, 1))
-    return lengths, planner.constants.put(np.arange(steps, dtype=np.int32))
+    return lengths, planner.constant(np.arange(steps, dtype=np.int32))
 
 
 def _same(array: Any) -> Any:

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 
 from runtime.graph import Node
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen.arg import arg_extreme
 from runtime_ep_cuda.codegen.expression import Expression
 from runtime_ep_cuda.codegen.reduction import reduce, reduction_scratch
+from runtime_ep_cuda.dtypes import BOOL, FLOATS, dtype_of
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Planner, Unplannable
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.rows import read, written
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of, axis_of
 from runtime_ep_cuda.tensor import Buffer, Tensor
-from runtime_ep_cuda.types import BOOL, FLOATS, dtype_of
 
 _OPERATIONS = {
     "ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min",

@@ -9,14 +9,15 @@ from runtime.graph import Node
 from runtime_ep_cpu.ops import resize as rules
 from runtime_ep_cpu.ops._interpolation import Axis, Method
 
+from runtime_ep_cuda.actions import Array, Unplannable
 from runtime_ep_cuda.codegen import resize as kernels
+from runtime_ep_cuda.dtypes import BOOL, dtype_of
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Array, Planner, Unplannable
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.steps.elementwise import likely_order
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.tensor import Tensor
-from runtime_ep_cuda.types import BOOL, dtype_of
 
 
 def _refuses(node: Node) -> str:
@@ -55,8 +56,8 @@ def resize(planner: Planner, group: Group) -> None:
 
 
 def _on_device(planner: Planner, taps: kernels.Taps) -> tuple[Tensor, Tensor | None]:
-    indices = planner.constants.put(taps.indices)
-    weights = None if taps.weights is None else planner.constants.put(taps.weights)
+    indices = planner.constant(taps.indices)
+    weights = None if taps.weights is None else planner.constant(taps.weights)
     return indices, weights
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from runtime.graph import Node, Value
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen import rows
 from runtime_ep_cuda.codegen.expression import SAME, Expression, Instruction
 from runtime_ep_cuda.express import express
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Planner, Unplannable, broadcast
+from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.steps.elementwise import finish, likely_order, value_after
 from runtime_ep_cuda.steps.product import of_floats
 from runtime_ep_cuda.steps.table import plans

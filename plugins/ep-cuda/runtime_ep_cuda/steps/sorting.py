@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from runtime.graph import Node
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.codegen import topk as kernels
 from runtime_ep_cuda.codegen.scan import cumulate
+from runtime_ep_cuda.dtypes import BOOL, INT64, dtype_of
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Planner, Unplannable
+from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.steps.rows import read
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of, axis_of
 from runtime_ep_cuda.tensor import Buffer, Tensor
-from runtime_ep_cuda.types import BOOL, INT64, dtype_of
 
 
 def _of_numbers(node: Node) -> str:

@@ -7,8 +7,9 @@ from math import prod
 
 from runtime.graph import Node
 
+from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.planner import Planner, Unplannable, broadcast
+from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.tensor import Tensor
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from runtime.graph import Node
 
-from runtime_ep_cuda.planner import Unplannable
+from runtime_ep_cuda.actions import Unplannable
 
 
 @dataclass(frozen=True, slots=True)
