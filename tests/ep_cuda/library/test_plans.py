@@ -1,8 +1,11 @@
 """cuDNN builds plans for devices that are not there: what the rules promise is true.
 
-Needs cuDNN, its frontend and gcc; ``nox -s cuda`` has them.
+Needs cuDNN, its frontend and gcc; ``nox -s cuda`` has them. Each operation of the sample
+is built for one compute capability, some for every one; with ``RUNTIME_TEST_CUDNN=all``
+each for every one.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,7 +71,10 @@ def test_what_is_not_refused_builds(libcuda, capability):
     hold_against_builds(libcuda, capability, portion(capability))
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(
+    os.environ.get("RUNTIME_TEST_CUDNN") != "all",
+    reason="takes most of an hour: RUNTIME_TEST_CUDNN=all",
+)
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_all_of_what_is_not_refused_builds(libcuda, capability):
