@@ -125,6 +125,7 @@ def of_shapes():
     yield attended("an odd key", (1, 2, 3, 37), (1, 2, 90, 37), width=75)
     yield attended("strided", (1, 2, 12, 8), (1, 2, 9, 8), order=(3, 0, 2, 1))
     yield attended("strided keys", (1, 2, 2, 8), (1, 2, 9, 8), order=(3, 0, 2, 1))
+    yield attended("many queries", (2, 3, 1400, 16), (2, 1, 6, 16))
     yield attended("large doubles", (1, 1, 9, 256), (1, 1, 7, 256), np.float64)
 
 

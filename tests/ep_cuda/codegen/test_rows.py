@@ -23,7 +23,7 @@ RELU = Expression(1, (Instruction("relu", (0,)),), (1,))
 
 
 def softmax_of(x, axis, log=False):
-    """Return NumPy's softmax, or its logarithm."""
+    """Return NumPy's softmax, or its logarithm, along an axis or several."""
     y = x - x.max(axis=axis, keepdims=True)
     total = np.exp(y).sum(axis=axis, keepdims=True)
     return y - np.log(total) if log else np.exp(y) / total
@@ -72,6 +72,7 @@ def softmaxes():
     yield softmax("channels of NCHW", normal((2, 21, 3, 8)), np.float32, 1)
     yield softmax("channels last", normal((2, 24, 3, 5)), np.float16, 1, order=LAST)
     yield softmax("rows of columns", normal((3, 70, 9)), np.float32, 1, log=True)
+    yield softmax("two axes", normal((3, 4, 18)), np.float32, (1, 2))
     yield softmax("long columns", normal((300, 8)), np.float32, 0)
     yield softmax("longer columns", normal((2100, 16)), np.float16, 0)
     for log in (False, True):

@@ -40,6 +40,7 @@ FEW_QUERIES = 8
 """Up to here each query goes through its keys by itself."""
 
 _SHARED = 48 << 10
+_TILES = ((64, 64), (64, 32), (32, 64), (32, 32), (16, 64), (16, 32), (16, 16))
 
 _BODY = r"""
 constexpr int RI = BQ / 16, RJ = BK / 16, C = DV / 16 < 4 ? DV / 16 : 4, CC = DV / 16 / C;
@@ -209,14 +210,18 @@ def attention_scratch(q: Tensor, k: Tensor, v: Tensor) -> int:
 
 
 def tiles_of(q: Tensor, v: Tensor) -> Tiles | None:
-    """Return tiles that fit into shared memory; ``None`` where heads are too large."""
-    depth = max(16, power_of_two(q.shape[3]))
-    width = max(16, power_of_two(v.shape[3]))
+    """Return tiles that fit into shared memory; ``None`` where heads are too large.
+
+    Fewer queries than a tile's, or too few tiles for all multiprocessors, make it smaller.
+    """
+    batch, heads, rows, depth = q.shape
+    depth, width = (max(16, power_of_two(size)) for size in (depth, v.shape[3]))
     size = 8 if q.dtype.itemsize == 8 else 4
-    for queries, keys in ((64, 64), (64, 32), (32, 32), (32, 16), (16, 16)):
+    most = 16 if rows <= 16 else 32 if batch * heads * rows < 128 * 64 else 64
+    for queries, keys in _TILES:
         room = queries * (depth + 4) + keys * (max(depth, width) + 4)
         room += queries * (keys + 4)
-        if room * size <= _SHARED:
+        if queries <= most and room * size <= _SHARED:
             return Tiles(queries, keys, depth, width)
     return None
 

@@ -216,7 +216,8 @@ def _along(lines: Lines, vector: int, most: int) -> Team:
     room = most // 2 if threads == 1024 else most
     cached = each * vector <= room
     if not cached:
-        threads, each = 512, max(1, most // 4 // vector)
+        threads = 1024 if lines.rows < 128 else 512
+        each = max(1, most // 4 // vector)
     seats = 1 if threads > 32 else 128 // threads
     if threads <= 32:
         seats = max(32 // threads, min(seats, power_of_two(lines.rows)))

@@ -86,14 +86,14 @@ def softmax(
     before: Expression,
     operands: Sequence[Tensor],
     y: Tensor,
-    axis: int,
+    axes: int | Sequence[int],
     *,
     log: bool = False,
     after: Expression = SAME,
     further: Sequence[Tensor] = (),
     results: Sequence[Tensor] | None = None,
 ) -> list[Launch]:
-    """Softmax, or its logarithm, along an axis of ``before(operands)``.
+    """Softmax, or its logarithm, along an axis or several of ``before(operands)``.
 
     Operands are broadcast to y's shape; ``after`` makes the results, y if no others are
     given, of the softmax and further operands. A line that has a NaN, +∞, or nothing but
@@ -109,7 +109,9 @@ def softmax(
     outputs = [y] if results is None else list(results)
     if y.size == 0:
         return []
-    walker, places = _walker(y, (axis % y.rank,), operands, further, outputs)
+    given = (axes,) if isinstance(axes, int) else axes
+    along = [axis % y.rank for axis in given]
+    walker, places = _walker(y, along, operands, further, outputs)
     real = real_type(*operands, y)
     walker.head.append(f"typedef {c_type(real)} real;")
     cached = walker.team.cached

@@ -324,7 +324,9 @@ class Walker:
         """Return the launch of a kernel of this head and a body."""
         text = "\n".join(_indented([*self.head, *body.strip("\n").splitlines()]))
         declared = ",\n    ".join(text for _, text in self.parameters)
-        bounds = f"__launch_bounds__({self.team.block})"
+        # a large block gets all registers, of which the assembler would leave half
+        alone = ", 1" if self.team.block >= 512 else ""
+        bounds = f"__launch_bounds__({self.team.block}{alone})"
         whole = f'extern "C" __global__ void {bounds} NAME(\n    {declared}) {{\n{text}\n}}\n'
         name = named(f"{family}_{self._coordinates_of_name()}", whole)
         kernel = Kernel(
