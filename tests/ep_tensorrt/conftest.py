@@ -21,8 +21,8 @@ sys.path[:0] = [
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch, tmp_path):
-    monkeypatch.setenv("RUNTIME_CACHE_DIR", str(tmp_path / "compile-cache"))
+def _fresh(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("RUNTIME_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     forget_warnings()
 
 

@@ -47,6 +47,8 @@ class Builder:
         double.counts["builds"] += 1
         self._time(model, config)
         flags = sorted(flag.name for flag in config._flags)
+        if double.module.BuilderFlag.STRIP_PLAN in config._flags:
+            flags.append("STRIP_PLAN")  # 10 calls it WEIGHTLESS as well
         head = {
             "version": double.version,
             "sm": double.driver().properties.sm,
