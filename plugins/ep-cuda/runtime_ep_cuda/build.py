@@ -12,45 +12,36 @@ from runtime.plugin import Partition, Unsupported
 from runtime.settings import Settings
 from runtime_ep_cpu.ops import table
 
-from runtime_ep_cuda.actions import Chooser, Setting, Unplannable
-from runtime_ep_cuda.capability import step_of
-from runtime_ep_cuda.driver import Driver, Stream
+from runtime_ep_cuda.actions import Setting, Unplannable
 from runtime_ep_cuda.dtypes import dtype_of
 from runtime_ep_cuda.express import is_elementwise, operands_of
 from runtime_ep_cuda.fuse import Habits, groups
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.memory import Pool
-from runtime_ep_cuda.options import Choice
 from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.precision import storage
 from runtime_ep_cuda.program import Program
+from runtime_ep_cuda.sessions import Session
 from runtime_ep_cuda.settled import settled
 from runtime_ep_cuda.steps.elementwise import plan_elementwise
+from runtime_ep_cuda.steps.table import step_of
 from runtime_ep_cuda.weights import Weights
 
 Step = Callable[[Planner, Group], None]
 
 
-def build(
-    partition: Partition,
-    settings: Settings,
-    choice: Choice,
-    driver: Driver,
-    pool: Pool,
-    stream: Stream,
-    chooser: Chooser,
-) -> Program:
+def build(partition: Partition, settings: Settings, session: Session) -> Program:
     """Compile a partition; where all shapes are known the plan is made at once.
 
     Raises `Unsupported` with the reason where it cannot be planned.
     """
     sure = {n: table.bind(n) for n in settled(partition.nodes, partition.host_inputs)}
     outside = frozenset(partition.outputs)
+    choice = session.choice
     found = groups(partition.nodes, outside.__contains__, _habits, sure)
     setting = Setting(
         Weights(),
-        chooser,
-        driver.properties,
+        session.chooser,
+        session.driver.properties,
         storage(partition.nodes, partition.constants, choice.precision),
         partition.outputs,
         sure,
@@ -60,10 +51,7 @@ def build(
         channels_last=choice.channels_last,
     )
     walk = [(group, _step(group)) for group in found]
-    cache = CompileCache.of(settings)
-    program = Program(
-        partition, setting, walk, driver, pool, stream, cache, choice.graphs
-    )
+    program = Program(partition, setting, walk, session, CompileCache.of(settings))
     stand_ins = [_stand_in(value) for value in partition.inputs]
     if all(array is not None for array in stand_ins) and not partition.host_inputs:
         try:
@@ -99,4 +87,4 @@ def _stand_in(value: Value) -> Any:
     shape, dtype = value.shape, dtype_of(value)
     if shape is None or dtype is None or not all(isinstance(d, int) for d in shape):
         return None
-    return np.broadcast_to(np.empty((), dtype), shape)  # type: ignore[arg-type]
+    return np.broadcast_to(np.empty((), dtype), shape)

@@ -61,13 +61,16 @@ class Planner:
         return found
 
     def _known_now(self, value: Value) -> Array | None:
-        if value not in self._known and value.producer in self.setting.settled:
-            self._work_out(value.producer)
+        maker = value.producer
+        settled = maker is not None and maker in self.setting.settled
+        if maker is not None and settled and value not in self._known:
+            self._work_out(maker)
         found = self._known.get(value)
         return value.constant() if found is None else found
 
     def _work_out(self, node: Node) -> None:
         """Compute a settled node by the host's kernel."""
+        reads: list[Array | None]
         if node.op_type in ("Shape", "Size") and not node.domain:
             reads = [_stand_in(self._shape_now(value)) for value in node.reads]
         else:
@@ -102,7 +105,7 @@ class Planner:
             return found.shape
         known = self._known_now(value)
         if known is not None:
-            return known.shape
+            return tuple(known.shape)
         if value in self._shapes:
             return self._shapes[value]
         operands = self.setting.operands.get(value)

@@ -18,12 +18,12 @@ from runtime.plugin import Partition
 from runtime_ep_cuda.actions import Action, Setting
 from runtime_ep_cuda.arrays import DeviceArray
 from runtime_ep_cuda.codegen.kernel import Launch
-from runtime_ep_cuda.driver import Driver, Function, Recording, Stream
+from runtime_ep_cuda.driver import Function, Recording, Stream
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.memory import Pool
 from runtime_ep_cuda.plan import Plan
 from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.recall import Recall
+from runtime_ep_cuda.sessions import Session
 
 MOST_PLANS = 16
 """Combinations of shapes that are kept; the one not used for longest goes first."""
@@ -36,7 +36,7 @@ class Program:
     """A partition on one device.
 
     Runs are one after another, as they share their working memory; threads may call at
-    once. ``graphs`` tells whether plans are recorded and replayed.
+    once.
     """
 
     concurrent = True
@@ -46,20 +46,17 @@ class Program:
         partition: Partition,
         setting: Setting,
         walk: Walk,
-        driver: Driver,
-        pool: Pool,
-        stream: Stream,
+        session: Session,
         cache: Any,
-        graphs: bool,
     ) -> None:
         self._partition = partition
         self._setting = setting
         self._walk = walk
-        self._driver = driver
-        self._pool = pool
-        self._stream = stream
+        self._driver = session.driver
+        self._pool = session.pool
+        self._stream = session.stream
+        self._graphs = session.choice.graphs
         self._cache = cache
-        self._graphs = graphs
         self._lock = threading.Lock()
         self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
         self._functions: dict[str, Function] = {}

@@ -9,9 +9,11 @@ from runtime.graph import Graph, Node
 from runtime.plugin import Claim, Device, Partition, Refusal, hookimpl
 from runtime.settings import Settings
 
-from runtime_ep_cuda import capability, sessions, transfer
+from runtime_ep_cuda import capability, transfer
+from runtime_ep_cuda.build import build
 from runtime_ep_cuda.options import chosen
 from runtime_ep_cuda.program import Program
+from runtime_ep_cuda.sessions import session_of
 
 
 class CudaProvider:
@@ -28,7 +30,7 @@ class CudaProvider:
     @hookimpl
     def compile(self, partition: Partition, settings: Settings) -> Program:
         """Fuse, plan, compile kernels and choose among the libraries' ways."""
-        return sessions.build(partition, settings)
+        return build(partition, settings, session_of(partition.graph, settings))
 
     @hookimpl
     def data_transfer(self, source: Device, target: Device) -> Any:

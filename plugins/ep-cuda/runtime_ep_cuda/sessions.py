@@ -8,24 +8,22 @@ from dataclasses import dataclass
 
 from runtime.cache import CompileCache
 from runtime.graph import Graph
-from runtime.plugin import Partition
 from runtime.settings import Settings
 
 from runtime_ep_cuda import devices
 from runtime_ep_cuda.actions import Chooser
-from runtime_ep_cuda.build import build as build_program
 from runtime_ep_cuda.choosing import Choosing
 from runtime_ep_cuda.driver import Driver, Stream
 from runtime_ep_cuda.memory import External, Pool
 from runtime_ep_cuda.options import Choice, chosen
-from runtime_ep_cuda.program import Program
 from runtime_ep_cuda.tuning import Tuner
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session's share of a device."""
+    """One session's share of a device, and what it asked for."""
 
+    choice: Choice
     driver: Driver
     pool: Pool
     stream: Stream
@@ -36,22 +34,13 @@ _lock = threading.Lock()
 _sessions: weakref.WeakKeyDictionary[Graph, Session] = weakref.WeakKeyDictionary()
 
 
-def build(partition: Partition, settings: Settings) -> Program:
-    """Compile one partition for the device that its session asked for."""
-    choice = chosen(settings)
+def session_of(graph: Graph, settings: Settings) -> Session:
+    """Return what all partitions of a graph share, opened when the first is compiled."""
     with _lock:
-        session = _sessions.get(partition.graph)
+        session = _sessions.get(graph)
         if session is None:
-            session = _sessions[partition.graph] = _open(choice, settings)
-    return build_program(
-        partition,
-        settings,
-        choice,
-        session.driver,
-        session.pool,
-        session.stream,
-        session.chooser,
-    )
+            session = _sessions[graph] = _open(chosen(settings), settings)
+        return session
 
 
 def _open(choice: Choice, settings: Settings) -> Session:
@@ -64,4 +53,4 @@ def _open(choice: Choice, settings: Settings) -> Session:
         driver, CompileCache.of(settings), choice.search, choice.key, choice.graphs
     )
     chooser = Choosing(tuner, choice.workspace, opened.stream)
-    return Session(driver, pool, stream, chooser)
+    return Session(choice, driver, pool, stream, chooser)

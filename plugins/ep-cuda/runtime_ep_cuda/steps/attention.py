@@ -145,7 +145,7 @@ def _with_past(planner: Planner, node: Node, heads: Heads) -> Heads:
     count = 0 if past is None else planner.shape(past)[2]
     counts = node.input(6)
     valid = None if counts is None else planner.typed(planner.tensor(counts), INT64)
-    made = Heads(heads.q, *found, past=count, valid=valid)
+    made = Heads(heads.q, found[0], found[1], count, valid)
     _check(made)
     return made
 

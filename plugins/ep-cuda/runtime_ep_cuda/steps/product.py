@@ -10,11 +10,11 @@ from runtime.graph import Node, Value
 from runtime_ep_cuda.actions import Unplannable
 from runtime_ep_cuda.dtypes import FLOATS, dtype_of
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.operations import Product, Spec
+from runtime_ep_cuda.operations import Pointwise, Product, Spec
 from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.steps import epilogue
 from runtime_ep_cuda.steps.elementwise import finish, value_after
-from runtime_ep_cuda.steps.epilogue import Follower, Pointwise
+from runtime_ep_cuda.steps.epilogue import Follower
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.tensor import Tensor
