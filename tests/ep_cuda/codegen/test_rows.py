@@ -189,8 +189,35 @@ def with_a_sum(name, dtype, shape, centre):
     )
 
 
+def in_place():
+    """Yield work whose result takes the memory of an operand."""
+    for name, shape, order in (
+        ("rows", (3, 200), None), ("columns", (30, 16), (0, 1)), ("long", (1, 20000), None)
+    ):  # fmt: skip
+        axis = 0 if name == "columns" else 1
+        x = given(normal(shape), np.float16, order=order)
+        yield Example(
+            f"softmax of {name} in place", [x], [x[0]],
+            lambda x, y, axis=axis: rows.softmax(SAME, [x], y, axis),
+            lambda x, axis=axis: softmax_of(x, axis), ulps=2, absolute=1e-7,
+        )  # fmt: skip
+    x, skip = (
+        given(normal((4, 640)), np.float32),
+        given(normal((4, 640), 1), np.float32),
+    )
+
+    def make(x, skip, total, y):
+        return rows.layer_norm(ADD, [x, skip], None, None, y, [1], 1e-5, total=total)
+
+    yield Example(
+        "skip norm in place", [x, skip], [x[0], skip[0]], make,
+        lambda x, skip: (x + skip, normalized(x + skip, (1,))[0]), ulps=4, absolute=1e-6,
+    )  # fmt: skip
+
+
 def examples():
     """Yield all examples of lines."""
+    yield from in_place()
     yield from softmaxes()
     yield from masked()
     yield from layer_norms()

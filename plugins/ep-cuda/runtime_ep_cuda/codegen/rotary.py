@@ -98,18 +98,12 @@ def rotary(
     vector = _vector(x, y, cos, sin, half, interleaved)
     units = half // vector
     shape = (*x.shape[:3], units + (size - 2 * half) // vector)
-    order = sorted(range(3), key=lambda axis: -abs(x.strides[axis]))
     draft = Draft(axes_of([x, y]).is_narrow() and axes_of([cos, sin]).is_narrow())
     names = {"x": x, "cos": cos, "sin": sin}
     for name, tensor in names.items():
         draft.reads(name, tensor)
     draft.writes("y", y)
-    draft.thread("i", Axes(shape, ()).size, THREADS)
-    found = draft.split("i", [*(shape[axis] for axis in order), shape[3]], "c")
-    at = [found[order.index(axis)] for axis in range(3)]
-    draft.line(f"const offset unit = {found[3]};")
-    draft.placed("xo", at, x.strides[:3])
-    draft.placed("yo", at, y.strides[:3])
+    at = _head(draft, x, y, shape)
     _angles(draft, cos, sin, positions, at)
     draft.number("i32", "units", units)
     for name, tensor in (*names.items(), ("y", y)):
@@ -120,6 +114,18 @@ def rotary(
     way = "neighbours" if interleaved else "halves"
     name = f"rotary_{way}_{codes}_v{vector}"
     return [draft.launch(name, blocks(Axes(shape, ()).size, THREADS), THREADS)]
+
+
+def _head(draft: Draft, x: Tensor, y: Tensor, shape: Sequence[int]) -> list[str]:
+    """Append a thread's head and unit; return its image, head and position as text."""
+    order = sorted(range(3), key=lambda axis: -abs(x.strides[axis]))
+    draft.thread("i", Axes(tuple(shape), ()).size, THREADS)
+    found = draft.split("i", [*(shape[axis] for axis in order), shape[3]], "c")
+    at = [found[order.index(axis)] for axis in range(3)]
+    draft.line(f"const offset unit = {found[3]};")
+    draft.placed("xo", at, x.strides[:3])
+    draft.placed("yo", at, y.strides[:3])
+    return at
 
 
 def _turn(

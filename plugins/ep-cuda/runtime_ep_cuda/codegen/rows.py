@@ -96,8 +96,8 @@ def softmax(
     """Softmax, or its logarithm, along an axis or several of ``before(operands)``.
 
     Operands are broadcast to y's shape; ``after`` makes the results, y if no others are
-    given, of the softmax and further operands. A line that has a NaN, +∞, or nothing but
-    -∞ is NaN throughout.
+    given, of the softmax and further operands. A result may be the memory of an operand
+    of the same strides. A line that has a NaN, +∞, or nothing but -∞ is NaN throughout.
 
     ::
 
@@ -114,15 +114,13 @@ def softmax(
     walker, places = _walker(y, along, operands, further, outputs)
     real = real_type(*operands, y)
     walker.head.append(f"typedef {c_type(real)} real;")
-    cached = walker.team.cached
-    walker.reads("before" if cached else "again", before, places[0], real)
-    if not cached:
-        walker.head.append("const auto& before = again;")
+    walker.reads("before" if walker.team.cached else "again", before, places[0], real)
     walker.writes("after", after, places[1], real, places[2])
-    if cached:
+    if walker.team.cached:
         body = _LOG_SOFTMAX if log else _SOFTMAX
     else:
-        body = _LONG_LOG_SOFTMAX if log else _LONG_SOFTMAX
+        known = "const auto& before = again;\n"
+        body = known + (_LONG_LOG_SOFTMAX if log else _LONG_SOFTMAX)
     return [walker.launch("log_softmax" if log else "softmax", body)]
 
 

@@ -101,12 +101,9 @@ def cumulate(
     walker = Walker(lines, tensors, [len(operands)], team)
     walker.reads("before", before, range(len(operands)), kind)
     walker.writes("after", SAME, (), kind, [len(operands)])
-    computed = element(kind).computed
-    long = computed in ("rt_i64", "rt_u64")
-    running = computed if computed in FLOATS else "rt_u64" if long else "rt_u32"
     walker.head += [
-        f"typedef {computed} real;",
-        f"typedef {running} run_type;",
+        f"typedef {element(kind).computed} real;",
+        f"typedef {_running(element(kind).computed)} run_type;",
         f"constexpr bool exclusive = {str(exclusive).lower()};",
     ]
     body = (_COLUMNS if team.columns else _ROWS).replace(
@@ -114,6 +111,13 @@ def cumulate(
     )
     name = "cumulative_product" if product else "cumulative_sum"
     return [walker.launch(name, body.replace("NONE", str(int(product))))]
+
+
+def _running(computed: str) -> str:
+    """Return the C type that adds up another: integers wrap around unsigned."""
+    if computed in FLOATS:
+        return computed
+    return "rt_u64" if computed in ("rt_i64", "rt_u64") else "rt_u32"
 
 
 def _team(lines: Lines, tensors: Sequence[Tensor]) -> Team:
