@@ -10,7 +10,6 @@ import onnx
 from runtime import opsets
 from runtime.graph import (
     Attribute,
-    AttributeKind,
     Function,
     Graph,
     Model,
@@ -76,11 +75,12 @@ def partition_proto(
     writer = _Writer(partition.graph, weights)
     graph = proto.graph
     graph.name = name
-    graph.input.extend(writer.info(value) for value in partition.inputs)
+    writer.infos(partition.inputs, graph.input)
     for value in partition.constants:
         writer.initializer(value, graph)
-    graph.node.extend(writer.node(node) for node in partition.nodes)
-    graph.output.extend(writer.info(value) for value in partition.outputs)
+    for node in partition.nodes:
+        writer.node(node, graph.node)
+    writer.infos(partition.outputs, graph.output)
     graph.input.extend(writer.hoisted)
     return proto
 
@@ -150,16 +150,17 @@ class _Writer:
         _texts(proto, name=graph.name, doc_string=graph.doc_string)
         _metadata(proto.metadata_props, graph.metadata)
         proto.quantization_annotation.extend(graph.quantization)
-        proto.input.extend(self.info(value) for value in graph.inputs)
+        self.infos(graph.inputs, proto.input)
         for value in graph.initializers.values():
             self.initializer(value, proto)
         public = set(graph.outputs)
+        nodes, infos = proto.node, proto.value_info
         for node in graph:
-            proto.node.append(self.node(node))
+            self.node(node, nodes)
             for value in node.outputs:
                 if value.type is not None and value not in public:
-                    proto.value_info.append(self.info(value))
-        proto.output.extend(self.info(value) for value in graph.outputs)
+                    self.info(value, infos.add())
+        self.infos(graph.outputs, proto.output)
         if self.hoisted and not graph.captures:
             proto.input.extend(self.hoisted)
             self.hoisted = []
@@ -182,9 +183,16 @@ class _Writer:
             self.tensor(const, proto.initializer.add())
             proto.initializer[-1].name = value.name
 
-    def node(self, node: Node) -> onnx.NodeProto:
-        """Write one node with its bodies."""
-        proto = onnx.NodeProto(op_type=node.op_type)
+    def node(self, node: Node, nodes: Any) -> None:
+        """Add one node with its bodies to a field."""
+        proto = nodes.add(
+            op_type=node.op_type,
+            input=["" if v is None else v.name or self.name(v) for v in node.inputs],
+            output=[
+                v.name or (self.name(v) if v.uses or _public(v) else "")
+                for v in node.outputs
+            ],
+        )
         _texts(
             proto,
             domain=node.domain,
@@ -192,14 +200,10 @@ class _Writer:
             overload=node.overload,
             doc_string=node.doc_string,
         )
-        _metadata(proto.metadata_props, node.metadata)
-        proto.input.extend("" if v is None else self.name(v) for v in node.inputs)
-        proto.output.extend(
-            self.name(v) if v.name or v.uses or _public(v) else "" for v in node.outputs
-        )
+        if node.metadata:
+            _metadata(proto.metadata_props, node.metadata)
         for name, entry in node.attributes.items():
             self.attribute(name, entry, proto.attribute.add())
-        return proto
 
     def attribute(
         self, name: str, entry: Attribute, proto: onnx.AttributeProto
@@ -212,37 +216,37 @@ class _Writer:
             proto.ref_attr_name = entry.reference
             return
         value = entry.value
-        match entry.kind:
-            case AttributeKind.FLOAT:
+        match entry.kind.name:
+            case "FLOAT":
                 proto.f = value
-            case AttributeKind.INT:
+            case "INT":
                 proto.i = value
-            case AttributeKind.STRING:
+            case "STRING":
                 proto.s = _bytes(value)
-            case AttributeKind.TENSOR:
+            case "TENSOR":
                 self.tensor(value, proto.t)
-            case AttributeKind.GRAPH:
+            case "GRAPH":
                 self.graph(value, proto.g)
-            case AttributeKind.FLOATS:
+            case "FLOATS":
                 proto.floats.extend(value)
-            case AttributeKind.INTS:
+            case "INTS":
                 proto.ints.extend(value)
-            case AttributeKind.STRINGS:
+            case "STRINGS":
                 proto.strings.extend(_bytes(item) for item in value)
-            case AttributeKind.TENSORS:
+            case "TENSORS":
                 for item in value:
                     self.tensor(item, proto.tensors.add())
-            case AttributeKind.GRAPHS:
+            case "GRAPHS":
                 for item in value:
                     self.graph(item, proto.graphs.add())
-            case AttributeKind.SPARSE_TENSOR:
+            case "SPARSE_TENSOR":
                 self.sparse(value, proto.sparse_tensor)
-            case AttributeKind.SPARSE_TENSORS:
+            case "SPARSE_TENSORS":
                 for item in value:
                     self.sparse(item, proto.sparse_tensors.add())
-            case AttributeKind.TYPE_PROTO:
+            case "TYPE_PROTO":
                 proto.tp.CopyFrom(write_type(value))
-            case AttributeKind.TYPE_PROTOS:
+            case "TYPE_PROTOS":
                 proto.type_protos.extend(write_type(item) for item in value)
 
     def tensor(self, tensor: Tensor, proto: onnx.TensorProto) -> None:
@@ -290,19 +294,24 @@ class _Writer:
         for domain, version in function.opsets.items():
             proto.opset_import.add(domain=domain, version=version)
         for node in function.graph:
-            proto.node.append(self.node(node))
-            proto.value_info.extend(
-                self.info(value) for value in node.outputs if value.type is not None
-            )
+            self.node(node, proto.node)
+            typed = [value for value in node.outputs if value.type is not None]
+            self.infos(typed, proto.value_info)
 
-    def info(self, value: Value) -> onnx.ValueInfoProto:
-        """Write a value's name, type and notes."""
-        proto = onnx.ValueInfoProto(name=self.name(value))
-        _texts(proto, doc_string=value.doc_string)
+    def info(self, value: Value, proto: onnx.ValueInfoProto) -> None:
+        """Fill a ValueInfoProto: a value's name, type and notes."""
+        proto.name = value.name or self.name(value)
+        if value.doc_string:
+            proto.doc_string = value.doc_string
         if value.type is not None:
-            proto.type.CopyFrom(write_type(value.type))
-        _metadata(proto.metadata_props, value.metadata)
-        return proto
+            _write_type(value.type, proto.type)
+        if value.metadata:
+            _metadata(proto.metadata_props, value.metadata)
+
+    def infos(self, values: Iterable[Value], field: Any) -> None:
+        """Add a ValueInfoProto for each value to a field."""
+        for value in values:
+            self.info(value, field.add())
 
 
 def _public(value: Value) -> bool:
@@ -349,9 +358,14 @@ def _metadata(field: Any, entries: Mapping[str, str]) -> None:
 def write_type(kind: Type | None) -> onnx.TypeProto:
     """Turn our type into a TypeProto."""
     proto = onnx.TypeProto()
-    if kind is None:
-        return proto
-    _texts(proto, denotation=kind.denotation)
+    if kind is not None:
+        _write_type(kind, proto)
+    return proto
+
+
+def _write_type(kind: Type, proto: onnx.TypeProto) -> None:
+    if kind.denotation:
+        proto.denotation = kind.denotation
     match kind:
         case TensorType():
             target = proto.sparse_tensor_type if kind.sparse else proto.tensor_type
@@ -366,16 +380,16 @@ def write_type(kind: Type | None) -> onnx.TypeProto:
         case OpaqueType():
             proto.opaque_type.domain = kind.domain
             proto.opaque_type.name = kind.name
-    return proto
 
 
 def _write_tensor_type(kind: TensorType, proto: Any) -> None:
     proto.elem_type = kind.dtype
     if kind.shape is None:
         return
-    proto.shape.SetInParent()
+    shape = proto.shape
+    shape.SetInParent()
     for index, dim in enumerate(kind.shape):
-        entry = proto.shape.dim.add()
+        entry = shape.dim.add()
         if isinstance(dim, int):
             entry.dim_value = dim
         elif dim:

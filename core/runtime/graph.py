@@ -34,6 +34,11 @@ class AttributeKind(IntEnum):
     TYPE_PROTOS = 14
 
 
+_GRAPH, _GRAPHS = AttributeKind.GRAPH, AttributeKind.GRAPHS
+"""Names of their own: looking a member up takes longer than all else that is asked of most
+attributes."""
+
+
 @dataclass(slots=True)
 class Attribute:
     """A named constant of a node.
@@ -277,9 +282,10 @@ class Node:
         self.graph: Graph | None = None
         self._previous: Node | None = None
         self._next: Node | None = None
-        self._inputs: list[Value | None] = []
-        for value in inputs:
-            self._append_input(value)
+        self._inputs: tuple[Value | None, ...] = tuple(inputs)
+        for index, value in enumerate(self._inputs):
+            if value is not None:
+                value._uses[self, index] = None
         if isinstance(outputs, int):
             outputs = [Value() for _ in range(outputs)]
         self._outputs = tuple(outputs)
@@ -289,7 +295,7 @@ class Node:
     @property
     def inputs(self) -> tuple[Value | None, ...]:
         """Inputs in the schema's order; ``None`` where an optional one is absent."""
-        return tuple(self._inputs)
+        return self._inputs
 
     @property
     def outputs(self) -> tuple[Value, ...]:
@@ -305,21 +311,18 @@ class Node:
         old = self._inputs[index]
         if old is not None:
             del old._uses[self, index]
-        self._inputs[index] = value
+        inputs = list(self._inputs)
+        inputs[index] = value
+        self._inputs = tuple(inputs)
         if value is not None:
             value._uses[self, index] = None
 
-    def _append_input(self, value: Value | None) -> None:
-        if value is not None:
-            value._uses[self, len(self._inputs)] = None
-        self._inputs.append(value)
-
     def resize_inputs(self, count: int) -> None:
         """Drop inputs beyond ``count`` or append absent ones."""
-        while len(self._inputs) > count:
-            self.set_input(len(self._inputs) - 1, None)
-            self._inputs.pop()
-        self._inputs += [None] * (count - len(self._inputs))
+        for index in range(count, len(self._inputs)):
+            self.set_input(index, None)
+        absent = (None,) * (count - len(self._inputs))
+        self._inputs = self._inputs[:count] + absent
 
     def resize_outputs(self, count: int) -> None:
         """Drop outputs beyond ``count`` or append unnamed ones."""
@@ -336,13 +339,15 @@ class Node:
     @property
     def bodies(self) -> tuple[tuple[str, Graph], ...]:
         """The graphs among the attributes, by attribute name."""
-        found: list[tuple[str, Graph]] = []
+        found: tuple[tuple[str, Graph], ...] = ()
         for name, entry in self.attributes.items():
-            if entry.kind is AttributeKind.GRAPH and entry.value is not None:
-                found.append((name, entry.value))
-            elif entry.kind is AttributeKind.GRAPHS and entry.value:
-                found += [(f"{name}[{i}]", g) for i, g in enumerate(entry.value)]
-        return tuple(found)
+            kind = entry.kind
+            if kind is _GRAPH and entry.value is not None:
+                found += ((name, entry.value),)
+            elif kind is _GRAPHS and entry.value:
+                graphs = enumerate(entry.value)
+                found += tuple((f"{name}[{i}]", graph) for i, graph in graphs)
+        return found
 
     @property
     def captures(self) -> tuple[Value, ...]:
@@ -355,13 +360,13 @@ class Node:
     @property
     def reads(self) -> tuple[Value, ...]:
         """Everything the node depends on: its inputs, then its bodies' captures."""
-        values = [value for value in self._inputs if value is not None]
-        if not any(
-            entry.kind in (AttributeKind.GRAPH, AttributeKind.GRAPHS)
-            for entry in self.attributes.values()
-        ):
-            return tuple(values)
-        return tuple(dict.fromkeys((*values, *self.captures)))
+        inputs = self._inputs
+        if None in inputs:
+            inputs = tuple(value for value in inputs if value is not None)
+        bodies = self.bodies
+        if not bodies:
+            return inputs  # type: ignore[return-value]
+        return tuple(dict.fromkeys((*inputs, *self.captures)))  # type: ignore[arg-type]
 
     @property
     def label(self) -> str:
@@ -575,8 +580,9 @@ class Graph:
         """Yield this graph and every body below it."""
         yield self
         for node in self:
-            for _, body in node.bodies:
-                yield from body.all_graphs()
+            if node.attributes:
+                for _, body in node.bodies:
+                    yield from body.all_graphs()
 
 
 def _kahn(

@@ -178,10 +178,10 @@ def _read_back(graph: Graph, proto: onnx.GraphProto) -> None:
             found = types.get(value.name)
             if found is not None:
                 value.type = _known(read_type(found), value.type)
-        bodies = dict(node.bodies)
-        for entry in item.attribute:
-            if entry.HasField("g") and entry.name in bodies:
-                _read_back(bodies[entry.name], entry.g)
+        if bodies := dict(node.bodies):
+            for entry in item.attribute:
+                if entry.HasField("g") and entry.name in bodies:
+                    _read_back(bodies[entry.name], entry.g)
 
 
 def _known(found: Type | None, declared: Type | None) -> Type | None:
@@ -197,7 +197,8 @@ def _known(found: Type | None, declared: Type | None) -> Type | None:
     if len(found.shape) != len(declared.shape):
         return found
     dims = zip(found.shape, declared.shape, strict=True)
-    return replace(found, shape=tuple(_known_dim(*pair) for pair in dims))
+    shape = tuple([_known_dim(*pair) for pair in dims])
+    return found if shape == found.shape else replace(found, shape=shape)
 
 
 def _known_dim(found: Dim, declared: Dim) -> Dim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from runtime.graph import (
     Value,
 )
 from runtime.pieces import FilePieces, Piece
-from runtime.schema import STRAY, domains, operators, schema, versions
+from runtime.schema import STRAY, Demands, demands, domains, operators, versions
 from runtime.settings import Settings
 from runtime.valuetypes import (
     ELEMENT_TYPES,
+    Dim,
     MapType,
     OpaqueType,
     OptionalType,
@@ -48,6 +49,8 @@ from runtime.weights import (
 )
 
 Source = str | os.PathLike[str] | bytes
+
+_KINDS = {int(kind): kind for kind in AttributeKind}
 
 
 def load(source: Source, settings: Settings | None = None) -> Model:
@@ -333,38 +336,38 @@ class _Reader:
         self, entry: onnx.AttributeProto, visible: Mapping[str, Value]
     ) -> Attribute:
         """Read an attribute; bodies see the surrounding values."""
-        kind = AttributeKind(entry.type or _guess(entry))
+        kind = _KINDS[entry.type or _guess(entry)]
         if entry.ref_attr_name:
             return Attribute(kind, None, entry.ref_attr_name, entry.doc_string)
         value: Any
-        match kind:
-            case AttributeKind.FLOAT:
-                value = entry.f
-            case AttributeKind.INT:
+        match kind.name:
+            case "INT":
                 value = entry.i
-            case AttributeKind.STRING:
-                value = _text(entry.s)
-            case AttributeKind.TENSOR:
-                value = self.tensor(entry.t)
-            case AttributeKind.GRAPH:
-                value = self.body(entry.g, visible)
-            case AttributeKind.FLOATS:
-                value = tuple(entry.floats)
-            case AttributeKind.INTS:
+            case "INTS":
                 value = tuple(entry.ints)
-            case AttributeKind.STRINGS:
+            case "FLOAT":
+                value = entry.f
+            case "STRING":
+                value = _text(entry.s)
+            case "TENSOR":
+                value = self.tensor(entry.t)
+            case "GRAPH":
+                value = self.body(entry.g, visible)
+            case "FLOATS":
+                value = tuple(entry.floats)
+            case "STRINGS":
                 value = tuple(_text(item) for item in entry.strings)
-            case AttributeKind.TENSORS:
+            case "TENSORS":
                 value = tuple(self.tensor(item) for item in entry.tensors)
-            case AttributeKind.GRAPHS:
+            case "GRAPHS":
                 value = tuple(self.body(item, visible) for item in entry.graphs)
-            case AttributeKind.SPARSE_TENSOR:
+            case "SPARSE_TENSOR":
                 value = self.sparse(entry.sparse_tensor)
-            case AttributeKind.SPARSE_TENSORS:
+            case "SPARSE_TENSORS":
                 value = tuple(self.sparse(item) for item in entry.sparse_tensors)
-            case AttributeKind.TYPE_PROTO:
+            case "TYPE_PROTO":
                 value = read_type(entry.tp)
-            case AttributeKind.TYPE_PROTOS:
+            case "TYPE_PROTOS":
                 value = tuple(read_type(item) for item in entry.type_protos)
             case _:
                 raise errors.ModelInvalid(f"attribute {entry.name!r} has no type")
@@ -538,16 +541,18 @@ def _tensor_type(proto: Any, sparse: bool, denotation: str) -> TensorType | None
         )
     if not proto.HasField("shape"):
         return TensorType(proto.elem_type, None, sparse, (), denotation)
-    dims, notes = [], []
-    for dim in proto.shape.dim:
-        which = dim.WhichOneof("value")
-        if which == "dim_value":
-            dims.append(dim.dim_value if dim.dim_value >= 0 else None)
-        else:
-            dims.append(dim.dim_param or None if which else None)
-        notes.append(dim.denotation)
-    denotations = tuple(notes) if any(notes) else ()
-    return TensorType(proto.elem_type, tuple(dims), sparse, denotations, denotation)
+    dims = proto.shape.dim
+    shape = tuple([_dim(dim) for dim in dims])
+    notes = tuple([dim.denotation for dim in dims])
+    denotations = notes if any(notes) else ()
+    return TensorType(proto.elem_type, shape, sparse, denotations, denotation)
+
+
+def _dim(proto: Any) -> Dim:
+    size: int = proto.dim_value
+    if size:
+        return size if size > 0 else None
+    return 0 if proto.WhichOneof("value") == "dim_value" else proto.dim_param or None
 
 
 def validate(model: Model) -> None:
@@ -568,7 +573,7 @@ def validate(model: Model) -> None:
 
 
 def _validate_node(node: Node) -> None:
-    found = schema(node.domain, node.op_type, node.version)
+    found = demands(node.domain, node.op_type, node.version)
     if found is None:
         if node.domain in domains() and (node.domain, node.op_type) not in STRAY:
             raise errors.UnknownOperator(
@@ -576,9 +581,9 @@ def _validate_node(node: Node) -> None:
                 f"opset {node.version} (node {node.name!r}){_since(node)}"
             )
         return
-    for what, count, low, high in (
-        ("inputs", len(node.inputs), found.min_input, found.max_input),
-        ("outputs", len(node.outputs), found.min_output, found.max_output),
+    for what, count, (low, high) in (
+        ("inputs", len(node.inputs), found.inputs),
+        ("outputs", len(node.outputs), found.outputs),
     ):
         if not low <= count <= high:
             bounds = str(low) if low == high else f"{low} to {high}"
@@ -586,18 +591,19 @@ def _validate_node(node: Node) -> None:
                 f"{node.label} has {count} {what}; {node.op_type} at opset "
                 f"{node.version} takes {bounds}"
             )
-    _validate_presence(node, found.inputs)
-    _validate_attributes(node, found.attributes)
+    _validate_presence(node, found.required)
+    _validate_attributes(node, found)
 
 
-def _validate_presence(node: Node, formals: Sequence[Any]) -> None:
+def _validate_presence(node: Node, required: Mapping[int, str]) -> None:
     """Refuse required inputs left out by name, and outputs another number than told."""
-    for formal, value in zip(formals, node.inputs, strict=False):
-        if value is None and formal.option.name == "Single":
-            raise errors.ModelInvalid(
-                f"{node.label} lacks the input {formal.name!r}, which {node.op_type} "
-                "requires"
-            )
+    if None in node.inputs:
+        for index, value in enumerate(node.inputs):
+            if value is None and index in required:
+                raise errors.ModelInvalid(
+                    f"{node.label} lacks the input {required[index]!r}, which "
+                    f"{node.op_type} requires"
+                )
     told = node.attribute("num_outputs") if node.op_type == "Split" else None
     if told is not None and told != len(node.outputs):
         raise errors.ModelInvalid(
@@ -605,21 +611,22 @@ def _validate_presence(node: Node, formals: Sequence[Any]) -> None:
         )
 
 
-def _validate_attributes(node: Node, known: Mapping[str, Any]) -> None:
+def _validate_attributes(node: Node, found: Demands) -> None:
+    known = found.attributes
     for name, entry in node.attributes.items():
         if name not in known:
             raise errors.ModelInvalid(
                 f"{node.label} has the attribute {name!r}, which {node.op_type} at "
                 f"opset {node.version} does not have{errors.near(name, known)}"
             )
-        wanted = int(known[name].type.value)
-        if wanted != int(entry.kind):
+        wanted = known[name]
+        if wanted != entry.kind:
             raise errors.ModelInvalid(
                 f"attribute {name!r} of {node.label} is a {entry.kind.name}, expected "
                 f"{AttributeKind(wanted).name}"
             )
-    for name, entry in known.items():
-        if entry.required and name not in node.attributes:
+    for name in found.demanded:
+        if name not in node.attributes:
             raise errors.ModelInvalid(
                 f"{node.label} lacks the attribute {name!r}, which {node.op_type} "
                 "requires"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 
@@ -19,6 +20,37 @@ def schema(domain: str, op_type: str, version: int) -> Any:
         return onnx.defs.get_schema(op_type, version, domain)
     except onnx.defs.SchemaError:
         return None
+
+
+class Demands(NamedTuple):
+    """What a schema asks of a node, in plain data, as it is asked of thousands.
+
+    ``inputs`` and ``outputs`` are the least and the largest number; ``required`` inputs
+    may not be left out by name; ``attributes`` are their kinds, ``demanded`` those that a
+    node must have.
+    """
+
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+    required: Mapping[int, str]
+    attributes: Mapping[str, int]
+    demanded: tuple[str, ...]
+
+
+@cache
+def demands(domain: str, op_type: str, version: int) -> Demands | None:
+    """Return what the schema of an operator asks of nodes, or ``None``."""
+    found = schema(domain, op_type, version)
+    if found is None:
+        return None
+    attributes = found.attributes
+    return Demands(
+        (found.min_input, found.max_input),
+        (found.min_output, found.max_output),
+        {i: x.name for i, x in enumerate(found.inputs) if x.option.name == "Single"},
+        {name: int(entry.type.value) for name, entry in attributes.items()},
+        tuple(name for name, entry in attributes.items() if entry.required),
+    )
 
 
 STRAY = frozenset({("", "SimplifiedLayerNormalization")})
