@@ -39,5 +39,10 @@ def test_a_chain_needs_the_memory_of_two():
     assert arrange(made) == 2 * 640
 
 
+def test_what_lives_when_most_is_needed_may_come_before_what_is_larger():
+    made = buffers([(128, 2, 2), (128, 2, 1), (192, 0, 1), (128, 1, 2)])
+    assert arrange(made) == 3 * 128
+
+
 def test_nothing_needs_nothing():
     assert arrange([]) == 0
