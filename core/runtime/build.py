@@ -464,19 +464,17 @@ class _Section:
         )
 
     def _drop_weights(self) -> None:
-        """Let go of mapped pages that no executable reads again."""
-        kept: set[str] = set()
-        gone: dict[str, Value] = {}
-        for placed in self.placed:
-            for value in placed.partition.constants:
-                if placed.weights.get(value.name, "kept") == "kept":
-                    kept.add(value.name)
-                else:
-                    gone[value.name] = value
-        for name, value in gone.items():
-            const = value.const
-            if name not in kept and isinstance(const, Tensor) and const.is_held:
-                weights.drop_pages(const.numpy())
+        """Let go of the pages of mapped files, of which executables have read most once.
+
+        What is read again comes back, and no more of it than that.
+        """
+        held = [
+            value.const.numpy()
+            for placed in self.placed
+            for value in placed.partition.constants
+            if isinstance(value.const, Tensor) and value.const.is_held
+        ]
+        weights.drop_files(held)
 
     def forget(self) -> None:
         """Let go of executables, plans and what they hold."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ PIECES_FROM = 1 << 20
 
 MAPPED_FROM = 1 << 28
 """Bytes from which a model file is mapped instead of read."""
+
+COPIED_BELOW = 1 << 16
+"""Bytes up to which a tensor of a mapped file is copied: to read it there may take 2 MiB
+of memory, the size of a large page."""
 
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 
@@ -98,6 +102,8 @@ class WeightStore:
             found = self._arrays.get(key)
             if found is not None and found.size:
                 return found
+            if len(view) < COPIED_BELOW and isinstance(view.obj, mmap.mmap):
+                view = memoryview(bytes(view))
             made = decode(view, dtype, shape)
             self._arrays[key] = made
             return made
@@ -345,12 +351,8 @@ class ExternalData:
 
 def drop_pages(array: Array) -> None:
     """Tell the system that an array's mapped pages may go; they are read again on use."""
-    mapped: Any = array
-    while isinstance(mapped, np.ndarray):
-        mapped = mapped.base
-    if isinstance(mapped, memoryview):
-        mapped = mapped.obj
-    if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
+    mapped = _mapping(array)
+    if mapped is None:
         return
     start = array.__array_interface__["data"][0]
     origin = np.frombuffer(mapped, np.uint8, 1).__array_interface__["data"][0]
@@ -359,6 +361,25 @@ def drop_pages(array: Array) -> None:
     last = (start - origin + array.nbytes) // page * page
     if last > first:
         mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
+def drop_files(arrays: Iterable[Array]) -> None:
+    """Do the same for all of the files that arrays view."""
+    found = {id(mapped): mapped for mapped in map(_mapping, arrays)}
+    for mapped in found.values():
+        if mapped is not None:
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _mapping(array: Array) -> mmap.mmap | None:
+    """Return the mapped file that an array views, if pages of it can be let go."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    can = isinstance(base, mmap.mmap) and hasattr(base, "madvise")
+    return base if can else None
 
 
 def fingerprint(arrays: Mapping[str, Callable[[], Array]]) -> str:

@@ -1,5 +1,6 @@
 """Loading: weights stay where they are, and every way to be wrong has a clear error."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from onnx import helper, numpy_helper
 from runtime import errors
 from runtime.graph import Tensor
 from runtime.model import from_proto, load
+from runtime.weights import drop_files
 
 BIG = np.arange(4096, dtype=np.float32).reshape(64, 64)
 
@@ -447,6 +449,34 @@ def test_a_mapped_file_is_read_again_after_its_pages_went(large, monkeypatch):
     tensor.release(lambda: LARGE + 1)
     assert tensor.numpy() is held
     np.testing.assert_array_equal(held, LARGE)
+
+
+def test_small_weights_of_a_mapped_file_are_copied_and_shared(large, monkeypatch):
+    monkeypatch.setattr("runtime.weights.MAPPED_FROM", 1 << 10)
+    monkeypatch.setattr("runtime.weights.COPIED_BELOW", LARGE.nbytes + 1)
+    monkeypatch.setattr("runtime.weights.PIECES_FROM", 1 << 40)
+    first, second = (load(large).graph.initializers["w"].const for _ in range(2))
+    assert first.numpy() is second.numpy()
+    assert not isinstance(base_of(first.numpy()), mmap.mmap)
+    np.testing.assert_array_equal(first.numpy(), LARGE)
+
+
+def test_what_is_read_of_a_mapped_file_comes_back_after_all_of_it_went(
+    large, monkeypatch
+):
+    monkeypatch.setattr("runtime.weights.MAPPED_FROM", 1 << 10)
+    monkeypatch.setattr("runtime.weights.PIECES_FROM", 1 << 40)
+    held = load(large).graph.initializers["w"].const.numpy()
+    assert isinstance(base_of(held), mmap.mmap)
+    drop_files([held, held, np.zeros(3)])
+    np.testing.assert_array_equal(held, LARGE)
+
+
+def base_of(array):
+    """Return what an array views in the end."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array.obj if isinstance(array, memoryview) else array
 
 
 def test_two_threads_may_ask_for_a_tensor_at_once():
