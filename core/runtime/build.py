@@ -18,6 +18,7 @@ from runtime import errors, weights
 from runtime.abilities import Closeable, Context, MemoryReporting, Trimmable
 from runtime.calling import Placed, runner
 from runtime.cost import weigh
+from runtime.cycles import unsearched
 from runtime.explain import Event, Placement, Report, tell_once
 from runtime.graph import Graph, Model, Node, Tensor, Value
 from runtime.infer import infer, separate, twins
@@ -34,6 +35,7 @@ from runtime.settings import Settings
 from runtime.trace import Trace
 
 
+@unsearched()
 def build(
     source: Source | Model,
     requests: Sequence[Request],
@@ -147,6 +149,7 @@ class Runnable:
         self._variants: dict[tuple[tuple[str, ...], bool], Runnable] = {}
         self._lock = threading.Lock()
         self._section: _Section | None = None
+        self._is_recorded = False
 
     def remember(self, source: Source) -> None:
         """Note where the model came from, to build it again for feeds that need it."""
@@ -170,8 +173,23 @@ class Runnable:
         seconds["simplify"] = simplified - began
         seconds["partition"] = divided - simplified
         seconds["compile"] = time.perf_counter() - divided
-        record(self.report, self.providers, self._section.sections(), self.model.path)
-        tell_little(self.report, self.providers)
+        for section in self._section.sections():
+            if section.placed:
+                section.plan()
+        if len(self.providers.names) > 1:
+            self._record(self._section)
+            tell_little(self.report, self.providers)
+
+    def _record(self, section: _Section) -> None:
+        """Write down who owns what, once.
+
+        Nothing moves where there is one provider, so that it can wait until it is asked for.
+        """
+        with self._lock:
+            if not self._is_recorded:
+                sections = section.sections()
+                record(self.report, self.providers, sections, self.model.path)
+                self._is_recorded = True
 
     @property
     def section(self) -> _Section:
@@ -183,6 +201,8 @@ class Runnable:
     @property
     def placement(self) -> Placement:
         """The story of this model so far, events of runs included."""
+        if self._section is not None:
+            self._record(self._section)
         placement = self.report.placement
         placement.events = list(self.report.events)
         return placement

@@ -85,6 +85,15 @@ def placed(model, *providers):
     return build(model, requests, Settings(cost_rule=False)).placement
 
 
+def test_a_placement_is_written_down_once_whenever_it_is_asked_for():
+    made = build(dense(), [Request(CPU)], Settings())
+    first = list(made.placement.nodes)
+    assert [node.op_type for node in first] == [node.op_type for node in made.graph]
+    assert made.placement.nodes == first
+    made.close()
+    assert made.placement.nodes == first
+
+
 @pytest.fixture
 def mixed(registered):
     """Return a placement with two devices, transfers and refusals."""
