@@ -149,10 +149,23 @@ RT_INLINE void rt_gather(A (&a)[W], A* shared, int lane, int seat) {
 #pragma unroll
     for (int w = 0; w < W; ++w) shared[(lane * W + w) * R + seat] = a[w];
     __syncthreads();
+    // halves are merged until eight are left, which all threads merge
+#pragma unroll 1
+    for (int half = T / 2; half >= 8; half /= 2) {
+      if (lane < half) {
+#pragma unroll
+        for (int w = 0; w < W; ++w) {
+          a[w].merge(shared[((lane + half) * W + w) * R + seat]);
+          shared[(lane * W + w) * R + seat] = a[w];
+        }
+      }
+      __syncthreads();
+    }
 #pragma unroll
     for (int w = 0; w < W; ++w) {
       a[w] = shared[w * R + seat];
-      for (int l = 1; l < T; ++l) a[w].merge(shared[(l * W + w) * R + seat]);
+#pragma unroll 1
+      for (int l = 1; l < (T < 8 ? T : 8); ++l) a[w].merge(shared[(l * W + w) * R + seat]);
     }
   } else if constexpr (T <= 32) {
     a[0] = rt_warp<T>(a[0]);
