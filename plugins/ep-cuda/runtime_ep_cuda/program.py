@@ -36,7 +36,7 @@ class Program:
     """A partition on one device.
 
     Runs are one after another, as they share their working memory; threads may call at
-    once.
+    once. Each program has a stream of its own: what is recorded in it is nobody else's.
     """
 
     concurrent = True
@@ -54,7 +54,8 @@ class Program:
         self._walk = walk
         self._driver = session.driver
         self._pool = session.pool
-        self._stream = session.stream
+        self._own = session.driver.stream()
+        self._stream = self._own if session.stream is None else session.stream
         self._graphs = session.choice.graphs
         self._cache = cache
         self._lock = threading.Lock()
@@ -107,6 +108,7 @@ class Program:
         self._load(plan.actions)
         for weights in (self._setting.weights, plan.constants):
             weights.settle(self._allocate, self._upload)
+        self._driver.synchronize(self._stream)
         return plan
 
     def _allocate(self, size: int) -> int:
@@ -212,8 +214,8 @@ class Program:
 
     def _record(self, plan: Plan) -> Recording:
         """Record a plan for the addresses it is bound to."""
-        with self._driver.recording(self._stream) as found:
-            plan.issue(self._driver, self._functions, self._stream)
+        with self._driver.recording(self._own) as found:
+            plan.issue(self._driver, self._functions, self._own)
         plan.recordings[plan.bound] = found[0]
         return found[0]
 

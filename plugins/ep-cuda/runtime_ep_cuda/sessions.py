@@ -21,12 +21,15 @@ from runtime_ep_cuda.tuning import Tuner
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session's share of a device, and what it asked for."""
+    """One session's share of a device, and what it asked for.
+
+    ``stream`` is the caller's, where one was given; else each program has its own.
+    """
 
     choice: Choice
     driver: Driver
     pool: Pool
-    stream: Stream
+    stream: Stream | None
     chooser: Chooser
 
 
@@ -48,9 +51,8 @@ def _open(choice: Choice, settings: Settings) -> Session:
     driver = opened.driver
     source = driver if choice.allocator is None else External(*choice.allocator)
     pool = Pool(source, choice.limit, choice.strategy)
-    stream = opened.stream if choice.stream is None else choice.stream
     tuner = Tuner(
         driver, CompileCache.of(settings), choice.search, choice.key, choice.graphs
     )
-    chooser = Choosing(tuner, choice.workspace, opened.stream)
-    return Session(choice, driver, pool, stream, chooser)
+    chooser = Choosing(tuner, choice.workspace, driver.stream())
+    return Session(choice, driver, pool, choice.stream, chooser)

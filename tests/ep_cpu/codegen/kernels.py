@@ -125,9 +125,7 @@ def products(target):
             "winograd", size=size, vectors=width, **FUSED
         )
         found[f"winograd_input_{size}"] = Spec.of("winograd_input", size=size)
-        found[f"winograd_filters_{size}"] = Spec.of(
-            "winograd_filters", size=size, vectors=width
-        )
+        found[f"winograd_filters_{size}"] = Spec.of("winograd_filters", size=size)
     for word, (cell, units) in CELLS.items():
         found[word] = Spec.of("recurrence", cell=cell, units=units)
     for family in attention.PLANS:

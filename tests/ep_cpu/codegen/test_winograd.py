@@ -46,8 +46,8 @@ def transformed(target, w, size, vectors):
     panels = -(-filters // width)
     shape = (panels, FORMS[size].places, taps, channels, width)
     u = guarded(np.full(shape, np.nan, "f"))
-    spec = Spec.of("winograd_filters", size=size, vectors=vectors)
-    values = [w, 9 * taps * channels, 9 * taps, u, filters, channels, taps]
+    spec = Spec.of("winograd_filters", size=size)
+    values = [w, 9 * taps * channels, 9 * taps, u, filters, channels, taps, width]
     call(target, spec, values, panels)
     return u
 

@@ -27,10 +27,11 @@ from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.codegen.winograd_forms import FILTER, FORMS, Form
 
 FILTER_FIELDS: Final = (
-    "w", "w_filter", "w_channel", "u", "filters", "channels", "taps"
+    "w", "w_filter", "w_channel", "u", "filters", "channels", "taps", "width"
 )  # fmt: skip
 """Arguments of transforming filters ``[filters, channels, taps, 3, 3]``, of which the last
-three dims are contiguous; other strides are in elements."""
+three dims are contiguous; other strides are in elements. ``width`` is that of a panel, a
+multiple of a register's."""
 
 INPUT_FIELDS: Final = (
     "x", "x_pixel", "x_row", "x_slice", "x_image", "height", "width", "top", "left",
@@ -64,19 +65,16 @@ def fields(f: Function, arguments: Val, names: Sequence[str]) -> dict[str, Val]:
 
 
 @family("winograd_filters")
-def winograd_filters(
-    module: Module, target: Target, name: str, *, size: int, vectors: int
-) -> None:
+def winograd_filters(module: Module, target: Target, name: str, *, size: int) -> None:
     """Write the transform of filters, into ``[panels, places, taps, channels, width]``.
 
-    Panels are ``vectors`` registers wide; filters beyond the last are zeros.
+    Filters beyond the last are zeros.
     """
     form, lanes = FORMS[size], target.lanes
-    width = lanes * vectors
     f = Function(module, name, PARAMETERS)
     arguments, panel, _ = f.parameters
     field = fields(f, arguments, FILTER_FIELDS)
-    channels, taps = field["channels"], field["taps"]
+    channels, taps, width = field["channels"], field["taps"], field["width"]
     each = channels * taps * width
     u = field["u"].at(panel * (each * form.places), "float")
     rows = [form.filter_row(place) for place in range(form.span)]

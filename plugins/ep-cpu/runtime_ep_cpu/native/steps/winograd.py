@@ -188,7 +188,6 @@ class TransformRequest:
 
     value: Value
     size: int
-    vectors: int
     width: int
 
     @property
@@ -199,12 +198,12 @@ class TransformRequest:
     @property
     def specs(self) -> Sequence[Spec]:
         """The kernels that transform it."""
-        return (Spec.of("winograd_filters", size=self.size, vectors=self.vectors),)
+        return (Spec.of("winograd_filters", size=self.size),)
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What two requests for the same panels have in common."""
-        return (id(self.const), self.vectors, self.width, "winograd", self.size)
+        return (id(self.const), self.width, "winograd", self.size)
 
     @property
     def _panels(self) -> int:
@@ -222,7 +221,7 @@ class TransformRequest:
         made = Layout(buffer, "float", (self.numbers,), (1,))
         step, each = source.strides[:2]
         fields: list[Argument] = [
-            source, step, each, made, filters, channels, prod(kernel[:-2])
+            source, step, each, made, filters, channels, prod(kernel[:-2]), self.width
         ]  # fmt: skip
         (spec,) = self.specs
         planner.step(
@@ -265,7 +264,7 @@ class WinogradStep:
         self._transform = Spec.of("winograd_input", size=size)
         self._tiles = tiles(target, vectors, runs=True)
         self._unlimited = of_array(np.array(UNLIMITED, np.float32))
-        self.packed = TransformRequest(filters, size, vectors, self._width)
+        self.packed = TransformRequest(filters, size, self._width)
         self.specs: Sequence[Spec] = (
             self._spec, self._transform, *self._tiles, *self.packed.specs,
             *reading_specs(self._x, self._epilogue),
