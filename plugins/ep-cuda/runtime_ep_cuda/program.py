@@ -60,6 +60,7 @@ class Program:
         self._cache = cache
         self._lock = threading.Lock()
         self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
+        self._used = {self._own, self._stream}
         self._functions: dict[str, Function] = {}
         self._recall = Recall()
         self._room = (0, 0)
@@ -119,8 +120,8 @@ class Program:
 
     def _drop(self, plan: Plan) -> None:
         """Forget a plan, and give back what is only its own."""
+        self._wait()
         plan.forget()
-        self._driver.synchronize(self._stream)
         plan.constants.release(self._pool.free)
         if plan.home:
             self._pool.free(plan.home)
@@ -161,6 +162,7 @@ class Program:
             ]
             given = context.streams.get(self._partition.device)
             stream = self._stream if given is None else given
+            self._used.add(stream)
             self._go(plan, sources, [array.pointer for array in made], stream, context)
             if given is None:
                 self._driver.synchronize(stream)
@@ -178,6 +180,7 @@ class Program:
         """Give a plan its working memory, which all plans share."""
         address, size = self._room
         if plan.size > size:
+            self._wait()
             for other in self._plans.values():
                 other.forget()
             if address:
@@ -264,12 +267,17 @@ class Program:
         with self._lock:
             self._drop_room()
 
+    def _wait(self) -> None:
+        """Wait for every stream that a run may still be going on in."""
+        for stream in self._used:
+            self._driver.synchronize(stream)
+
     def _drop_room(self) -> None:
+        self._wait()
         for plan in self._plans.values():
             plan.forget()
             plan.base = 0
         if self._room[0]:
-            self._driver.synchronize(self._stream)
             self._pool.free(self._room[0])
         self._room = (0, 0)
 
