@@ -42,6 +42,7 @@ class Planner:
         self._tensors: dict[Value, Tensor] = {}
         self._known: dict[Value, Array] = dict(known)
         self._shapes = shapes
+        self._derived: dict[tuple[str, Value], Tensor] = {}
         self._group: Group | None = None
         self._log: Log | None = None
         for value, (shape, dtype) in inputs.items():
@@ -91,6 +92,20 @@ class Planner:
         if array is None:
             raise Unplannable(f"{value.name!r} is known on the device only")
         return [int(number) for number in array.reshape(-1)]
+
+    def gist(self, value: Value | None, of: Callable[[Array], Any]) -> Any:
+        """Return what a function makes of a known value: no more of it decides the plan.
+
+        Raises `Unplannable` where it is not known.
+        """
+        array = None if value is None else self._known_now(value)
+        if value is None or array is None:
+            told = "an input" if value is None else repr(value.name)
+            raise Unplannable(f"{told} is known on the device only")
+        found = of(array)
+        if self._log is not None and value.const is None:
+            self._log.reads("gist", value, (of, found))
+        return found
 
     def shape(self, value: Value) -> tuple[int, ...]:
         """Return the shape of a value: known, on the device, or inside a group."""
@@ -148,6 +163,29 @@ class Planner:
         if self._log is not None:
             self._log.constants.append((made, array))
         return made
+
+    def derived(self, word: str, value: Value, make: Callable[[], Tensor]) -> Tensor:
+        """Return what several groups need of a value: the first one makes it.
+
+        ``word`` says what it is.
+        """
+        found = self._derived.get((word, value))
+        if found is None:
+            found = self.put_derived(word, value, make())
+            if self._log is not None:
+                self._log.derived[word, value] = found
+        elif self._log is not None and (word, value) not in self._log.derived:
+            self._log.reads(word, value, found)
+        return found
+
+    def derived_before(self, word: str, value: Value) -> Tensor | None:
+        """Return what a group before has made of a value, if one has."""
+        return self._derived.get((word, value))
+
+    def put_derived(self, word: str, value: Value, tensor: Tensor) -> Tensor:
+        """Say what has been made of a value."""
+        self._derived[word, value] = tensor
+        return tensor
 
     def weight(
         self,

@@ -32,13 +32,14 @@ class Log:
     """What a step asks for and makes, noted while it plans.
 
     ``first`` is the number of its first action; ``constants`` are arrays that the plan
-    alone needs, with their tensors.
+    alone needs, with their tensors; ``derived`` is what other groups may use, too.
     """
 
     first: int
     answers: dict[tuple[str, Value], Any] = field(default_factory=dict)
     made: dict[Value, Tensor] = field(default_factory=dict)
     constants: list[tuple[Tensor, Array]] = field(default_factory=list)
+    derived: dict[tuple[str, Value], Tensor] = field(default_factory=dict)
 
     def reads(self, what: str, value: Value, answer: Any) -> None:
         """Note an answer, unless the step has made the value itself."""
@@ -51,6 +52,7 @@ class _Record:
     answers: Mapping[tuple[str, Value], Any]
     made: Mapping[Value, Tensor]
     constants: Sequence[tuple[Tensor, Array]]
+    derived: Mapping[tuple[str, Value], Tensor]
     actions: Sequence[Action]
 
 
@@ -63,7 +65,9 @@ class Recall:
     def remember(self, group: Group, log: Log, actions: Sequence[Action]) -> None:
         """Keep what a group has just done."""
         records = self._records.setdefault(group, [])
-        made = _Record(log.answers, log.made, log.constants, actions[log.first :])
+        made = _Record(
+            log.answers, log.made, log.constants, log.derived, actions[log.first :]
+        )
         records.insert(0, made)
         del records[MOST_RECORDS:]
 
@@ -81,18 +85,33 @@ def _buffers(planner: Planner, record: _Record) -> dict[Buffer, Buffer] | None:
     """Return which buffers stand for those of a record, or ``None`` if answers differ."""
     found: dict[Buffer, Buffer] = {}
     for (what, value), answer in record.answers.items():
-        if what == "tensor":
-            now = planner.tensor(value)
-            if not _alike(now, answer):
+        if what in ("known", "shape", "gist"):
+            if not _still(planner, what, value, answer):
                 return None
-            if found.setdefault(answer.buffer, now.buffer) is not now.buffer:
-                return None
-        elif what == "shape":
-            if planner.shape(value) != answer:
-                return None
-        elif not _same(planner.known(value), answer):
+            continue
+        now = _tensor(planner, what, value)
+        if now is None or not _alike(now, answer):
+            return None
+        if found.setdefault(answer.buffer, now.buffer) is not now.buffer:
             return None
     return found
+
+
+def _still(planner: Planner, what: str, value: Value, answer: Any) -> bool:
+    """Whether a question that is not for a tensor has the same answer now."""
+    if what == "shape":
+        return bool(planner.shape(value) == answer)
+    if what == "gist":
+        of, found = answer
+        return bool(planner.gist(value, of) == found)
+    return _same(planner.known(value), answer)
+
+
+def _tensor(planner: Planner, what: str, value: Value) -> Tensor | None:
+    """Return a value's tensor, or what has been derived of it under a word."""
+    if what == "tensor":
+        return planner.tensor(value)
+    return planner.derived_before(what, value)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -117,6 +136,8 @@ def _repeat(planner: Planner, record: _Record, buffers: dict[Buffer, Buffer]) ->
     moved = _Moved(buffers)
     for action in record.actions:
         planner.actions.append(Action(moved.work(action.work), action.group))
+    for (word, value), tensor in record.derived.items():
+        planner.put_derived(word, value, moved(tensor))
     for value, tensor in record.made.items():
         made = moved(tensor)
         planner.define(value, made)
