@@ -57,7 +57,8 @@ def depthwise(
     _finish(walk, y, spread, epilogue, group, x)
     steps = "x".join(map(str, (*window.strides, *window.dilations)))
     kernel = "x".join(map(str, window.kernel))
-    return [walk.launch(f"depthwise_{kernel}_{steps}_g{group}", resident=2)]
+    resident = 2 if draft.narrow else 1  # addresses of 64 bits take registers, too
+    return [walk.launch(f"depthwise_{kernel}_{steps}_g{group}", resident)]
 
 
 def _check(
