@@ -322,3 +322,54 @@ def test_the_answers_are_those_of_the_cpu_provider(trt):
     (got,) = opened(source).run(None, given)
     (want,) = alone(source).run(None, given)
     np.testing.assert_array_equal(got, want)
+
+
+def test_a_callers_stream_is_what_runs_are_put_into(trt):
+    stream = driver().stream()
+    session = opened(model(OPEN, w=W), user_compute_stream=str(stream), **SHAPES)
+    for rows in (1, 8, 3):
+        right(session, x(rows))
+    assert all(slot.last == stream for slot in programs(session)[0]._idle)
+
+
+def test_runs_on_a_callers_stream_are_waited_for_by_the_next(trt):
+    """What a run has begun in a stream of the caller's is in the context until it ends."""
+    from runtime.abilities import Context
+    from runtime.plugin import Device
+
+    session = opened(model(FIXED, w=W))
+    (program,) = programs(session)
+    given = [ort.OrtValue.ortvalue_from_numpy(x(), "cuda", 0) for _ in range(4)]
+    streams = [driver().stream() for _ in range(2)]
+    results = []
+    for number, value in enumerate(given):
+        context = Context(streams={Device("cuda", 0): streams[number % 2]})
+        results.append(program.run([value._value], [None], context)[0])
+    for stream in streams:
+        driver().synchronize(stream)
+    for value, result in zip(given, results, strict=True):
+        got = np.empty(result.shape, result.dtype)
+        driver().download(got, result.pointer, streams[0])
+        want = np.maximum(value.numpy() @ W, 0)
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    assert trt.counts["contexts"] == 1
+
+
+def test_a_run_that_fails_leaves_nothing_begun_behind(trt, monkeypatch):
+    session = opened(model(OPEN, w=W), **SHAPES)
+    right(session, x())
+    (program,) = programs(session)
+    kind = type(program._idle[0].run._context)
+    monkeypatch.setattr(kind, "execute_async_v3", lambda self, stream_handle: False)
+    with pytest.warns(ort.FallbackWarning, match="did not run the engine"):
+        right(session, x())
+    assert not program._idle
+
+
+def test_streams_are_taken_in_turn(trt):
+    for _ in range(3):
+        session = opened(model(OPEN, w=W), **SHAPES)
+        right(session, x())
+        before = driver()._streams
+        session.close()
+    assert driver()._streams == before

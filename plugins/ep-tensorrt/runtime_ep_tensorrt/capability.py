@@ -24,6 +24,7 @@ TYPES = frozenset((1, 2, 3, 6, 7, 9, 10, 16, 17, 22, 23))
 """Element types that TensorRT has; those of 8 bits and less only around Q and DQ."""
 MEASURED = {"Where": 1, "OneHot": 2}
 """Which input has the type that an operator is told to take, where it is not the first."""
+WHOLE = frozenset((6, 7))
 MAKERS = frozenset(("ConstantOfShape", "EyeLike", "RandomNormal", "RandomUniform"))
 SHAPES: Mapping[str, tuple[int, ...]] = {
     "ConstantOfShape": (0,),
@@ -202,14 +203,26 @@ def too_few(nodes: Sequence[Node], least: int) -> dict[Node, str]:
 
 
 def hosted(nodes: Sequence[Node]) -> frozenset[Value]:
-    """Return the values from outside that decide shapes, and are read on the host."""
+    """Return the values from outside that decide shapes, and are read on the host.
+
+    They do by way of whole numbers that are computed of them, too.
+    """
     inside: set[Node | None] = set(nodes)
+    waiting = [
+        node.input(place) for node in nodes for place in SHAPES.get(node.op_type, ())
+    ]
+    seen: set[Value] = set()
     found = set()
-    for node in nodes:
-        for place in SHAPES.get(node.op_type, ()):
-            value = node.input(place)
-            if value is None or value.is_constant or value.dtype not in (6, 7):
-                continue
-            if value.producer not in inside:
-                found.add(value)
+    while waiting:
+        value = waiting.pop()
+        if value is None or value in seen or value.is_constant:
+            continue
+        seen.add(value)
+        maker = value.producer
+        if value.dtype not in WHOLE:
+            continue
+        if maker not in inside:
+            found.add(value)
+        elif maker is not None and maker.op_type not in ("Shape", "Size"):
+            waiting += maker.inputs
     return frozenset(found)

@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto
 from runtime.export import partition_proto
 from runtime.graph import Node
-from runtime.opsets import means_the_same
+from runtime.opsets import lowest, means_the_same
 from runtime.plugin import Partition, Unsupported
 
 from runtime_ep_tensorrt.operators import OPSETS
@@ -42,7 +42,8 @@ def newest(nodes: Sequence[Node]) -> int:
     """
     ours = [node for node in nodes if not node.domain]
     ours += [n for node in nodes for _, body in node.bodies for n in body]
+    least = max(map(lowest, ours), default=1)
     for version in reversed(OPSETS):
-        if all(means_the_same(node, version) for node in ours):
+        if version >= least and all(means_the_same(node, version) for node in ours):
             return version
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,9 +38,29 @@ Addresses = tuple[Any, ...]
 class Habits:
     """How a session wants runs: on a caller's stream, recorded, in memory that is shared."""
 
+    streams: Streams
     stream: Stream | None = None
     graphs: bool = False
     shared: Shared | None = None
+
+
+class Streams:
+    """Streams of a device, which contexts take in turn: none is ever given up."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = weakref.proxy(driver)
+        self._idle: list[Stream] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> Stream:
+        """Return a stream that nobody uses."""
+        with self._lock:
+            return self._idle.pop() if self._idle else int(self._driver.stream())
+
+    def give(self, stream: Stream) -> None:
+        """Give it back, with nothing left to do in it."""
+        with self._lock:
+            self._idle.append(stream)
 
 
 class Shared:
@@ -59,12 +80,17 @@ class Shared:
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """A context with what its runs use: memory, a stream, and what was recorded."""
+    """A context with what its runs use: memory, a stream, and what was recorded.
+
+    ``done`` marks the end of the run before, which may go on in ``last``, a caller's.
+    """
 
     engine: Engine
     run: Run
     stream: Stream
     memory: Allocation | None
+    done: Any
+    last: Stream = 0
     room: dict[str, Allocation] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
     recordings: OrderedDict[Addresses, Recording | None] = field(
@@ -181,7 +207,7 @@ class Program:
         """Run once; results are finished when it returns, but on a caller's stream."""
         if context.stopped():
             raise Cancelled("the run was stopped, as asked")
-        given = context.streams.get(self._partition.device, self._habits.stream)
+        given = context.streams.get(self._partition.device)
         arrays = dict(
             zip((v.name for v in self._partition.inputs), inputs, strict=True)
         )
@@ -189,7 +215,11 @@ class Program:
             zip((v.name for v in self._partition.outputs), outputs, strict=True)
         )
         with self._leased(arrays) as (slot, index):
-            stream = slot.stream if given is None else given
+            stream = given
+            if stream is None:
+                stream = self._habits.stream
+            if stream is None:
+                stream = slot.stream
             began = time.perf_counter_ns()
             results = self._go(slot, index, arrays, buffers, stream, given is not None)
             if context.trace is not None:
@@ -210,12 +240,14 @@ class Program:
                 slot = self._idle.pop() if self._idle else self._slot()
             try:
                 yield slot, index
-            finally:
-                with self._lock:
-                    if slot.engine is self._engine:
-                        self._idle.append(slot)
-                    else:
-                        slot.forget()
+            except BaseException:
+                self._release(slot)
+                raise
+            with self._lock:
+                if slot.engine is self._engine:
+                    self._idle.append(slot)
+                else:
+                    self._release(slot)
         finally:
             if shared is not None:
                 shared.lock.release()
@@ -241,7 +273,15 @@ class Program:
         if self._habits.shared is None:
             memory = self._pool.hold(max(engine.memory, 1), "engines")
             run.use_memory(memory.address, engine.memory)
-        return Slot(engine, run, self._driver.stream(), memory)
+        stream = self._habits.streams.take()
+        return Slot(engine, run, stream, memory, self._driver.event())
+
+    def _release(self, slot: Slot) -> None:
+        """Let a context go, once all that was begun with it is done."""
+        for stream in {slot.stream, slot.last or slot.stream}:
+            self._driver.synchronize(stream)
+        slot.forget()
+        self._habits.streams.give(slot.stream)
 
     def _go(
         self,
@@ -254,12 +294,18 @@ class Program:
     ) -> dict[str, Any]:
         """Bind everything, run, and gather the results."""
         run, engine = slot.run, slot.engine
+        if slot.last not in (0, stream):
+            self._driver.wait(slot.done, stream)
+        slot.last = stream
         if self._habits.shared is not None:
             address = self._habits.shared.address(engine.memory)
             run.use_memory(address, engine.memory)
         if engine.profiles > 1:
             run.use_profile(index, stream)
         kept = self._bind(slot, arrays, stream)
+        ours = any(
+            one is not array for one, array in zip(kept, arrays.values(), strict=False)
+        )
         with self._driver.using(stream):
             run.settle()
         results = self._results(slot, buffers)
@@ -270,8 +316,9 @@ class Program:
             with self._driver.using(stream):
                 run.go(stream)
         on_host = [n for n, r in results.items() if isinstance(r, np.ndarray)]
-        if not waits or not static or on_host:
+        if not waits or not static or on_host or ours:
             self._driver.synchronize(stream)
+        self._driver.record(slot.done, stream)
         for name in on_host:
             results[name] = self._moved(results[name], buffers[name], stream)
         return results | self._gathered(slot, buffers, results, stream)
@@ -427,10 +474,8 @@ class Program:
             self._drop()
 
     def _drop(self) -> None:
-        for slot in self._idle:
-            self._driver.synchronize(slot.stream)
-            slot.forget()
-        self._idle.clear()
+        while self._idle:
+            self._release(self._idle.pop())
 
     def close(self) -> None:
         """Release everything."""

@@ -12,6 +12,7 @@ from runtime.plugin import Partition, Unsupported
 from runtime.settings import Settings
 from runtime_ep_cuda import devices
 from runtime_ep_cuda.devices import Opened
+from runtime_ep_cuda.driver import Driver
 
 from runtime_ep_tensorrt import adapter, context, profiles
 from runtime_ep_tensorrt.adapter import Api
@@ -19,7 +20,7 @@ from runtime_ep_tensorrt.engines import Engines
 from runtime_ep_tensorrt.info import NAME
 from runtime_ep_tensorrt.options import Choice, chosen
 from runtime_ep_tensorrt.orders import BuildFailed, Ranges
-from runtime_ep_tensorrt.program import Habits, Program, Shared
+from runtime_ep_tensorrt.program import Habits, Program, Shared, Streams
 
 QUANTIZED = frozenset(("QuantizeLinear", "DequantizeLinear"))
 
@@ -34,6 +35,7 @@ class Session:
 
 
 _lock = threading.Lock()
+_streams: weakref.WeakKeyDictionary[Driver, Streams] = weakref.WeakKeyDictionary()
 _sessions: weakref.WeakKeyDictionary[Graph, Session] = weakref.WeakKeyDictionary()
 
 
@@ -77,7 +79,11 @@ def _open(choice: Choice) -> Session:
     except BuildFailed as error:
         raise Unsupported(str(error)) from error
     shared = Shared(opened.pool) if choice.shared_memory else None
-    return Session(opened, api, Habits(choice.stream, choice.graphs, shared))
+    streams = _streams.get(opened.driver)
+    if streams is None:
+        streams = _streams[opened.driver] = Streams(opened.driver)
+    habits = Habits(streams, choice.stream, choice.graphs, shared)
+    return Session(opened, api, habits)
 
 
 def _known(partition: Partition, settings: Settings) -> list[Ranges] | None:

@@ -159,7 +159,7 @@ class IOptimizationProfile:
         self._shapes[input] = _ordered(min, opt, max)
 
     def set_shape_input(self, input: str, min: Any, opt: Any, max: Any) -> None:
-        self._values[input] = _ordered(min, opt, max)
+        self._values[input] = _ordered(min, opt, max, -(2**63))
 
     def _against(self, value: onnx.ValueInfoProto, hosted: bool) -> str:
         if hosted:
@@ -177,11 +177,11 @@ class IOptimizationProfile:
         return "" if fixed else "a fixed dim has a range"
 
 
-def _ordered(*shapes: Any) -> list[list[int]]:
-    found = [[int(dim) for dim in shape] for shape in shapes]
+def _ordered(least: Any, opt: Any, most: Any, lowest: int = 0) -> list[list[int]]:
+    found = [[int(dim) for dim in shape] for shape in (least, opt, most)]
     low, usual, high = found
     if not len(low) == len(usual) == len(high) or any(
-        not 0 <= a <= b <= c for a, b, c in zip(*found, strict=True)
+        not lowest <= a <= b <= c for a, b, c in zip(*found, strict=True)
     ):
         raise ValueError("inconsistent min, opt and max")
     return found
