@@ -123,3 +123,26 @@ def test_doubles_and_integers_run_in_their_own_types(cuda):
     wide = np.exp(2 * x)
     got = session.run(None, {"x": x})[0]
     np.testing.assert_allclose(got, wide / wide.sum(-1, keepdims=True), rtol=1e-13)
+
+
+def test_without_cudnn_convolutions_are_the_cpus_and_products_are_cublas(cuda):
+    made = model(
+        [
+            node("Conv", ["x", "w"], ["c"]),
+            node("GlobalAveragePool", ["c"], ["g"]),
+            node("Flatten", ["g"], ["f"]),
+            node("MatMul", ["f", "v"], ["y"]),
+        ],
+        {"x": (FLOAT, [1, 4, 6, 6])},
+        {"y": (FLOAT, [1, 3])},
+        {
+            "w": np.ones((4, 4, 3, 3), np.float32),
+            "v": np.ones((4, 3), np.float32),
+        },
+    )
+    session = opened(made, enable_cudnn=0)
+    assert refusals(session) == {
+        "Conv": "enable_cudnn is off, and nothing else convolves"
+    }
+    x = np.ones((1, 4, 6, 6), np.float32)
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], np.full((1, 3), 144.0))

@@ -16,13 +16,18 @@ from runtime_ep_cuda.steps.table import step_of
 
 
 def offer(
-    graph: Graph, nodes: Sequence[Node], device: Device
+    graph: Graph, nodes: Sequence[Node], device: Device, cudnn: bool = True
 ) -> Iterator[Claim | Refusal]:
-    """Claim what there is a step for; refuse the rest, each node with its reason."""
+    """Claim what there is a step for; refuse the rest, each node with its reason.
+
+    Without ``cudnn`` nothing convolves.
+    """
     sure = settled(graph)
     counted = on_the_host(graph, sure)
     for node in nodes:
         reason = _COUNTED if node in counted else ""
+        if not cudnn and node.op_type in _CONVOLUTIONS:
+            reason = "enable_cudnn is off, and nothing else convolves"
         if node not in sure:
             reason = reason or refusal(node) or _unknown(node, sure | counted)
         if reason:
@@ -39,6 +44,7 @@ def _settled_reads(node: Node) -> list[Value]:
     return [value for value in node.reads if not value.is_constant]
 
 
+_CONVOLUTIONS = frozenset(("Conv", "ConvTranspose", "FusedConv", "QLinearConv"))
 _COUNTED = "it computes sizes from what is fed; the host does that"
 
 

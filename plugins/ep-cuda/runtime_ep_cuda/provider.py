@@ -24,8 +24,9 @@ class CudaProvider:
         self, graph: Graph, nodes: Sequence[Node], settings: Settings
     ) -> Iterator[Claim | Refusal]:
         """Claim by operator, element types and ranks."""
-        device = Device("cuda", chosen(settings).device)
-        return capability.offer(graph, nodes, device)
+        choice = chosen(settings)
+        device = Device("cuda", choice.device)
+        return capability.offer(graph, nodes, device, choice.cudnn)
 
     @hookimpl
     def compile(self, partition: Partition, settings: Settings) -> Program:

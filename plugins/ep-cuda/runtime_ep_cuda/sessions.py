@@ -12,7 +12,7 @@ from runtime.settings import Settings
 
 from runtime_ep_cuda import devices
 from runtime_ep_cuda.actions import Chooser
-from runtime_ep_cuda.choosing import Choosing
+from runtime_ep_cuda.choosing import Choosing, is_others
 from runtime_ep_cuda.driver import Driver, Stream
 from runtime_ep_cuda.memory import External, Pool
 from runtime_ep_cuda.options import Choice, chosen
@@ -54,5 +54,7 @@ def _open(choice: Choice, settings: Settings) -> Session:
     tuner = Tuner(
         driver, CompileCache.of(settings), choice.search, choice.key, choice.graphs
     )
-    chooser = Choosing(tuner, choice.workspace, driver.stream())
+    if not choice.cudnn:
+        tuner.admits = is_others
+    chooser = Choosing(tuner, choice.workspace, driver.stream(), choice.cudnn)
     return Session(choice, driver, pool, choice.stream, chooser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -59,6 +59,7 @@ class Tuner:
     whatever else the driver's candidates depend on. With ``captured`` candidates are
     timed as parts of a recording, and those that cannot be recorded are not taken; the
     default stream cannot be recorded.
+    ``admits`` tells of a candidate whether it may be chosen at all.
     """
 
     driver: Driver
@@ -66,6 +67,7 @@ class Tuner:
     search: Search = "EXHAUSTIVE"
     options: tuple[Any, ...] = ()
     captured: bool = True
+    admits: Callable[[Candidate], bool] = lambda candidate: True
     choices: list[Choice] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -119,7 +121,7 @@ class Tuner:
     def _searched(
         self, operation: Operation, limit: int, stream: Stream
     ) -> Choice | None:
-        found = self.driver.candidates(operation, limit)
+        found = list(filter(self.admits, self.driver.candidates(operation, limit)))
         if not found:
             return None
         if self.search == "DEFAULT":
