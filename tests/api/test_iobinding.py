@@ -323,3 +323,13 @@ def test_memory_of_a_gpu_is_taken_in_c_order(cuda):
     binding.bind_cpu_input("x", OnGpu(X.copy(), (16, 4)))
     with pytest.raises(ValueError, match="C order"):
         binding.bind_cpu_input("x", OnGpu(X.copy(), (4, 20)))
+
+
+def test_ort_values_on_a_gpu_are_fed_where_they_are(cuda):
+    session = ort.InferenceSession(dense(), providers=["CudaLikeExecutionProvider"])
+    value = ort.OrtValue.ortvalue_from_numpy(X, "cuda")
+    cuda.uploads = cuda.downloads = 0
+    (result,) = session.run_with_ort_values(None, {"x": value})
+    assert result.device_name() == "cpu"
+    np.testing.assert_allclose(result.numpy(), dense_reference(X), rtol=1e-5)
+    assert (cuda.uploads, cuda.downloads) == (0, 1)

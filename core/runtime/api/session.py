@@ -30,6 +30,7 @@ from runtime.api.requests import requests_of
 from runtime.api.telling import Telling
 from runtime.api.values import OrtValue
 from runtime.api.vector import OrtValueVector
+from runtime.plugin import HOST
 from runtime.providers import Request, resolve, usable
 
 if TYPE_CHECKING:
@@ -176,7 +177,15 @@ class InferenceSession(Telling, SessionInside):
         input_dict_ort_values: Mapping[str, OrtValue],
         run_options: RunOptions | None = None,
     ) -> list[OrtValue]:
-        """Run the model once from and to OrtValues on the host."""
+        """Run the model once from OrtValues, each read where it is, to others on the host."""
+        if any(value._device != HOST for value in input_dict_ort_values.values()):
+            binding = self.io_binding()
+            for name, value in input_dict_ort_values.items():
+                binding.bind_ortvalue_input(name, value)
+            for name in output_names or [each.name for each in self.get_outputs()]:
+                binding.bind_output(name)
+            self.run_with_iobinding(binding, run_options)
+            return binding.get_outputs()
         results = self._call(output_names, input_dict_ort_values, run_options)
         return [OrtValue(value) for value in results]
 
