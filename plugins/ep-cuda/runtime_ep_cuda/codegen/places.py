@@ -137,11 +137,13 @@ class Walk:
         memory = element(self.tensors[self.names[-1]].dtype).memory
         self.draft.line(f"rt_write<{memory}, {self.width}>({place}, {value});")
 
-    def launch(self, name: str, resident: int = 4) -> Launch:
+    def launch(self, name: str, resident: int = 0) -> Launch:
         """Return the launch of a thread for each element.
 
-        Four blocks at once leave every thread 64 registers; see `Draft.launch`.
+        ``resident`` is as in `Draft.launch`; without it threads have 64 registers, or 128
+        where addresses of 64 bits take many.
         """
+        resident = resident or (4 if self.draft.narrow else 2)
         codes = "_".join(element(t.dtype).code for t in self.tensors.values())
         full = f"{name}_{codes}_r{len(self.shape)}_v{self.width}"
         grid = blocks(self.count, THREADS)
