@@ -31,11 +31,12 @@ _SPECIAL = {
 
 _CONTRIB = {
     "Gelu": ("gelu",),
+    "BiasAdd": ("add", "add"),
     "BiasGelu": ("add", "gelu"),
     "FastGelu": ("add", "gelu_by_tanh"),
     "QuickGelu": ("quick_gelu",),
 }
-"""Operators of com.microsoft as steps, the first taking both inputs where there are two."""
+"""Operators of com.microsoft as steps, each taking as many inputs as there are, two at most."""
 
 _FOR_INTEGERS = frozenset(
     ("add", "subtract", "multiply", "divide", "maximum", "minimum", "absolute",
@@ -221,7 +222,7 @@ def _contrib(writer: _Writer, node: Node, name: str, inputs: Sequence[int]) -> i
     given = list(inputs)
     for step in before:
         if len(given) > 1:
-            given = [writer.emit(step, given)]
+            given = [writer.emit(step, given[:2]), *given[2:]]
     return _plainly(writer, node, last, given)
 
 

@@ -14,7 +14,9 @@ from runtime_ep_cuda.dtypes import NARROW, Dtype
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Convolution, Pointwise, Spec
 from runtime_ep_cuda.planner import Planner, broadcast
+from runtime_ep_cuda.steps import behind as inside
 from runtime_ep_cuda.steps import epilogue
+from runtime_ep_cuda.steps.behind import Behind
 from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.epilogue import Follower
 from runtime_ep_cuda.steps.product import of_floats
@@ -28,7 +30,7 @@ _EVEN = 8
 """Channels of narrow floats are filled up to a multiple of these: cuDNN copies otherwise."""
 
 
-def _of_images(node: Node) -> str:
+def of_images(node: Node) -> str:
     x = node.inputs[0]
     rank = len(x.shape) if x is not None and x.shape is not None else 0
     if not 3 <= rank <= 5:
@@ -40,9 +42,14 @@ def _order(planner: Planner, rank: int) -> tuple[int, ...]:
     return channels_last(rank) if planner.setting.channels_last else tuple(range(rank))
 
 
-@plans("Conv", refuse=_of_images, after=True)
+@plans("Conv", refuse=of_images, after=True)
 def conv(planner: Planner, group: Group) -> None:
     """Conv of one, two or three axes, grouped and dilated."""
+    convolve(planner, group)
+
+
+def convolve(planner: Planner, group: Group, behind: Behind = ()) -> None:
+    """Plan a Conv; ``behind`` is what the anchor does itself after it and its bias."""
     node = anchor_of(group)
     x, w = planner.tensor(node.inputs[0]), node.inputs[1]
     dtype = planner.storage(node.outputs[0])
@@ -57,7 +64,7 @@ def conv(planner: Planner, group: Group) -> None:
     if 0 in shape or 0 in x.shape:
         raise Unplannable(f"a convolution of {list(x.shape)} has no elements")
     if _is_depthwise(planner, w, wide, x.shape[1], groups):  # type: ignore[arg-type]
-        _depthwise(planner, group, x, window, shape, dtype)
+        _depthwise(planner, group, x, window, shape, dtype, behind)
         return
     x, filters = _even(planner, x, w, dtype, groups)  # type: ignore[arg-type]
     operation = Convolution(
@@ -71,7 +78,7 @@ def conv(planner: Planner, group: Group) -> None:
         groups,
         tf32=_tf32(planner, dtype),
     )
-    _convolve(planner, group, operation, (x, filters), shape, dtype)
+    _convolve(planner, group, operation, (x, filters), shape, dtype, behind)
 
 
 def _is_depthwise(
@@ -89,6 +96,7 @@ def _depthwise(
     window: Window,
     shape: tuple[int, ...],
     dtype: Dtype,
+    behind: Behind,
 ) -> None:
     """Plan windows of single channels, with all that follows, as one kernel."""
     node, order = anchor_of(group), channels_last(x.rank)
@@ -100,7 +108,10 @@ def _depthwise(
         dtype,
     )
     bias = node.input(2)
-    after, further, done = written(planner, group, shape)
+    if behind:
+        after, further, done = *inside.expression_of(behind), 0
+    else:
+        after, further, done = written(planner, group, shape)
     y = planner.result(value_after(group, done), shape, order)
     planner.launch(
         depthwise(
@@ -116,7 +127,7 @@ def _depthwise(
     finish(planner, group, done)
 
 
-@plans("ConvTranspose", refuse=_of_images, since=11, after=True)
+@plans("ConvTranspose", refuse=of_images, since=11, after=True)
 def conv_transpose(planner: Planner, group: Group) -> None:
     """ConvTranspose: a convolution's gradient."""
     node = anchor_of(group)
@@ -244,6 +255,7 @@ def _convolve(
     inputs: tuple[Tensor, Tensor],
     shape: tuple[int, ...],
     dtype: Dtype,
+    behind: Behind = (),
 ) -> None:
     """Plan a convolution, its bias and as much of what follows as is taken along."""
 
@@ -253,12 +265,20 @@ def _convolve(
         return operand.broadcast(shape)
 
     bias = anchor_of(group).input(2)
-    before = [] if bias is None else [_bias(planner, bias, len(shape), dtype)]
-    after = epilogue.followers(planner, group.after, value_after(group, 0), fit)
+    before = [] if bias is None else [channel_bias(planner, bias, len(shape), dtype)]
+    after = inside.followers(behind, fit)
+    if len(after) == len(behind):
+        first = value_after(group, 0)
+        after += epilogue.followers(planner, group.after, first, fit)
+    results: list[Tensor] = []
 
     def result_for(count: int) -> tuple[Tensor, Tensor]:
         order = _order(planner, len(shape))
-        made = planner.result(value_after(group, count), shape, order)
+        made = planner.new(dtype, shape, order)
+        if count >= len(behind):
+            value = value_after(group, count - len(behind))
+            made = planner.result(value, shape, order)
+        results[:] = [made]
         return made, made
 
     done = epilogue.call(planner, operation, inputs, before, after, result_for)
@@ -267,10 +287,12 @@ def _convolve(
             f"no library convolves {list(operation.x.shape)} by "
             f"{list(operation.w.shape)} of {dtype}"
         )
-    finish(planner, group, done)
+    if done < len(behind):
+        inside.follow(planner, behind[done:], results[0], value_after(group, 0))
+    finish(planner, group, max(done - len(behind), 0))
 
 
-def _bias(planner: Planner, bias: Value, rank: int, dtype: Dtype) -> Follower:
+def channel_bias(planner: Planner, bias: Value, rank: int, dtype: Dtype) -> Follower:
     tensor = planner.tensor(bias)
     if tensor.dtype != dtype:
         tensor = planner.copy(tensor, dtype=dtype)

@@ -12,7 +12,9 @@ from runtime_ep_cuda.dtypes import FLOATS, dtype_of
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Pointwise, Product, Spec
 from runtime_ep_cuda.planner import Planner, broadcast
+from runtime_ep_cuda.steps import behind as inside
 from runtime_ep_cuda.steps import epilogue
+from runtime_ep_cuda.steps.behind import Behind
 from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.epilogue import Follower
 from runtime_ep_cuda.steps.table import plans
@@ -32,15 +34,20 @@ def of_floats(node: Node) -> str:
 def matmul(planner: Planner, group: Group) -> None:
     """MatMul, broadcast over batches as NumPy does."""
     node = anchor_of(group)
-    a, b = _operands(planner, node)
+    a, b = factors(planner, node)
     multiply(planner, group, a, b)
 
 
 @plans("Gemm", refuse=of_floats, since=7, after=True)
 def gemm(planner: Planner, group: Group) -> None:
     """Gemm: alpha a b + beta c, either factor transposed."""
+    multiply_matrices(planner, group)
+
+
+def multiply_matrices(planner: Planner, group: Group, behind: Behind = ()) -> None:
+    """Plan a Gemm; ``behind`` is what the anchor does itself after it."""
     node = anchor_of(group)
-    a, b = _operands(planner, node)
+    a, b = factors(planner, node)
     if a.rank != 2 or b.rank != 2:
         raise Unplannable(f"{list(a.shape)} and {list(b.shape)} are no two matrices")
     a = a.transposed((1, 0)) if node.attribute("transA", 0) else a
@@ -48,7 +55,7 @@ def gemm(planner: Planner, group: Group) -> None:
     c, beta = node.input(2), float(node.attribute("beta", 1.0))
     alpha = float(node.attribute("alpha", 1.0))
     bias = None if c is None or beta == 0 else _scaled(planner, c, beta)
-    multiply(planner, group, a, b, alpha, bias)
+    multiply(planner, group, a, b, alpha, bias, behind)
 
 
 def _scaled(planner: Planner, c: Value, beta: float) -> Tensor:
@@ -71,7 +78,7 @@ def _scaled(planner: Planner, c: Value, beta: float) -> Tensor:
     return made
 
 
-def _operands(planner: Planner, node: Node) -> tuple[Tensor, Tensor]:
+def factors(planner: Planner, node: Node) -> tuple[Tensor, Tensor]:
     """Return both factors in the type that the result is kept in."""
     dtype = planner.storage(node.outputs[0])
     a, b = (planner.typed(planner.tensor(v), dtype) for v in node.inputs[:2])
@@ -85,8 +92,12 @@ def multiply(
     b: Tensor,
     alpha: float = 1.0,
     bias: Tensor | None = None,
+    behind: Behind = (),
 ) -> None:
-    """Multiply, and do as much of what follows as a library does in one go."""
+    """Multiply, and do as much of what follows as a library does in one go.
+
+    ``behind`` is what the anchor does itself after the product and its bias.
+    """
     shape, wide_a, wide_b = _batched(planner, a, b)
     batch, rows = wide_a.shape[:2]
     columns = wide_b.shape[2]
@@ -98,17 +109,24 @@ def multiply(
         return operand.broadcast(shape).reshaped(under)
 
     before = [] if bias is None else [_bias(fit, planner.typed(bias, a.dtype))]
-    after = epilogue.followers(planner, group.after, value_after(group, 0), fit)
+    after = inside.followers(behind, fit)
+    if len(after) == len(behind):
+        first = value_after(group, 0)
+        after += epilogue.followers(planner, group.after, first, fit)
 
     def result_for(count: int) -> tuple[Tensor, Tensor]:
-        made = planner.result(value_after(group, count), shape)
+        made = planner.new(a.dtype, shape)
+        if count >= len(behind):
+            made = planner.result(value_after(group, count - len(behind)), shape)
+        results[:] = [made]
         seen = made.reshaped(under)
         if seen is None:
             raise Unplannable(f"{shape} is no batch of matrices")
         return made, seen
 
+    results: list[Tensor] = []
     if 0 in (*under, wide_a.shape[2]):
-        _nothing(planner, group, shape)
+        _nothing(planner, group, shape, behind)
         return
     bare = Product(
         Spec.of(wide_a),
@@ -122,7 +140,16 @@ def multiply(
         raise Unplannable(
             f"no library multiplies {list(a.shape)} by {list(b.shape)} of {a.dtype}"
         )
-    finish(planner, group, done)
+    _finish(planner, group, behind, done, results[0])
+
+
+def _finish(
+    planner: Planner, group: Group, behind: Behind, done: int, made: Tensor
+) -> None:
+    """Do what a library has left of the anchor's own work, and what follows that."""
+    if done < len(behind):
+        inside.follow(planner, behind[done:], made, value_after(group, 0))
+    finish(planner, group, max(done - len(behind), 0))
 
 
 def _bias(fit: epilogue.Fit, bias: Tensor) -> Follower:
@@ -132,9 +159,15 @@ def _bias(fit: epilogue.Fit, bias: Tensor) -> Follower:
     return Follower((Pointwise("add"),), operand)
 
 
-def _nothing(planner: Planner, group: Group, shape: tuple[int, ...]) -> None:
+def _nothing(
+    planner: Planner, group: Group, shape: tuple[int, ...], behind: Behind
+) -> None:
     """Plan a product without elements, or a sum of none, which is zero."""
-    if group.after or (group.anchor is not None and len(group.anchor.inputs) > 2):
+    if (
+        behind
+        or group.after
+        or (group.anchor is not None and len(group.anchor.inputs) > 2)
+    ):
         raise Unplannable("an empty product with an epilogue")
     made = planner.result(value_after(group, 0), shape)
     if made.size:
