@@ -324,9 +324,10 @@ class Walker:
         """Return the launch of a kernel of this head and a body."""
         text = "\n".join(_indented([*self.head, *body.strip("\n").splitlines()]))
         declared = ",\n    ".join(text for _, text in self.parameters)
-        # a large block gets all registers, of which the assembler would leave half
-        alone = ", 1" if self.team.block >= 512 else ""
-        bounds = f"__launch_bounds__({self.team.block}{alone})"
+        # large blocks get registers enough, where the assembler would rather spill some
+        block = self.team.block
+        resident = f", {max(1, 512 // block)}" if block >= 256 else ""
+        bounds = f"__launch_bounds__({block}{resident})"
         whole = f'extern "C" __global__ void {bounds} NAME(\n    {declared}) {{\n{text}\n}}\n'
         name = named(f"{family}_{self._coordinates_of_name()}", whole)
         kernel = Kernel(
