@@ -52,6 +52,18 @@ def test_a_residual_that_others_read_too_is_added_all_the_same():
     assert sorted(found) == ["MatMul+Add", "Neg", "Sigmoid"]
 
 
+@pytest.mark.parametrize("operator", ["Add", "Mul"])
+def test_what_commutes_has_one_kernel_for_both_orders(operator):
+    def specs(*order):
+        nodes = [node("MatMul", ["x", "w"], ["p"]), node(operator, order, ["y"])]
+        rows = {"x": ROWS, "r": ROWS}
+        proto = model(nodes, rows, {"y": (FLOAT, None)}, {"w": W})
+        session = checked(proto, {"x": floats(3, 4), "r": floats(3, 4)})
+        return [stage.specs for each in programs(session) for stage in each.stages]
+
+    assert specs("p", "r") == specs("r", "p")
+
+
 def test_a_product_that_is_an_output_is_written_before_anything_follows():
     found = made(
         [node("MatMul", ["x", "w"], ["p"]), node("Relu", ["p"], ["y"])], ("p", "y")

@@ -157,6 +157,10 @@ def express(
     return made, tuple(writer.operands)
 
 
+_COMMUTES = frozenset(("add", "multiply"))
+"""Operations that are written in one order of their inputs, so that one kernel serves both."""
+
+
 class _Writer:
     def __init__(
         self, nodes: Sequence[Node], first: Iterable[Value], goes_on: bool
@@ -170,6 +174,8 @@ class _Writer:
 
     def _emit(self, operation: str, inputs: Sequence[int], **attributes: Any) -> int:
         pairs = tuple(sorted(attributes.items()))
+        if operation in _COMMUTES:
+            inputs = sorted(inputs)
         self.instructions.append(Instruction(operation, tuple(inputs), pairs))
         return len(self.operands) + len(self.instructions) - 1
 
