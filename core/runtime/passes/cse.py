@@ -24,15 +24,24 @@ def run(graph: Graph, scope: Scope) -> int:
     """Merge what is equal in one graph; return how many constants and nodes went."""
     public = {id(value) for value in graph.outputs}
     changes = _constants(graph, public)
+    alone: dict[tuple[Any, ...], Node] = {}
     seen: dict[tuple[Any, ...], Node] = {}
     for node in graph:
-        key = _key(node)
-        if key is None:
-            continue
-        first = seen.setdefault(key, node)
+        other = alone.setdefault((node.op_type, node.inputs), node)
+        if other is node:
+            continue  # most nodes read what no other does, and need no key
+        first = _first(other, node, seen)
         if first is not node and _merge(graph, first, node, public):
             changes += 1
     return changes
+
+
+def _first(other: Node, node: Node, seen: dict[tuple[Any, ...], Node]) -> Node:
+    """Return the first node that is equal to a node, which may be itself."""
+    for each in (other, node):
+        key = _key(each)
+        found = each if key is None else seen.setdefault(key, each)
+    return found
 
 
 def _constants(graph: Graph, public: set[int]) -> int:
