@@ -93,6 +93,23 @@ def test_the_list_has_the_operators_of_the_standard():
             "{ y = QuantizeLinear(x, s, z) }",
             "its zero point must be 0",
         ),
+        (
+            "(float[2] x) => (int4[2] y) { y = Cast<to=22>(x) }",
+            "no Cast of int4",
+        ),
+        (
+            "(float[2] x, float s) => (int8[2] y)"
+            "{ z = Constant<value = int8 {0}>() y = QuantizeLinear(x, s, z) }",
+            "go to DequantizeLinear alone",
+        ),
+        (
+            "(int8[2] x, float s) => (float[2] y) { y = DequantizeLinear(x, s) }",
+            "come from QuantizeLinear alone",
+        ),
+        (
+            "() => (float[2] y) { y = RandomUniform<shape=[2]>() }",
+            "drawn by the host",
+        ),
     ],
     ids=lambda text: text[:60],
 )
@@ -100,6 +117,15 @@ def test_a_node_is_refused_with_the_reason(text, reason):
     _, nodes = nodes_of(text, 24)
     found = refusal(nodes[-1], Choice(excluded=frozenset(("NonZero",))).excluded)
     assert (reason in found) if reason else not found, found
+
+
+def test_what_only_a_newer_opset_can_say_is_refused():
+    text = (
+        "(float[1,1,4,4] q) => (float[1,1,4,4] y)"
+        "{ y = Attention<left_window_size=2>(q, q, q) }"
+    )
+    _, (node,) = nodes_of(text, 28)
+    assert "has no equal up to 24" in refusal(node)
 
 
 def test_operators_of_other_domains_are_refused():

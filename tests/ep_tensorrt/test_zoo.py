@@ -7,6 +7,11 @@ from trt_sessions import CUDA, NAME, alone, opened, placed, share
 
 from benchmarks.zoo import ZOO
 
+QUICK = ("resnet18", "detector", "bert_base", "llama", "lstm_small", "unet_dynamo23")
+ALL = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+    for name in sorted(ZOO)
+]
 LIMIT = 2e-5
 HALVES = 2e-3
 
@@ -20,7 +25,7 @@ def run(name, session, case=0):
     return max(distance(*pair) for pair in zip(got, want, strict=True))
 
 
-@pytest.mark.parametrize("name", sorted(ZOO))
+@pytest.mark.parametrize("name", ALL)
 def test_nearly_all_nodes_are_in_at_most_two_engines(trt, name):
     session = opened(ZOO[name].build("tiny"), CUDA)
     assert share(session) >= 0.98, session.explain()

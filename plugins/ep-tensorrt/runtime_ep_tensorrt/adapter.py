@@ -328,10 +328,13 @@ class Engine:
     def _binding(self, engine: Any, name: str) -> Binding:
         trt = self._trt
         mode, place = engine.get_tensor_mode(name), engine.get_tensor_location(name)
+        kind = engine.get_tensor_dtype(name).name
+        if kind not in _DTYPES:
+            raise BuildFailed(f"{name!r} is {kind}, which no array here has")
         return Binding(
             name,
             mode == trt.TensorIOMode.INPUT,
-            _DTYPES[engine.get_tensor_dtype(name).name],
+            _DTYPES[kind],
             tuple(engine.get_tensor_shape(name)),
             place == trt.TensorLocation.HOST,
         )

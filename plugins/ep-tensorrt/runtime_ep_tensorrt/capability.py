@@ -25,6 +25,12 @@ TYPES = frozenset((1, 2, 3, 6, 7, 9, 10, 16, 17, 22, 23))
 MEASURED = {"Where": 1, "OneHot": 2}
 """Which input has the type that an operator is told to take, where it is not the first."""
 WHOLE = frozenset((6, 7))
+SIZES = frozenset(("Shape", "Size"))
+QUANTIZED = frozenset((3, 17, 22, 23))
+"""Types that values have between Q and DQ only, or as constants."""
+DRAWN = frozenset(
+    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+)
 MAKERS = frozenset(("ConstantOfShape", "EyeLike", "RandomNormal", "RandomUniform"))
 SHAPES: Mapping[str, tuple[int, ...]] = {
     "ConstantOfShape": (0,),
@@ -85,6 +91,8 @@ def refusal(node: Node, excluded: Iterable[str] = ()) -> str:
         return "control flow stays with the host; what is in its bodies is offered"
     if node.op_type not in OPERATORS:
         return f"TensorRT's parser has no {node.op_type}"
+    if node.op_type in DRAWN:
+        return "random numbers are drawn by the host, where seeds hold"
     if node.op_type in excluded:
         return f"trt_op_types_to_exclude names {node.op_type}"
     if not newest([node]):
@@ -92,7 +100,7 @@ def refusal(node: Node, excluded: Iterable[str] = ()) -> str:
     values = [value for value in node.inputs if value is not None]
     values += [v for v in node.outputs if v.uses or guards.is_public(v)]
     reason = next(filter(None, map(_value, values)), "")
-    return reason or _kind(node) or guards.against(node)
+    return reason or _kind(node) or _quantized(node) or guards.against(node)
 
 
 def _value(value: Value) -> str:
@@ -118,9 +126,28 @@ def _kind(node: Node) -> str:
     if node.op_type in MAKERS or value is None:
         value = node.outputs[0]
     if value.dtype in OPERATORS[node.op_type]:
-        return ""
+        if not node.op_type.startswith("Cast"):
+            return ""
+        value = node.outputs[0]
+        if value.dtype in OPERATORS[node.op_type]:
+            return ""
     name = ELEMENT_TYPES[value.dtype].name if value.dtype else "an unknown type"
     return f"TensorRT has no {node.op_type} of {name}"
+
+
+def _quantized(node: Node) -> str:
+    """Say what stands against values of 8 bits and less outside of Q and DQ."""
+    for value in node.inputs:
+        if value is not None and value.dtype in QUANTIZED and not value.is_constant:
+            maker = value.producer
+            if maker is None or maker.op_type != "QuantizeLinear":
+                return "values of 8 bits and less come from QuantizeLinear alone"
+    for value in node.outputs:
+        readers = {user.op_type for user in value.users}
+        outside = guards.is_public(value) or readers - {"DequantizeLinear"}
+        if value.dtype in QUANTIZED and outside:
+            return "values of 8 bits and less go to DequantizeLinear alone"
+    return ""
 
 
 # the parser
@@ -203,26 +230,23 @@ def too_few(nodes: Sequence[Node], least: int) -> dict[Node, str]:
 
 
 def hosted(nodes: Sequence[Node]) -> frozenset[Value]:
-    """Return the values from outside that decide shapes, and are read on the host.
+    """Return the values that decide shapes, which are read on the host.
 
-    They do by way of whole numbers that are computed of them, too.
+    They do by way of whole numbers that are computed of them, too. Those among them that
+    stay inside of an engine are nobody's to bring anywhere.
     """
     inside: set[Node | None] = set(nodes)
     waiting = [
         node.input(place) for node in nodes for place in SHAPES.get(node.op_type, ())
     ]
-    seen: set[Value] = set()
-    found = set()
+    found: set[Value] = set()
     while waiting:
         value = waiting.pop()
-        if value is None or value in seen or value.is_constant:
+        if value is None or value in found or value.is_constant:
             continue
-        seen.add(value)
-        maker = value.producer
-        if value.dtype not in WHOLE:
-            continue
-        if maker not in inside:
+        if value.dtype in WHOLE:
             found.add(value)
-        elif maker is not None and maker.op_type not in ("Shape", "Size"):
-            waiting += maker.inputs
+            maker = value.producer
+            if maker in inside and maker is not None and maker.op_type not in SIZES:
+                waiting += maker.inputs
     return frozenset(found)

@@ -345,7 +345,7 @@ class Program:
             host = np.empty(array.shape, array.dtype)
             self._driver.download(host, array.pointer, stream)
             array = host
-        return np.ascontiguousarray(array, dtype)
+        return np.asarray(array, dtype, order="C")
 
     def _sent(self, array: Any, stream: Stream) -> Any:
         if not isinstance(array, np.ndarray):

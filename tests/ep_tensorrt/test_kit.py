@@ -1,0 +1,30 @@
+"""The conformance kit passes for the provider over doubles of TensorRT and of a GPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_kit_passes(tmp_path):
+    command = [
+        sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "runtime.testing.plugin",
+        "-p", "no:cacheprovider", "--pyargs", "runtime.testing",
+        "--ep", "doubled_trt:provider", "--ep", "cpu",
+        "--capabilities", str(tmp_path / "capabilities.json"),
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTEST_ADDOPTS": "", "PYTHONPATH": str(HERE)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    found = json.loads((tmp_path / "capabilities.json").read_text())["summary"]
+    assert found["failed"] == 0
+    assert found["claimed"] >= 900
