@@ -10,6 +10,7 @@ from runtime.valuetypes import numpy_dtype
 from runtime_ep_cpu import formulas
 from runtime_ep_cpu.ops import table
 
+from runtime_ep_cuda import quantized
 from runtime_ep_cuda.codegen.expression import ABSENT, Expression, Instruction
 from runtime_ep_cuda.dtypes import BOOL, FLOATS, INTEGERS, dtype_of
 
@@ -58,6 +59,8 @@ def operation(node: Node) -> str | None:
         return found[-1] if found else None
     if node.domain or _OLD & node.attributes.keys():
         return None
+    if node.op_type in quantized.NAMES:
+        return quantized.NAMES[node.op_type]
     if node.op_type in _SPECIAL:
         return _SPECIAL[node.op_type]
     kernel = table.find("", node.op_type, node.version)
@@ -75,6 +78,10 @@ def refusal(node: Node) -> str:
     name = operation(node)
     if name is None:
         return f"{node.op_type} is not element-wise"
+    if name in quantized.NAMES.values():
+        if quantized.is_elementwise(node):
+            return ""
+        return quantized.refusal(node) or f"scales of {node.op_type} lie along an axis"
     if node.op_type == "Dropout" and not _is_inference(node):
         return "training is not supported"
     types = [dtype_of(value) for value in operands_of(node)]
@@ -102,6 +109,8 @@ def _is_inference(node: Node) -> bool:
 
 def operands_of(node: Node) -> tuple[Value, ...]:
     """Return the inputs an expression reads."""
+    if node.op_type in quantized.NAMES and not node.domain:
+        return quantized.operands_of(node)
     count = 1 if node.op_type == "Dropout" else len(node.inputs)
     return tuple(value for value in node.inputs[:count] if value is not None)
 
@@ -141,6 +150,11 @@ class _Writer:
 
     def add(self, node: Node) -> None:
         """Append one node's instructions."""
+        if node.op_type in quantized.NAMES and not node.domain:
+            read = [self.numbers[value] for value in operands_of(node)]
+            made = quantized.write(self.emit, node, read[0], read[1:])
+            self.numbers[node.outputs[0]] = made
+            return
         count = 1 if node.op_type == "Dropout" else len(node.inputs)
         inputs = [
             ABSENT if value is None else self.numbers[value]

@@ -4,6 +4,9 @@ Patterns of many nodes have been raised to single operators by the engine alread
 is left is to let element-wise work happen where its operands are at hand. A group runs
 at the place of its last node; nothing outside reads what is made inside, so the order
 of groups is one of dependence too.
+
+A DequantizeLinear is done anew by every group that reads it: bytes are read instead of
+floats. Only who can read no more than memory has its result written.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 
 from runtime.graph import Node, Value
 
-from runtime_ep_cuda.express import is_elementwise, operands_of
+from runtime_ep_cuda.express import is_elementwise, operands_of, operation
 from runtime_ep_cuda.group import Group
 
 MOST_OPERANDS = 12
@@ -22,10 +25,14 @@ MOST_OPERANDS = 12
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What an anchor's step can take along: work before its first input, work after."""
+    """What an anchor's step can take along: work before its first input, work after.
+
+    One that is ``quantized`` takes along whatever dequantizes its first two inputs.
+    """
 
     before: bool = False
     after: bool = False
+    quantized: bool = False
 
 
 Judge = Callable[[Node], Habits]
@@ -61,15 +68,23 @@ class _Grouping:
         self._judge = judge
         self._makers: dict[Value, Group] = {}
         self._groups: dict[Group, int] = {}
+        self._anew: dict[Value, Node] = {}
+        self._written: set[Value] = set()
 
     def result(self) -> list[Group]:
         """Go through the nodes once; element-wise work that nobody reads is left out."""
         for place, node in enumerate(self._nodes):
             alone = is_elementwise(node)
+            if alone and operation(node) == "dequantize":
+                self._anew[node.outputs[0]] = node
+                continue
             group = self._elementwise(node) if alone else self._anchor(node)
             self._groups[group] = place
             for value in node.outputs:
                 self._makers[value] = group
+        for value, node in self._anew.items():
+            if self._outside(value) or value in self._written:
+                self._groups[Group(after=[node])] = self._places[node]
         ordered = sorted(self._groups, key=self._groups.__getitem__)
         for group in ordered:
             group.results = self._results(group)
@@ -77,12 +92,20 @@ class _Grouping:
 
     def _results(self, group: Group) -> list[Value]:
         inside = set(group.nodes)
+        if group.anchor is None and len(inside) == 1:
+            return list(group.nodes[0].outputs[:1]) if self._reads(group) else []
         return [
             value
             for node in group.nodes
             for value in node.outputs
+            if value not in self._anew
             if self._outside(value) or not inside.issuperset(self._readers(value))
         ]
+
+    def _reads(self, group: Group) -> bool:
+        """Whether anybody reads what a group of one node makes."""
+        value = group.last
+        return self._outside(value) or bool(self._readers(value))
 
     def _readers(self, value: Value) -> list[Node]:
         return [user for user in value.users if user not in self._settled]
@@ -101,6 +124,8 @@ class _Grouping:
         for other in found:
             if other.anchor is None and self._together(group, other, node):
                 self._absorb(group, other)
+        again = (self._anew.get(value) for value in operands_of(node))
+        group.after += [n for n in again if n is not None and n not in group.after]
         group.after.append(node)
         group.after.sort(key=self._places.__getitem__)
         return group
@@ -137,14 +162,16 @@ class _Grouping:
 
     def _absorb(self, group: Group, other: Group) -> None:
         del self._groups[other]
-        group.after += other.after
+        group.after += [node for node in other.after if node not in group.after]
         for node in other.after:
             for value in node.outputs:
-                self._makers[value] = group
+                if value not in self._anew:
+                    self._makers[value] = group
 
     def _anchor(self, node: Node) -> Group:
         habits = self._judge(node)
         group = Group(node, open=habits.after)
+        group.before = self._dequantized(node, habits)
         first = node.input(0)
         maker = None if first is None else self._makers.get(first)
         if (
@@ -163,11 +190,27 @@ class _Grouping:
                     self._makers[value] = group
         return group
 
+    def _dequantized(self, node: Node, habits: Habits) -> list[Node]:
+        """Return what dequantizes an anchor's inputs inside its group; note the others."""
+        found: list[Node] = []
+        for place, value in enumerate(node.inputs):
+            made = None if value is None else self._anew.get(value)
+            if value is None or made is None:
+                continue
+            inside = habits.before and not place and node.inputs.count(value) == 1
+            if inside or (habits.quantized and place < 2):
+                found += [made] if made not in found else []
+            else:
+                self._written.add(value)
+        return found
+
     def _may_wait(self, group: Group, node: Node) -> bool:
         """Whether only a node reads what a group makes."""
         inner = set(group.after)
         for member in group.after:
             for value in member.outputs:
+                if value in self._anew:
+                    continue
                 allowed = {node, *inner} if value is group.last else inner
                 if self._outside(value) or not allowed.issuperset(self._readers(value)):
                     return False

@@ -16,6 +16,7 @@ from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.dtypes import Dtype, dtype_of
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Call, Operation
+from runtime_ep_cuda.quantized import is_constant, shape_of
 from runtime_ep_cuda.recall import Log, Recall
 from runtime_ep_cuda.tensor import Buffer, Tensor
 from runtime_ep_cuda.weights import Weights
@@ -118,6 +119,9 @@ class Planner:
         found = self._tensors.get(value)
         if found is not None:
             return found.shape
+        constant = shape_of(value) if is_constant(value) else None
+        if constant is not None:
+            return constant
         known = self._known_now(value)
         if known is not None:
             return tuple(known.shape)
@@ -127,6 +131,10 @@ class Planner:
         if operands is None:
             raise Unplannable(f"{value.name!r} has not been made")
         return broadcast([self._shape_now(operand) for operand in operands])
+
+    def has(self, value: Value) -> bool:
+        """Whether a value lies on the device already."""
+        return value in self._tensors
 
     def tensor(self, value: Value | None) -> Tensor:
         """Return a value as it lies on the device; what is known is brought there."""
@@ -140,15 +148,14 @@ class Planner:
         return found
 
     def _brought(self, value: Value) -> Tensor:
-        array = value.constant()
+        if is_constant(value):
+            return self.weights.get(value, self.storage(value))
+        array = self._known_now(value)
         if array is None:
-            array = self._known_now(value)
-            if array is None:
-                raise Unplannable(f"{value.name!r} has not been made")
-            dtype = self.storage(value, array.dtype)
-            with np.errstate(over="ignore"):
-                return self.constants.put(array.astype(dtype, copy=False))
-        return self.weights.get(value, self.storage(value, array.dtype))
+            raise Unplannable(f"{value.name!r} has not been made")
+        dtype = self.storage(value, array.dtype)
+        with np.errstate(over="ignore"):
+            return self.constants.put(array.astype(dtype, copy=False))
 
     def storage(self, value: Value, own: Dtype | None = None) -> Dtype:
         """Return the type in which a value is kept on the device."""

@@ -15,6 +15,7 @@ from runtime_ep_cpu.ops import table
 
 from runtime_ep_cuda.dtypes import BOOL, INTEGERS, dtype_of
 from runtime_ep_cuda.express import is_elementwise
+from runtime_ep_cuda.quantized import dequantizes_a_constant
 from runtime_ep_cuda.steps.table import step_of
 
 _SOURCES = frozenset(("Shape", "Size"))
@@ -32,13 +33,17 @@ _ARITHMETIC = frozenset((
 def settled(nodes: Iterable[Node], known: Collection[Value] = ()) -> set[Node]:
     """Return the nodes, given in order, whose results follow from shapes alone.
 
-    Values that are ``known`` count as such results, too.
+    Values that are ``known`` count as such results, too. Dequantized constants are among
+    the nodes found, but nothing follows from them: what they hold is large.
     """
     found: set[Node] = set()
+    weights: set[Node] = set()
     for node in nodes:
         if node.domain or node.bodies or table.refuses(node):
             continue
-        if node.op_type in _SOURCES:
+        if dequantizes_a_constant(node):
+            weights.add(node)
+        elif node.op_type in _SOURCES:
             found.add(node)
         elif node.op_type in _ARITHMETIC:
             reads = [value for value in node.inputs if value is not None]
@@ -48,7 +53,7 @@ def settled(nodes: Iterable[Node], known: Collection[Value] = ()) -> set[Node]:
             )
             if fed and sure:
                 found.add(node)
-    return found
+    return found | weights
 
 
 def asked(node: Node) -> list[Value]:

@@ -10,6 +10,7 @@ from runtime.graph import Value
 
 from runtime_ep_cuda.arena import aligned
 from runtime_ep_cuda.dtypes import Dtype
+from runtime_ep_cuda.quantized import constant_of
 from runtime_ep_cuda.tensor import Buffer, Tensor
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +39,7 @@ class Weights:
         """Return a constant in a type and form; ``make`` turns its array into the form."""
         key = (value, dtype, form)
         if key not in self._made:
-            array = value.constant()
+            array = constant_of(value)
             if array is None:
                 raise ValueError(f"{value.name!r} is no constant")
             array = make(array) if make is not None else array

@@ -14,6 +14,7 @@ from runtime_ep_cuda.dtypes import NARROW, Dtype
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Convolution, Pointwise, Spec
 from runtime_ep_cuda.planner import Planner, broadcast
+from runtime_ep_cuda.quantized import is_constant
 from runtime_ep_cuda.steps import behind as inside
 from runtime_ep_cuda.steps import epilogue
 from runtime_ep_cuda.steps.behind import Behind
@@ -86,7 +87,7 @@ def _is_depthwise(
 ) -> bool:
     """Whether each channel has one window of its own, and our kernel is the one for it."""
     alone = groups == channels == wide[0] and groups > 1
-    return alone and w.is_constant and planner.setting.channels_last
+    return alone and is_constant(w) and planner.setting.channels_last
 
 
 def _depthwise(
@@ -216,7 +217,7 @@ def _even(
     """Return image and filters in the library's order, few channels filled up by zeros."""
     order = _order(planner, x.rank)
     channels = x.shape[1]
-    if groups > 1 or dtype not in NARROW or channels % _EVEN == 0 or not w.is_constant:
+    if groups > 1 or dtype not in NARROW or channels % _EVEN == 0 or not is_constant(w):
         return planner.dense(x, order, dtype), _filters(planner, w, dtype, order)
     more = -(-channels // _EVEN) * _EVEN
     wide = planner.new(dtype, (x.shape[0], more, *x.shape[2:]), order)
@@ -238,7 +239,7 @@ def _filters(
     planner: Planner, w: Value, dtype: Dtype, order: tuple[int, ...]
 ) -> Tensor:
     """Return filters whose axes lie in an order."""
-    if not w.is_constant:
+    if not is_constant(w):
         return planner.dense(planner.tensor(w), order, dtype)
     laid = planner.weight(w, order, lambda array: array.transpose(order), dtype)
     return laid.transposed(_inverse(order))

@@ -16,6 +16,7 @@ from runtime_ep_cuda.codegen import movement
 from runtime_ep_cuda.dtypes import FLOATS, dtype_of
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.planner import Planner
+from runtime_ep_cuda.quantized import is_constant
 from runtime_ep_cuda.steps.cells import ACTIVATIONS, WALKS, Way, at, product
 from runtime_ep_cuda.steps.rows import used
 from runtime_ep_cuda.steps.table import plans
@@ -38,7 +39,7 @@ def _refuses(node: Node) -> str:
     if not set(_activations(node)) <= ACTIVATIONS.keys():
         return f"activations {list(_activations(node))} are not supported"
     weights = node.inputs[1:3]
-    if not all(value is not None and value.is_constant for value in weights):
+    if not all(value is not None and is_constant(value) for value in weights):
         return "weights that are no constants are not supported"
     return ""
 
@@ -179,7 +180,7 @@ def _biases(
     value = node.input(3)
     if value is None:
         return None, None
-    if not value.is_constant:
+    if not is_constant(value):
         raise Unplannable("a bias that is no constant is not supported")
     split = node.op_type == "GRU" and bool(node.attribute("linear_before_reset", 0))
 

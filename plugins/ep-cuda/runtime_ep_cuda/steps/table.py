@@ -46,15 +46,18 @@ def plans(
     since: int = 1,
     before: bool = False,
     after: bool = False,
+    quantized: bool = False,
 ) -> Callable[[Function], Function]:
     """Register a function as the step of operators.
 
     With ``before`` it reads its first input through the element-wise nodes of
     ``group.before``; with ``after`` it does, or passes on, those of ``group.after``.
+    With ``quantized`` it does itself what dequantizes its first two inputs, which is
+    in ``group.before``.
     """
 
     def register(function: Function) -> Function:
-        step = Step(function, refuse, known, since, Habits(before, after))
+        step = Step(function, refuse, known, since, Habits(before, after, quantized))
         for op_type in op_types:
             TABLE[domain, op_type] = step
         return function
