@@ -39,8 +39,8 @@ def run(graph: Graph, scope: Scope) -> int:
 def _first(other: Node, node: Node, seen: dict[tuple[Any, ...], Node]) -> Node:
     """Return the first node that is equal to a node, which may be itself."""
     for each in (other, node):
-        key = _key(each)
-        found = each if key is None else seen.setdefault(key, each)
+        key = likeness(each)
+        found = each if key is None else seen.setdefault((key, each.inputs), each)
     return found
 
 
@@ -64,7 +64,11 @@ def _constants(graph: Graph, public: set[int]) -> int:
     return changes
 
 
-def _key(node: Node) -> tuple[Any, ...] | None:
+def likeness(node: Node) -> tuple[Any, ...] | None:
+    """Return what nodes that compute the same have in common besides their inputs.
+
+    It is ``None`` for nodes that cannot be compared.
+    """
     if node.op_type in RANDOM:
         return None
     attributes: list[Any] = []
@@ -80,7 +84,6 @@ def _key(node: Node) -> tuple[Any, ...] | None:
         node.domain,
         node.version,
         node.overload,
-        node.inputs,
         tuple(attributes),
     )
 

@@ -13,19 +13,27 @@ only gives data another shape. Left alone are:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from runtime.graph import Graph, Node, Tensor, Value
+from runtime.passes.cse import likeness
 from runtime.passes.edit import is_public, substitute, sweep
 from runtime.passes.scope import RANDOM, Array, Scope
 from runtime.valuetypes import ELEMENT_TYPES, TensorType, element_code, nbytes
+
+Results = Sequence[Array] | None
+"""What evaluating a node gave, see `scope.Evaluate`."""
 
 LARGE = 64 * 1024
 """Bytes up to which a result is kept whatever the size of the inputs."""
 
 _FEW = 1024
+_SEEN = 64
+"""Bytes up to which an input is compared with those of nodes computed before."""
 _NEVER = RANDOM | {"QuantizeLinear", "DequantizeLinear", "Constant"}
 _GROWING = frozenset(
     ("ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "OneHot", "EyeLike")
@@ -37,17 +45,18 @@ _PACKED = frozenset((17, 18, 19, 20, 21, 22, 23, 24, 25, 26))
 def run(graph: Graph, scope: Scope) -> int:
     """Compute what is constant in one graph; return how many nodes that was."""
     changes = 0
+    seen: dict[Any, Results] = {}
     for node in graph:
         if all(value is None or value.is_constant for value in node.inputs):
-            changes += _fold(graph, node, scope)
+            changes += _fold(graph, node, scope, seen)
     return changes
 
 
-def _fold(graph: Graph, node: Node, scope: Scope) -> bool:
+def _fold(graph: Graph, node: Node, scope: Scope, seen: dict[Any, Results]) -> bool:
     if not _may(node, scope):
         return False
     inputs = [None if value is None else value.constant() for value in node.inputs]
-    results = _laid_out(node, inputs, scope) or scope.evaluate(node, inputs)
+    results = _laid_out(node, inputs, scope) or _computed(node, inputs, scope, seen)
     if results is None or len(results) < len(node.outputs):
         return False
     pairs = [
@@ -61,6 +70,29 @@ def _fold(graph: Graph, node: Node, scope: Scope) -> bool:
         substitute(value, scope.constant(graph, result, value.name or node.op_type))
     sweep([node])
     return True
+
+
+def _computed(
+    node: Node, inputs: list[Array | None], scope: Scope, seen: dict[Any, Results]
+) -> Results:
+    """Return what a node computes, or what was ``seen`` of a small one just like it.
+
+    Exporters write the same arithmetic of a few numbers for every layer.
+    """
+    alike = likeness(node)
+    sizes = (0 if array is None else array.nbytes for array in inputs)
+    if alike is None or max(sizes) > _SEEN or any(_is_text(array) for array in inputs):
+        return scope.evaluate(node, inputs)
+    wanted = tuple(bool(value.uses) or is_public(value) for value in node.outputs)
+    given = tuple(a if a is None else (a.dtype, a.shape, a.tobytes()) for a in inputs)
+    key = (alike, wanted, given)
+    if key not in seen:
+        seen[key] = scope.evaluate(node, inputs)
+    return seen[key]
+
+
+def _is_text(array: Array | None) -> bool:
+    return array is not None and array.dtype == object
 
 
 def _laid_out(

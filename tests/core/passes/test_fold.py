@@ -7,7 +7,7 @@ import onnx
 import pytest
 from models import FLOAT, INT64, model, node
 from onnx import TensorProto, helper
-from runtime.passes import fold, simplify
+from runtime.passes import PASSES, fold, simplify
 from runtime.passes.scope import Scope
 from runtime.settings import Settings
 from simplified import evaluate, loaded, operators, same, simplified
@@ -187,6 +187,33 @@ def test_each_constant_is_computed_once():
     )
     simplify(loaded(proto), Settings(), counting)
     assert calls == ["Neg", "Exp"]
+
+
+def test_what_layers_repeat_of_a_few_numbers_is_computed_once():
+    calls = []
+
+    def counting(node_, inputs):
+        calls.append(node_.op_type)
+        return evaluate(node_, inputs)
+
+    number = np.float32(0.25)
+    proto = of_constants(
+        node("Sqrt", ["v"], ["a"]),
+        node("Sqrt", ["w"], ["b"]),
+        node("Sqrt", ["other"], ["d"]),
+        node("LeakyRelu", ["v"], ["e"], alpha=0.5),
+        node("LeakyRelu", ["w"], ["f"], alpha=0.25),
+        node("Sum", ["a", "b", "d", "e", "f"], ["c"]),
+        v=number,
+        w=number,
+        other=np.float32(4),
+    )
+    found = loaded(proto)
+    only = Settings(disabled_passes=frozenset(PASSES) - {*ONLY})
+    simplify(found, only, counting)
+    assert calls == ["Sqrt", "Sqrt", "LeakyRelu", "LeakyRelu", "Sum"]
+    (add,) = found.graph
+    assert add.inputs[1].constant() == np.float32(0.5 + 0.5 + 2 + 0.25 + 0.25)
 
 
 def test_strings_are_folded_too():
