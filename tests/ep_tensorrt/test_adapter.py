@@ -1,6 +1,10 @@
 """The adapter uses nothing of TensorRT's API but what 10.16 and 11.4 both have."""
 
 import ast
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ import runtime_ep_tensorrt
 from runtime_ep_tensorrt.adapter import _DTYPES, TABLE
 from runtime_ep_tensorrt.spellings import TACTICS
 from surface import VERSIONS, surface
+from surface.dump import make_stubs
 from usage import Use, uses
 
 PACKAGE = Path(runtime_ep_tensorrt.__file__).parent
@@ -135,3 +140,55 @@ def test_nothing_but_the_adapter_touches_the_api():
         assert not any(name.startswith("tensorrt") for name in imported), path.name
         if path != ADAPTER:
             assert "_trt" not in text.replace("ep_tensorrt", ""), path.name
+
+
+REAL = """
+import logging
+import sys
+
+sys.path[:0] = sys.argv[1].split(";")
+from runtime_ep_tensorrt import adapter
+from runtime_ep_tensorrt.progress import Bar
+
+api = adapter.opened()
+trt = api._trt
+told = []
+api._logger.log(trt.ILogger.Severity.ERROR, "something is wrong")
+assert api._said.why("") == "something is wrong"
+assert isinstance(api._logger, trt.ILogger)
+
+monitor = adapter._monitor(trt, Bar("net"))
+monitor.phase_start("outer", None, 2)
+assert monitor.step_complete("outer", 0) is True
+monitor.phase_finish("outer")
+assert isinstance(monitor, trt.IProgressMonitor)
+
+allocator = adapter._allocator(trt, lambda *told: 4096, lambda *told: None)
+assert allocator.reallocate_output_async("y", 0, 16, 256, 0) == 4096
+allocator.notify_shape("y", trt.Dims((2, 3)))
+assert isinstance(allocator, trt.IOutputAllocator)
+assert tuple(trt.Dims((2, 3))) == (2, 3)
+
+assert 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED) > 0
+assert {trt.DataType.FLOAT.name, trt.DataType.HALF.name} <= set(adapter._DTYPES)
+assert api._member(trt.TacticSource, "JIT_CONVOLUTIONS") is not None
+assert trt.ILogger.Severity.WARNING.name in adapter._LEVELS
+print(api.version)
+"""
+
+
+@pytest.mark.parametrize("major", VERSIONS)
+def test_what_needs_no_library_runs_on_the_real_bindings(bindings, tmp_path, major):
+    """Classes that Python lends to TensorRT, enumerations, and what turns into tuples."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc makes the stub libraries")
+    folder = bindings / str(major)
+    make_stubs(folder, str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", REAL, ";".join([str(folder), *sys.path])],
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == surface(major).version

@@ -174,6 +174,7 @@ class Api:
             config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
         if build.stripped:
             config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+            config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)
         if build.any_hardware:
             level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
             config.hardware_compatibility_level = level
@@ -391,6 +392,8 @@ class Run:
         context = self._context
         if shape is not None and not context.set_input_shape(name, tuple(shape)):
             raise ExecutionError(f"TensorRT did not take {list(shape)} for {name!r}")
+        if self._keep.pop(name, None) is not None:
+            context.set_output_allocator(name, None)
         if not context.set_tensor_address(name, address):
             raise ExecutionError(f"TensorRT did not take the address of {name!r}")
 

@@ -35,12 +35,8 @@ SPECIAL = ("__init__", "__bool__", "__len__", "__getitem__", "__iter__", "__call
 
 def surface(folder: Path) -> dict[str, Any]:
     """Return the surface of the bindings in a folder."""
-    major = version_of(folder).partition(".")[0]
     with tempfile.TemporaryDirectory() as place:
-        for name in LIBRARIES:
-            library, source = f"{place}/lib{name}.so.{major}", HERE / f"stubs/{name}.c"
-            command = ["gcc", "-shared", "-fPIC", "-w", "-o", library, str(source)]
-            subprocess.run(command, check=True)
+        make_stubs(folder, place)
         printed = subprocess.run(
             [sys.executable, "-I", __file__, "--here", str(folder)],
             env={**os.environ, "LD_LIBRARY_PATH": place},
@@ -49,6 +45,15 @@ def surface(folder: Path) -> dict[str, Any]:
         ).stdout
     found: dict[str, Any] = json.loads(printed)
     return found
+
+
+def make_stubs(folder: Path, place: str) -> None:
+    """Make the libraries that the bindings in a folder look for, in another folder."""
+    major = version_of(folder).partition(".")[0]
+    for name in LIBRARIES:
+        library, source = f"{place}/lib{name}.so.{major}", HERE / f"stubs/{name}.c"
+        command = ["gcc", "-shared", "-fPIC", "-w", "-o", library, str(source)]
+        subprocess.run(command, check=True)
 
 
 def version_of(folder: Path) -> str:

@@ -210,7 +210,10 @@ class IExecutionContext:
         return True
 
     def set_output_allocator(self, name: str, output_allocator: Any) -> bool:
-        self._allocators[name] = output_allocator
+        if output_allocator is None:
+            self._allocators.pop(name, None)
+        else:
+            self._allocators[name] = output_allocator
         return name in self._engine._outputs
 
     def infer_shapes(self) -> list[str]:
