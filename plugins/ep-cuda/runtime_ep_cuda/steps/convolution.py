@@ -43,14 +43,11 @@ def _order(planner: Planner, rank: int) -> tuple[int, ...]:
     return channels_last(rank) if planner.setting.channels_last else tuple(range(rank))
 
 
-@plans("Conv", refuse=of_images, after=True)
-def conv(planner: Planner, group: Group) -> None:
-    """Conv of one, two or three axes, grouped and dilated."""
-    convolve(planner, group)
-
-
 def convolve(planner: Planner, group: Group, behind: Behind = ()) -> None:
-    """Plan a Conv; ``behind`` is what the anchor does itself after it and its bias."""
+    """Plan a Conv of one, two or three axes, grouped and dilated.
+
+    ``behind`` is what the anchor does itself after it and its bias.
+    """
     node = anchor_of(group)
     x, w = planner.tensor(node.inputs[0]), node.inputs[1]
     dtype = planner.storage(node.outputs[0])

@@ -119,7 +119,7 @@ def call(
     for count in range(len(after), -1, -1):
         taken = [*before, *after[:count]]
         _, seen = result_for(count)
-        made = _with(replace(operation, y=Spec.of(seen)), taken)
+        made = with_followers(replace(operation, y=Spec.of(seen)), taken)
         if planner.can(made):
             operands = [f.operand for f in taken if f.operand is not None]
             if planner.call(Call(made, (*inputs, *operands), seen)):
@@ -127,7 +127,7 @@ def call(
     return None
 
 
-def _with(operation: Any, taken: Sequence[Follower]) -> Convolution | Product:
+def with_followers(operation: Any, taken: Sequence[Follower]) -> Convolution | Product:
     """Return an operation with an epilogue, its operands numbered."""
     operands: list[Spec] = []
     steps: list[Pointwise] = []

@@ -14,8 +14,8 @@ from runtime_ep_cuda.steps.behind import NAMES, Stage, activated, summed
 from runtime_ep_cuda.steps.convolution import channel_bias, convolve, of_images
 from runtime_ep_cuda.steps.product import (
     factors,
+    gemm,
     multiply,
-    multiply_matrices,
     of_floats,
 )
 from runtime_ep_cuda.steps.table import plans
@@ -65,7 +65,7 @@ def fused_gemm(planner: Planner, group: Group) -> None:
     words = ("alpha", "beta", "gamma")
     given = {word: node.attribute(f"activation_{word}") for word in words}
     stages = [activated(name, given)] if name else []
-    multiply_matrices(planner, group, stages)
+    gemm(planner, group, stages)
 
 
 def _refuses_conv(node: Node) -> str:

@@ -17,7 +17,6 @@ from runtime_ep_cuda.steps import epilogue
 from runtime_ep_cuda.steps.behind import Behind
 from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.epilogue import Follower
-from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.tensor import Tensor
 
@@ -30,22 +29,18 @@ def of_floats(node: Node) -> str:
     return f"{node.op_type} of these element types is not supported"
 
 
-@plans("MatMul", refuse=of_floats, after=True)
 def matmul(planner: Planner, group: Group) -> None:
-    """MatMul, broadcast over batches as NumPy does."""
+    """Plan a MatMul, broadcast over batches as NumPy does."""
     node = anchor_of(group)
     a, b = factors(planner, node)
     multiply(planner, group, a, b)
 
 
-@plans("Gemm", refuse=of_floats, since=7, after=True)
-def gemm(planner: Planner, group: Group) -> None:
-    """Gemm: alpha a b + beta c, either factor transposed."""
-    multiply_matrices(planner, group)
+def gemm(planner: Planner, group: Group, behind: Behind = ()) -> None:
+    """Plan a Gemm: alpha a b + beta c, either factor transposed.
 
-
-def multiply_matrices(planner: Planner, group: Group, behind: Behind = ()) -> None:
-    """Plan a Gemm; ``behind`` is what the anchor does itself after it."""
+    ``behind`` is what the anchor does itself after it.
+    """
     node = anchor_of(group)
     a, b = factors(planner, node)
     if a.rank != 2 or b.rank != 2:
@@ -98,7 +93,7 @@ def multiply(
 
     ``behind`` is what the anchor does itself after the product and its bias.
     """
-    shape, wide_a, wide_b = _batched(planner, a, b)
+    shape, wide_a, wide_b = batched(planner, a, b)
     batch, rows = wide_a.shape[:2]
     columns = wide_b.shape[2]
     under = (batch, rows, columns)
@@ -177,7 +172,7 @@ def _nothing(
         planner.launch(movement.copy(zeros.broadcast(shape), made))
 
 
-def _batched(
+def batched(
     planner: Planner, a: Tensor, b: Tensor
 ) -> tuple[tuple[int, ...], Tensor, Tensor]:
     """Return the result's shape and both factors as (batch, rows, columns)."""
