@@ -149,7 +149,7 @@ class Runnable:
         self._variants: dict[tuple[tuple[str, ...], bool], Runnable] = {}
         self._lock = threading.Lock()
         self._section: _Section | None = None
-        self._is_recorded = False
+        self.is_recorded = False
 
     def remember(self, source: Source) -> None:
         """Note where the model came from, to build it again for feeds that need it."""
@@ -181,15 +181,15 @@ class Runnable:
             tell_little(self.report, self.providers)
 
     def _record(self, section: _Section) -> None:
-        """Write down who owns what, once.
+        """Write down who owns what, once, and anew when a run has moved something.
 
         Nothing moves where there is one provider, so that it can wait until it is asked for.
         """
         with self._lock:
-            if not self._is_recorded:
+            if not self.is_recorded:
                 sections = section.sections()
                 record(self.report, self.providers, sections, self.model.path)
-                self._is_recorded = True
+                self.is_recorded = True
 
     @property
     def section(self) -> _Section:
@@ -445,22 +445,24 @@ class _Section:
     def _moved(
         self, part: Partition, stage: str, error: BaseException
     ) -> list[Partition]:
-        """Give a failed partition to later providers and cut it inside itself."""
+        """Give what failed of a partition to later providers; cut it inside itself."""
         name = part.provider
         later = self.providers.after(name)
         if not later:
             raise self._failed(part, stage, error) from error
         kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
         reason = f"{kind}{error}"
-        labels = tuple(node.label for node in part.nodes)
+        failing = [n for n in getattr(error, "nodes", ()) if n in part.nodes]
+        failing = failing or list(part.nodes)
+        labels = tuple(node.label for node in failing)
         fault = not isinstance(error, Unsupported)
         self.report.fallback(Event(name, stage, reason, "", labels, fault), error)
-        for node in part.nodes:
+        for node in failing:
             self.report.refuse(node, name, reason)
         failed = set(part.nodes)
         before = {node for node in self.graph if node not in failed}
-        self.assignment.ban(part.nodes, name)
-        self.assignment.offer(later, part.nodes)
+        self.assignment.ban(failing, name)
+        self.assignment.offer(later, failing)
         self._settle(later)
         nodes = [node for node in self.graph if node not in before]
         parts = cut(nodes, self.graph, self.assignment.owners)
@@ -573,6 +575,7 @@ class _Section:
             if failure.placed in before:
                 self.placed = self._compile_moved(failure)
                 self._plans.clear()
+                self.owner.is_recorded = False
         try:
             return self.run(inputs, outputs, context, devices)
         except errors.EngineError:
@@ -580,6 +583,7 @@ class _Section:
                 self._stuck.add(failure.placed)
                 self.placed = before
                 self._plans.clear()
+                self.owner.is_recorded = False
                 del self.report.events[told:]
                 self.assignment.restore(owners, part.provider)
             raise

@@ -46,6 +46,7 @@ def record(
     placement.providers = tuple(providers.names)
     placement.nodes.clear()
     placement.partitions.clear()
+    placement.transfers.clear()
     parts = [p for s in sections for p in components(s.graph, s.assignment.owners)]
     placement.components = dict(Counter(part.provider for part in parts))
     total = sum(work(n, s.graph.bounds) for s in sections for n in s.graph) or 1.0

@@ -174,7 +174,15 @@ class Partition:
 
 
 class Unsupported(Exception):
-    """Raised by ``compile`` to hand a partition to the next provider, with the reason."""
+    """Raised to hand a partition to the next provider, with the reason.
+
+    By ``compile``, or by a run for what only its shapes have shown. Where ``nodes`` are
+    given, those alone are handed on, and the rest is compiled again without them.
+    """
+
+    def __init__(self, reason: str = "", nodes: Sequence[Node] = ()) -> None:
+        super().__init__(reason)
+        self.nodes = tuple(nodes)
 
 
 @runtime_checkable

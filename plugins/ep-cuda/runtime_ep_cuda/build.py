@@ -12,7 +12,7 @@ from runtime.plugin import Partition, Unsupported
 from runtime.settings import Settings
 from runtime_ep_cpu.ops import table
 
-from runtime_ep_cuda.actions import Setting, Unplannable
+from runtime_ep_cuda.actions import Setting
 from runtime_ep_cuda.dtypes import dtype_of
 from runtime_ep_cuda.express import is_elementwise, operands_of
 from runtime_ep_cuda.fuse import Habits, groups
@@ -54,10 +54,7 @@ def build(partition: Partition, settings: Settings, session: Session) -> Program
     program = Program(partition, setting, walk, session, CompileCache.of(settings))
     stand_ins = [_stand_in(value) for value in partition.inputs]
     if all(array is not None for array in stand_ins) and not partition.host_inputs:
-        try:
-            program.plan_for(stand_ins)
-        except Unplannable as error:
-            raise Unsupported(str(error)) from error
+        program.plan_for(stand_ins)
     return program
 
 

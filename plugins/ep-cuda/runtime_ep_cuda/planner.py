@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from runtime.graph import Node, Value
+from runtime.plugin import Unsupported
 
 from runtime_ep_cuda.actions import Action, Array, Chosen, Setting, Tail, Unplannable
 from runtime_ep_cuda.codegen import movement
@@ -321,7 +322,11 @@ class Planner:
             if recall.again(self, group):
                 continue
             self._group, self._log = group, Log(len(self.actions))
-            step(self, group)
+            try:
+                step(self, group)
+            except Unplannable as error:
+                told = [group.anchor] if group.anchor is not None else group.nodes
+                raise Unsupported(str(error), told) from error
             recall.remember(group, self._log, self.actions)
             self._log = None
         self._group = None
