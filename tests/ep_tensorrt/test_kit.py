@@ -18,6 +18,7 @@ def test_the_kit_passes(tmp_path):
         sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "runtime.testing.plugin",
         "-p", "no:cacheprovider", "--pyargs", "runtime.testing",
         "--ep", "doubled_trt:provider", "--ep", "cpu",
+        "--xfails", str(HERE / "xfails.txt"),
         "--capabilities", str(tmp_path / "capabilities.json"),
     ]  # fmt: skip
     environment = {**os.environ, "PYTEST_ADDOPTS": "", "PYTHONPATH": str(HERE)}
@@ -27,4 +28,4 @@ def test_the_kit_passes(tmp_path):
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     found = json.loads((tmp_path / "capabilities.json").read_text())["summary"]
     assert found["failed"] == 0
-    assert found["claimed"] >= 900
+    assert found["claimed"] >= 1_100
