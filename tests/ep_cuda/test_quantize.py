@@ -175,3 +175,67 @@ def test_dequantized_weights_are_constants_and_no_work(cuda):
     assert labels(session) == ["MatMul"]
     got, want = session.run(None, {"x": x})[0], alone(made).run(None, {"x": x})[0]
     assert error(got, want) < 2e-6
+
+
+BLOCKS = {"plain": {}, "zeros": {"zeros": True}, "order": {"order": True}}
+
+
+@pytest.mark.parametrize("case", BLOCKS)
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_weights_of_few_bits_are_unpacked_on_their_way(cuda, case, bits):
+    depth, columns, size = 40, 6, 16
+    blocks, width = 3, 16 * bits // 8
+    zeros = order = None
+    if "zeros" in BLOCKS[case]:
+        packed = -(-blocks * bits // 8)
+        zeros = RANDOM.integers(0, 256, columns * packed).astype(np.uint8)
+    if "order" in BLOCKS[case]:
+        order = RANDOM.integers(0, blocks, depth).astype(np.int32)
+    inputs = [
+        floats(RANDOM, 2, 3, depth),
+        RANDOM.integers(0, 256, (columns, blocks, width)).astype(np.uint8),
+        floats(RANDOM, columns * blocks) * np.float32(0.1),
+        zeros,
+        order,
+        floats(RANDOM, columns),
+    ]
+    constant = [place for place in range(1, 6) if inputs[place] is not None]
+    case = Single(
+        "MatMulNBits", inputs, constant=constant, K=depth, N=columns, bits=bits,
+        block_size=size,
+    )  # fmt: skip
+    case.check()
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_rows_of_few_bits_are_unpacked_and_gathered(cuda, zeros):
+    inputs = [
+        RANDOM.integers(0, 256, (9, 16)).astype(np.uint8),
+        RANDOM.integers(0, 9, (2, 3)),
+        floats(RANDOM, 9, 2),
+        RANDOM.integers(0, 256, (9, 1)).astype(np.uint8) if zeros else None,
+    ]
+    constant = (0, 2, 3) if zeros else (0, 2)
+    Single("GatherBlockQuantized", inputs, constant=constant, block_size=16).check()
+
+
+@pytest.mark.parametrize(
+    "op", ["QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu"]
+)
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_formulas_of_bytes_give_bytes(cuda, op, dtype):
+    def scaled(scale, zero):
+        return [np.float32(scale), np.array(zero, dtype)]
+
+    inputs = [integers(dtype, 3, 4, 5), *scaled(0.05, 3)]
+    if op in ("QLinearAdd", "QLinearMul"):
+        inputs += [integers(dtype, 4, 5), *scaled(0.03, 7)]
+    inputs += scaled(0.02, 9)
+    inputs = [np.asarray(x) for x in inputs]
+    constant = [place for place, x in enumerate(inputs) if x.ndim == 0]
+    alpha = {"alpha": 0.2} if op == "QLinearLeakyRelu" else {}
+    case = Single(op, inputs, constant=constant, **alpha)
+    session = opened(case.model)
+    assert share(session) == 1.0
+    got, want = session.run(None, case.feed)[0], case.want[0]
+    assert np.abs(got.astype(int) - want.astype(int)).max() <= (op == "QLinearSigmoid")

@@ -6,7 +6,7 @@ words of expressions, by which the stages are computed that a library does not t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,11 @@ from runtime.graph import Value
 
 from runtime_ep_cuda.codegen.elementwise import elementwise
 from runtime_ep_cuda.codegen.expression import Expression, Instruction
-from runtime_ep_cuda.operations import Pointwise
+from runtime_ep_cuda.group import Group
+from runtime_ep_cuda.operations import Convolution, Pointwise, Product
 from runtime_ep_cuda.planner import Planner
+from runtime_ep_cuda.steps import epilogue
+from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.epilogue import Fit, Follower
 from runtime_ep_cuda.tensor import Tensor
 
@@ -129,3 +132,43 @@ def follow(planner: Planner, behind: Behind, x: Tensor, value: Value) -> None:
     y = planner.result(value, x.shape, order)
     wide = [operand.broadcast(x.shape) for operand in operands]
     planner.launch(elementwise(expression, [x, *wide], [y]))
+
+
+Place = Callable[[Value | None], tuple[Tensor, Tensor]]
+"""Returns where a value is written, or what is none yet, and how a library sees that."""
+
+
+def done(
+    planner: Planner,
+    group: Group,
+    operation: Convolution | Product,
+    inputs: Sequence[Tensor],
+    bias: Sequence[Follower],
+    behind: Behind,
+    fit: Fit,
+    place: Place,
+) -> bool:
+    """Plan an operation with its bias, what is behind it and what follows the group.
+
+    A library does as much of it in one go as it can; tell whether it can at all.
+    """
+    after = followers(behind, fit)
+    if len(after) == len(behind):
+        first = value_after(group, 0)
+        after += epilogue.followers(planner, group.after, first, fit)
+    made: list[Tensor] = []
+
+    def result_for(count: int) -> tuple[Tensor, Tensor]:
+        own = count < len(behind)
+        value = None if own else value_after(group, count - len(behind))
+        result, seen = place(value)
+        made[:] = [result]
+        return result, seen
+
+    count = epilogue.call(planner, operation, inputs, bias, after, result_for)
+    if count is None:
+        return False
+    if count < len(behind):
+        follow(planner, behind[count:], made[0], value_after(group, 0))
+    finish(planner, group, max(count - len(behind), 0))
+    return True

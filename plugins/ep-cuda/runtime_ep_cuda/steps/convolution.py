@@ -16,7 +16,6 @@ from runtime_ep_cuda.operations import Convolution, Pointwise, Spec
 from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.quantized import is_constant
 from runtime_ep_cuda.steps import behind as inside
-from runtime_ep_cuda.steps import epilogue
 from runtime_ep_cuda.steps.behind import Behind
 from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.epilogue import Follower
@@ -262,32 +261,20 @@ def _convolve(
             return None
         return operand.broadcast(shape)
 
-    bias = anchor_of(group).input(2)
-    before = [] if bias is None else [channel_bias(planner, bias, len(shape), dtype)]
-    after = inside.followers(behind, fit)
-    if len(after) == len(behind):
-        first = value_after(group, 0)
-        after += epilogue.followers(planner, group.after, first, fit)
-    results: list[Tensor] = []
-
-    def result_for(count: int) -> tuple[Tensor, Tensor]:
+    def place(value: Value | None) -> tuple[Tensor, Tensor]:
         order = _order(planner, len(shape))
         made = planner.new(dtype, shape, order)
-        if count >= len(behind):
-            value = value_after(group, count - len(behind))
+        if value is not None:
             made = planner.result(value, shape, order)
-        results[:] = [made]
         return made, made
 
-    done = epilogue.call(planner, operation, inputs, before, after, result_for)
-    if done is None:
+    bias = anchor_of(group).input(2)
+    before = [] if bias is None else [channel_bias(planner, bias, len(shape), dtype)]
+    if not inside.done(planner, group, operation, inputs, before, behind, fit, place):
         raise Unplannable(
             f"no library convolves {list(operation.x.shape)} by "
             f"{list(operation.w.shape)} of {dtype}"
         )
-    if done < len(behind):
-        inside.follow(planner, behind[done:], results[0], value_after(group, 0))
-    finish(planner, group, max(done - len(behind), 0))
 
 
 def channel_bias(planner: Planner, bias: Value, rank: int, dtype: Dtype) -> Follower:

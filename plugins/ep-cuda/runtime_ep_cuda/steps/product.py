@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 import numpy as np
 from runtime.graph import Node, Value
 
 from runtime_ep_cuda.actions import Unplannable
-from runtime_ep_cuda.dtypes import FLOATS, dtype_of
+from runtime_ep_cuda.dtypes import FLOATS, Dtype, dtype_of
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Pointwise, Product, Spec
 from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.steps import behind as inside
 from runtime_ep_cuda.steps import epilogue
 from runtime_ep_cuda.steps.behind import Behind
-from runtime_ep_cuda.steps.elementwise import finish, value_after
+from runtime_ep_cuda.steps.elementwise import value_after
 from runtime_ep_cuda.steps.epilogue import Follower
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.tensor import Tensor
@@ -98,28 +99,6 @@ def multiply(
     columns = wide_b.shape[2]
     under = (batch, rows, columns)
 
-    def fit(operand: Tensor) -> Tensor | None:
-        if operand.dtype != a.dtype or broadcast([operand.shape, shape]) != shape:
-            return None
-        return operand.broadcast(shape).reshaped(under)
-
-    before = [] if bias is None else [_bias(fit, planner.typed(bias, a.dtype))]
-    after = inside.followers(behind, fit)
-    if len(after) == len(behind):
-        first = value_after(group, 0)
-        after += epilogue.followers(planner, group.after, first, fit)
-
-    def result_for(count: int) -> tuple[Tensor, Tensor]:
-        made = planner.new(a.dtype, shape)
-        if count >= len(behind):
-            made = planner.result(value_after(group, count - len(behind)), shape)
-        results[:] = [made]
-        seen = made.reshaped(under)
-        if seen is None:
-            raise Unplannable(f"{shape} is no batch of matrices")
-        return made, seen
-
-    results: list[Tensor] = []
     if 0 in (*under, wide_a.shape[2]):
         _nothing(planner, group, shape, behind)
         return
@@ -130,21 +109,41 @@ def multiply(
         alpha,
         tf32=planner.setting.tf32 and a.dtype.name == "float32",
     )
-    done = epilogue.call(planner, bare, [wide_a, wide_b], before, after, result_for)
-    if done is None:
+    fit = partial(_fitting, a.dtype, shape, under)
+    before = [] if bias is None else [_bias(fit, planner.typed(bias, a.dtype))]
+    inputs = (wide_a, wide_b)
+
+    def place(value: Value | None) -> tuple[Tensor, Tensor]:
+        return _placed(planner, value, a.dtype, shape, under)
+
+    if not inside.done(planner, group, bare, inputs, before, behind, fit, place):
         raise Unplannable(
             f"no library multiplies {list(a.shape)} by {list(b.shape)} of {a.dtype}"
         )
-    _finish(planner, group, behind, done, results[0])
 
 
-def _finish(
-    planner: Planner, group: Group, behind: Behind, done: int, made: Tensor
-) -> None:
-    """Do what a library has left of the anchor's own work, and what follows that."""
-    if done < len(behind):
-        inside.follow(planner, behind[done:], made, value_after(group, 0))
-    finish(planner, group, max(done - len(behind), 0))
+def _fitting(
+    dtype: Dtype, shape: tuple[int, ...], under: tuple[int, ...], operand: Tensor
+) -> Tensor | None:
+    """Return an operand as it lies under a library's result, if it does."""
+    if operand.dtype != dtype or broadcast([operand.shape, shape]) != shape:
+        return None
+    return operand.broadcast(shape).reshaped(under)
+
+
+def _placed(
+    planner: Planner,
+    value: Value | None,
+    dtype: Dtype,
+    shape: tuple[int, ...],
+    under: tuple[int, ...],
+) -> tuple[Tensor, Tensor]:
+    """Return where a product is written, and how a library sees that."""
+    made = planner.new(dtype, shape) if value is None else planner.result(value, shape)
+    seen = made.reshaped(under)
+    if seen is None:
+        raise Unplannable(f"{shape} is no batch of matrices")
+    return made, seen
 
 
 def _bias(fit: epilogue.Fit, bias: Tensor) -> Follower:
