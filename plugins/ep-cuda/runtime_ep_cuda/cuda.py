@@ -336,10 +336,12 @@ class CudaDriver:
         except self.runtime.CUDARuntimeError:
             return
 
-    def candidates(self, operation: Operation, limit: int) -> list[Candidate]:
+    def candidates(
+        self, operation: Operation, limit: int, most: int = 8
+    ) -> list[Candidate]:
         """Return what the libraries offer, the likely fastest first."""
         with self.library_lock, self.current:
-            found = self._library.candidates(operation, limit)
+            found = self._library.candidates(operation, limit, most)
         return [CudaCandidate(self, each) for each in found]
 
     def restore(self, operation: Operation, saved: bytes) -> CudaCandidate | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from runtime_ep_cuda.cudnn_graphs import describe
@@ -119,14 +120,16 @@ class Plan:
         return MARK + bytes(self._graph.serialize())
 
 
-def candidates(device: Device, operation: Operation, limit: int) -> list[Plan]:
+def candidates(
+    device: Device, operation: Operation, limit: int, most: int | None = None
+) -> list[Plan]:
     """Return plans in cuDNN's order of preference; none where it refuses the operation.
 
     Its heuristics are asked first; engines they do not name come after, as many as
-    there is room for.
+    there is room for. No more than ``most`` are built.
     """
     try:
-        return list(_plans(device, operation, limit))
+        return list(islice(_plans(device, operation, limit), most))
     except _refusals() as error:
         logger.debug("cuDNN refuses %s: %s", operation, error)
         return []

@@ -144,8 +144,12 @@ class Driver(Protocol):
     def recording(self, stream: Stream) -> AbstractContextManager[list[Recording]]:
         """Capture what is begun in a stream meanwhile; the list holds it afterwards."""
 
-    def candidates(self, operation: Operation, limit: int) -> list[Candidate]:
-        """Return the ways to do an operation in at most ``limit`` bytes of scratch memory.
+    def candidates(
+        self, operation: Operation, limit: int, most: int = 8
+    ) -> list[Candidate]:
+        """Return ways to do an operation in at most ``limit`` bytes of scratch memory.
+
+        At most ``most`` of each library: building them takes its time.
 
         The likely fastest comes first; none where no library can do it.
         """

@@ -43,13 +43,20 @@ class Library:
         """Return why no library has an operation, by rules alone; nothing if one has."""
         return refusal(operation, self.sm)
 
-    def candidates(self, operation: Operation, limit: int) -> list[Candidate]:
-        """Return candidates in at most ``limit`` bytes; for products cublasLt's first."""
+    def candidates(
+        self, operation: Operation, limit: int, most: int | None = None
+    ) -> list[Candidate]:
+        """Return candidates in at most ``limit`` bytes; for products cublasLt's first.
+
+        Where one is enough, cuDNN builds none beside it.
+        """
         found: list[Candidate] = []
         if isinstance(operation, Product):
-            found += cublaslt.candidates(self.cublaslt, operation, limit)
+            found += cublaslt.candidates(self.cublaslt, operation, limit)[:most]
+        if found and most == 1:
+            return found
         if not cudnn_rules.refusal(operation, self.sm):
-            found += cudnn.candidates(self.cudnn, operation, limit)
+            found += cudnn.candidates(self.cudnn, operation, limit, most)
         return found
 
     def restore(self, operation: Operation, saved: bytes) -> Candidate | None:

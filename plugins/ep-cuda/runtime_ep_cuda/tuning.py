@@ -21,6 +21,9 @@ logger = logging.getLogger("runtime")
 
 Search = Literal["EXHAUSTIVE", "HEURISTIC", "DEFAULT"]
 
+MOST_TIMED = 8
+"""How many candidates of each library are built to be timed."""
+
 ROUNDS = 5
 """How often a candidate is timed; the median counts."""
 
@@ -121,7 +124,9 @@ class Tuner:
     def _searched(
         self, operation: Operation, limit: int, stream: Stream
     ) -> Choice | None:
-        found = list(filter(self.admits, self.driver.candidates(operation, limit)))
+        most = 1 if self.search == "HEURISTIC" else MOST_TIMED
+        offered = self.driver.candidates(operation, limit, most)
+        found = list(filter(self.admits, offered))
         if not found:
             return None
         if self.search == "DEFAULT":

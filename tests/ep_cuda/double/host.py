@@ -259,7 +259,9 @@ class HostDriver:
         finally:
             del self._recording[stream]
 
-    def candidates(self, operation: Operation, limit: int) -> list[HostCandidate]:
+    def candidates(
+        self, operation: Operation, limit: int, most: int = 8
+    ) -> list[HostCandidate]:
         """Return the one way in which NumPy does it."""
         return [HostCandidate(self, operation, min(limit, 4096))]
 

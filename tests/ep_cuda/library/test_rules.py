@@ -111,7 +111,7 @@ def test_libraries_are_asked_in_order_and_only_for_what_they_have(monkeypatch):
     asked = []
 
     def offer(name):
-        def candidates(device, operation, limit):
+        def candidates(device, operation, limit, most=None):
             asked.append((name, limit))
             return [name]
 

@@ -112,7 +112,7 @@ class FakeDriver:
         found.append(Recording(self, self.recorded))
         self.recordings += found
 
-    def candidates(self, operation, limit):
+    def candidates(self, operation, limit, most=8):
         self.asked += 1
         return [each for each in self.offered if each.workspace <= limit]
 
@@ -233,7 +233,7 @@ def test_on_the_double_what_is_chosen_computes(cache, captured):
     class Twice(HostDriver):
         """The double with two candidates, one of which needs no workspace."""
 
-        def candidates(self, operation, limit):
+        def candidates(self, operation, limit, most=8):
             return [HostCandidate(self, operation, size) for size in (4096, 0)]
 
     driver = Twice()

@@ -16,7 +16,7 @@ from runtime_ep_cuda.codegen import attention as own
 from runtime_ep_cuda.codegen import movement
 from runtime_ep_cuda.codegen.elementwise import elementwise
 from runtime_ep_cuda.codegen.expression import Expression, Instruction
-from runtime_ep_cuda.dtypes import BOOL, FLOATS, INT64, NARROW, dtype_of
+from runtime_ep_cuda.dtypes import BOOL, FLOAT, FLOATS, INT64, NARROW, dtype_of
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Attention, Call, Spec
 from runtime_ep_cuda.planner import Planner, broadcast
@@ -211,7 +211,8 @@ def attend(planner: Planner, heads: Heads, y: Tensor, rules: Rules) -> None:
         return
     q, k, v = (planner.typed(t, y.dtype) for t in (heads.q, heads.k, heads.v))
     heads = Heads(q, k, v, heads.past, heads.valid)
-    if rules.is_plain and y.dtype in NARROW and _by_library(planner, heads, y, rules):
+    may = y.dtype in NARROW or (y.dtype == FLOAT and planner.setting.tf32)
+    if may and rules.is_plain and _by_library(planner, heads, y, rules):
         return
     size = own.attention_scratch(q, k, v)
     planner.launch(
@@ -244,7 +245,14 @@ def _by_library(planner: Planner, heads: Heads, y: Tensor, rules: Rules) -> bool
     bias = None if rules.mask is None else _shrunk(rules.mask)
     spec = None if bias is None else _as_bias(bias, y)
     operation = Attention(
-        Spec.of(q), Spec.of(k), Spec.of(v), Spec.of(y), rules.scale, side, spec
+        Spec.of(q),
+        Spec.of(k),
+        Spec.of(v),
+        Spec.of(y),
+        rules.scale,
+        side,
+        spec,
+        tf32=y.dtype == FLOAT,
     )
     if not planner.can(operation):
         return False

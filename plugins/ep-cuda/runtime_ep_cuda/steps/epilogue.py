@@ -27,7 +27,7 @@ class Follower:
 
 _PLAIN = {
     "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softplus": "softplus",
-    "gelu_by_tanh": "gelu_tanh",
+    "gelu_by_tanh": "gelu_tanh", "hard_swish": "hard_swish", "mish": "mish",
 }  # fmt: skip
 _WITH_OPERAND = {"add": "add", "multiply": "mul", "total": "add"}
 
