@@ -54,7 +54,8 @@ def batch_normalization(planner: Planner, group: Group) -> None:
         return lambda _: array.reshape(columns)
 
     a, b = (planner.weight(values[0], form, made(array), wide) for form, array in forms)
-    order = likely_order([x], x.shape)
-    y = planner.result(value_after(group, 0), x.shape, None if group.after else order)
+    value = value_after(group, 0)
+    order = planner.order_for(value, likely_order([x], x.shape))
+    y = planner.result(value, x.shape, order)
     planner.launch(elementwise(_AFFINE, [x, a, b], [y]))
     finish(planner, group)

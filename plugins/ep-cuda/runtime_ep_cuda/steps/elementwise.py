@@ -55,13 +55,29 @@ def write(
 def likely_order(
     operands: Sequence[Tensor], shape: tuple[int, ...]
 ) -> tuple[int, ...] | None:
-    """Return the order of axes in which most of what is read lies, or ``None``."""
+    """Return the order of axes in which most of what is read lies, or ``None``.
+
+    Parts of a larger tensor have gaps, and an order all the same.
+    """
     weights: dict[tuple[int, ...], int] = {}
     for operand in operands:
-        order = operand.order if operand.shape == shape else None
+        order = _order_of(operand) if operand.shape == shape else None
         if order is not None:
             weights[order] = weights.get(order, 0) + operand.nbytes
     return max(weights, key=weights.__getitem__, default=None)
+
+
+def _order_of(tensor: Tensor) -> tuple[int, ...] | None:
+    """Return the axes from outermost to innermost, or ``None`` where they repeat memory."""
+    steps = [
+        step for dim, step in zip(tensor.shape, tensor.strides, strict=True) if dim != 1
+    ]
+    if len({*steps, 0}) != len(steps) + 1 or min(steps, default=1) < 0:
+        return None
+    places = sorted(range(tensor.rank), key=lambda axis: -tensor.strides[axis])
+    dims = [tensor.shape[axis] for axis in places]
+    packed = Tensor.dense(tensor.buffer, tensor.dtype, dims)
+    return packed.transposed([places.index(axis) for axis in range(tensor.rank)]).order
 
 
 def value_after(group: Group, done: int) -> Value:
