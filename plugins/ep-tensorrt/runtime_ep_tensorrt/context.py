@@ -23,8 +23,9 @@ from runtime_ep_tensorrt.guards import is_public
 from runtime_ep_tensorrt.info import NAME
 from runtime_ep_tensorrt.options import Choice
 from runtime_ep_tensorrt.orders import BuildFailed, Ranges
-from runtime_ep_tensorrt.program import Habits, Program
+from runtime_ep_tensorrt.program import Program
 from runtime_ep_tensorrt.records import MAGIC, Damaged, Record, unpacked
+from runtime_ep_tensorrt.slots import Habits
 
 DOMAIN, OPERATOR = "com.microsoft", "EPContext"
 

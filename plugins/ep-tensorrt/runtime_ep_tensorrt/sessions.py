@@ -20,7 +20,8 @@ from runtime_ep_tensorrt.engines import Engines
 from runtime_ep_tensorrt.info import NAME
 from runtime_ep_tensorrt.options import Choice, chosen
 from runtime_ep_tensorrt.orders import BuildFailed, Ranges
-from runtime_ep_tensorrt.program import Habits, Program, Shared, Streams
+from runtime_ep_tensorrt.program import Program
+from runtime_ep_tensorrt.slots import Habits, Shared, Streams
 
 QUANTIZED = frozenset(("QuantizeLinear", "DequantizeLinear"))
 
