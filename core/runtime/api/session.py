@@ -178,7 +178,8 @@ class InferenceSession(Telling, SessionInside):
         run_options: RunOptions | None = None,
     ) -> list[OrtValue]:
         """Run the model once from OrtValues, each read where it is, to others on the host."""
-        if any(value._device != HOST for value in input_dict_ort_values.values()):
+        given = input_dict_ort_values.values()
+        if any(getattr(value, "_device", HOST) != HOST for value in given):
             binding = self.io_binding()
             for name, value in input_dict_ort_values.items():
                 binding.bind_ortvalue_input(name, value)

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import threading
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -91,6 +92,8 @@ class Pool:
         self._used: dict[int, Block] = {}
         self._free: list[tuple[int, int]] = []  # size and address, in order
         self._free_blocks: dict[int, Block] = {}
+        gone = weakref.finalize(self, _give_back, source, self._regions)
+        gone.atexit = False  # the driver gives everything back then
 
     @property
     def reserved(self) -> int:
@@ -272,6 +275,14 @@ class Pool:
             f"the device has no {asked}{free}: held here are {told}; give smaller inputs, "
             "close other sessions and programs on the device, or choose another device_id"
         )
+
+
+def _give_back(source: Source, regions: dict[int, int]) -> None:
+    """Free the regions of a pool that nobody holds any more."""
+    with contextlib.suppress(RuntimeError):  # the driver is closed, and had it all
+        for address in regions:
+            source.free(address)
+    regions.clear()
 
 
 def aligned(size: int) -> int:

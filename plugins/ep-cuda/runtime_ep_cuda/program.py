@@ -266,6 +266,7 @@ class Program:
         """Give working memory back; plans stay, and are recorded anew."""
         with self._lock:
             self._drop_room()
+            self._pool.trim()
 
     def _wait(self) -> None:
         """Wait for every stream that a run may still be going on in."""
@@ -289,3 +290,4 @@ class Program:
                 self._drop(plan)
             self._plans.clear()
             self._setting.weights.release(self._pool.free)
+            self._pool.trim()

@@ -97,6 +97,7 @@ class HostDriver:
         )  # fmt: skip
         self._lock = threading.RLock()
         self._recording: dict[int, list[Work]] = {}
+        self._recorders: dict[int, int] = {}
         self._streams = 0
         _all.add(self)
 
@@ -252,12 +253,13 @@ class HostDriver:
             self._not_recording("recording")
             self.order.clock(stream)
             works = self._recording[stream] = []
+            self._recorders[stream] = threading.get_ident()
         found: list[HostRecording] = []
         try:
             yield found
             found.append(HostRecording(self, works))
         finally:
-            del self._recording[stream]
+            del self._recording[stream], self._recorders[stream]
 
     def candidates(
         self, operation: Operation, limit: int, most: int = 8
@@ -285,7 +287,7 @@ class HostDriver:
     @contextmanager
     def using(self, stream: int) -> Iterator[None]:
         """Let NumPy work, which is done at once."""
-        if self._recording:
+        if stream in self._recording:
             raise RuntimeError("NumPy's work cannot be recorded")
         self.begin(stream, lambda on: None)
         yield
@@ -342,7 +344,8 @@ class HostDriver:
                 raise RuntimeError(f"{name}: pointer {number}: {error}") from None
 
     def _not_recording(self, what: str) -> None:
-        if self._recording:
+        """Refuse what a thread must not do while it captures, as its mode is relaxed."""
+        if threading.get_ident() in self._recorders.values():
             raise RuntimeError(f"{what}: not while a stream is recorded")
 
 

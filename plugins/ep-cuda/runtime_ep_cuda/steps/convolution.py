@@ -59,7 +59,8 @@ def convolve(planner: Planner, group: Group, behind: Behind = ()) -> None:
     window = window_of(node, x.shape[2:], wide[2:])
     shape = (x.shape[0], wide[0], *window.sizes)
     if 0 in shape or 0 in x.shape:
-        raise Unplannable(f"a convolution of {list(x.shape)} has no elements")
+        _nothing(planner, group, x.shape, shape)
+        return
     if _is_depthwise(planner, w, wide, x.shape[1], groups):  # type: ignore[arg-type]
         _depthwise(planner, group, x, window, shape, dtype, behind)
         return
@@ -76,6 +77,16 @@ def convolve(planner: Planner, group: Group, behind: Behind = ()) -> None:
         tf32=_tf32(planner, dtype),
     )
     _convolve(planner, group, operation, (x, filters), shape, dtype, behind)
+
+
+def _nothing(
+    planner: Planner, group: Group, given: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    """Plan a convolution of no images."""
+    if 0 not in shape:
+        raise Unplannable(f"a convolution of {list(given)} has no elements")
+    planner.result(value_after(group, 0), shape)
+    finish(planner, group)
 
 
 def _is_depthwise(
@@ -137,7 +148,8 @@ def conv_transpose(planner: Planner, group: Group) -> None:
     window = _spread(node, x.shape[2:], wide[2:])
     shape = (x.shape[0], wide[1] * groups, *window.sizes)
     if 0 in shape or 0 in x.shape:
-        raise Unplannable(f"a convolution of {list(x.shape)} has no elements")
+        _nothing(planner, group, x.shape, shape)
+        return
     order = _order(planner, x.rank)
     x = planner.dense(x, order, dtype)
     filters = _filters(planner, w, dtype, order)  # type: ignore[arg-type]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 
-import numpy as np
 from runtime.graph import Node, Value
 
 from runtime_ep_cuda.actions import Unplannable
+from runtime_ep_cuda.codegen import movement
+from runtime_ep_cuda.codegen.elementwise import elementwise
+from runtime_ep_cuda.codegen.expression import Expression, Instruction
 from runtime_ep_cuda.dtypes import FLOATS, Dtype, dtype_of
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Pointwise, Product, Spec
@@ -16,7 +18,7 @@ from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.steps import behind as inside
 from runtime_ep_cuda.steps import epilogue
 from runtime_ep_cuda.steps.behind import Behind
-from runtime_ep_cuda.steps.elementwise import value_after
+from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.epilogue import Follower
 from runtime_ep_cuda.steps.view import anchor_of
 from runtime_ep_cuda.tensor import Tensor
@@ -61,8 +63,6 @@ def _scaled(planner: Planner, c: Value, beta: float) -> Tensor:
         return planner.weight(
             c, ("times", beta), lambda array: array * array.dtype.type(beta)
         )
-    from runtime_ep_cuda.codegen.elementwise import elementwise
-    from runtime_ep_cuda.codegen.expression import Expression, Instruction
 
     source = planner.tensor(c)
     made = planner.new(source.dtype, source.shape)
@@ -100,7 +100,7 @@ def multiply(
     under = (batch, rows, columns)
 
     if 0 in (*under, wide_a.shape[2]):
-        _nothing(planner, group, shape, behind)
+        _nothing(planner, group, shape, bias, behind)
         return
     bare = Product(
         Spec.of(wide_a),
@@ -153,22 +153,24 @@ def _bias(fit: epilogue.Fit, bias: Tensor) -> Follower:
     return Follower((Pointwise("add"),), operand)
 
 
-def _nothing(
-    planner: Planner, group: Group, shape: tuple[int, ...], behind: Behind
-) -> None:
-    """Plan a product without elements, or a sum of none, which is zero."""
-    if (
-        behind
-        or group.after
-        or (group.anchor is not None and len(group.anchor.inputs) > 2)
-    ):
-        raise Unplannable("an empty product with an epilogue")
-    made = planner.result(value_after(group, 0), shape)
-    if made.size:
-        zeros = planner.constant(np.zeros((1,) * len(shape), made.dtype))
-        from runtime_ep_cuda.codegen import movement
+_SUM = Expression(2, (Instruction("add", (0, 1)),), (2,))
 
-        planner.launch(movement.copy(zeros.broadcast(shape), made))
+
+def _nothing(
+    planner: Planner,
+    group: Group,
+    shape: tuple[int, ...],
+    bias: Tensor | None,
+    behind: Behind,
+) -> None:
+    """Plan a product without elements, or sums of none, which are zero and the bias."""
+    if behind:
+        raise Unplannable("an empty product with an activation of its own")
+    made = planner.result(value_after(group, 0), shape)
+    planner.launch(movement.fill(made, 0))
+    if bias is not None:
+        planner.launch(elementwise(_SUM, [made, bias], [made]))
+    finish(planner, group)
 
 
 def batched(

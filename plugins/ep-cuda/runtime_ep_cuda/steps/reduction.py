@@ -142,5 +142,5 @@ def arg_max(planner: Planner, group: Group) -> None:
 def _scratch(
     operands: Sequence[Tensor], y: Tensor, shape: Sequence[int], axes: Sequence[int]
 ) -> Tensor | None:
-    size = reduction_scratch(operands, y, shape, axes)
+    size = reduction_scratch(operands, y, shape, axes) if y.size else 0
     return Tensor.dense(Buffer(size), "uint8", (size,)) if size else None
