@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+from runtime_ep_cuda.capability import operators
 from runtime_ep_cuda.info import OPTIONS
 from runtime_ep_cuda.libraries import NEEDED
 
@@ -31,3 +33,12 @@ def test_everything_that_is_needed_is_listed():
         low, high = (".".join(map(str, numbers)) for numbers in needed.releases)
         assert f"`{needed.distribution}` {low} to before {high}" in text
         assert f"`{needed.file}`" in text
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+def test_every_operator_is_listed(domain):
+    text = PAGE.read_text(encoding="utf-8")
+    mark = f"<!-- operators {domain} -->".replace("  ", " ")
+    listed = text.partition(mark)[2].partition("<!-- -->")[0]
+    told = " ".join(operators(domain))
+    assert listed.split() == operators(domain), f"write this into it:\n{told}"

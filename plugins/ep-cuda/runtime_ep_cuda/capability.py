@@ -12,7 +12,13 @@ from runtime_ep_cuda import express
 from runtime_ep_cuda.dtypes import dtype_of, is_tensor
 from runtime_ep_cuda.settled import asked, on_the_host, settled
 from runtime_ep_cuda.steps.known import FAMILIES  # noqa: F401  (fills the table)
-from runtime_ep_cuda.steps.table import step_of
+from runtime_ep_cuda.steps.table import TABLE, step_of
+
+
+def operators(domain: str = "") -> list[str]:
+    """Return the operators of a domain that may be claimed, in order."""
+    planned = {op_type for known, op_type in TABLE if known == domain}
+    return sorted(planned | express.operators(domain))
 
 
 def offer(

@@ -68,6 +68,15 @@ def operation(node: Node) -> str | None:
     return name if hasattr(formulas, name) else None
 
 
+def operators(domain: str = "") -> set[str]:
+    """Return the operators of a domain that may be element-wise."""
+    if domain:
+        return set(_CONTRIB)
+    formed = (k for k in table if not k.domain and k.formula is not None)
+    named = {k.op_type for k in formed if hasattr(formulas, k.formula.__name__)}  # type: ignore[union-attr]
+    return {*_SPECIAL, *named}
+
+
 def is_elementwise(node: Node) -> bool:
     """Whether a node can be part of an expression, its types considered."""
     return not refusal(node)
