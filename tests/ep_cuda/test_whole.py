@@ -162,6 +162,27 @@ def test_bytes_go_from_one_convolution_to_the_next_without_floats(cuda):
     (plan,) = program._plans.values()
     wide = [t for a in plan.actions for t in a.work.tensors if t.dtype == np.float32]
     assert all(tensor.buffer.role == "weight" for tensor in wide)
+    kernels = [a.work for a in plan.actions if isinstance(a.work, Launch)]
+    assert len(kernels) == 3, "the input shifted and laid out, the output shifted back"
+
+
+def test_what_is_made_where_it_is_read_is_made_in_plans_for_other_shapes(cuda):
+    net = Net(kind="uint8", zero=0)
+    x = net.fed("x", ["n", 16, 4, 4])
+    net.add("Conv", [x, net.weight("w", (16, 16, 1, 1), 0)], "c")
+    y, _ = net.bytes("c", 0.03)
+    net.add("Transpose", [y], "t", perm=[0, 2, 3, 1])
+    net.add("Conv", [net.floats(y, ["c_s", "c_z"]), "w_f"], "d")
+    z, _ = net.bytes("d", 0.03)
+    for name in (y, z, "t"):
+        net.shown(name)
+    made = model(net.nodes, net.inputs, net.outputs, net.constants, opset=21)
+    session, cpu = opened(made), alone(made)
+    for batch in (1, 2, 1, 3):
+        feed = {"x": bytes_of(net.random, "uint8", batch, 16, 4, 4)}
+        got, want = session.run(None, feed), cpu.run(None, feed)
+        for ours, theirs in zip(got, want, strict=True):
+            assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 2
 
 
 def test_what_a_library_has_no_words_for_follows_exact_sums(cuda):

@@ -24,6 +24,9 @@ from runtime_ep_cuda.weights import Weights
 
 Step = Callable[["Planner", Group], None]
 
+Later = tuple[tuple[int, ...], Callable[["Planner"], None]]
+"""A value's shape, and what makes it where somebody asks for it."""
+
 
 class Planner:
     """Collects actions; a step asks it for tensors and gives it work."""
@@ -45,6 +48,7 @@ class Planner:
         self._known: dict[Value, Array] = dict(known)
         self._shapes = shapes
         self._derived: dict[tuple[str, Value], Tensor] = {}
+        self._later: dict[Value, Later] = {}
         self._group: Group | None = None
         self._log: Log | None = None
         for value, (shape, dtype) in inputs.items():
@@ -120,6 +124,8 @@ class Planner:
         found = self._tensors.get(value)
         if found is not None:
             return found.shape
+        if value in self._later:
+            return self._later[value][0]
         constant = shape_of(value) if is_constant(value) else None
         if constant is not None:
             return constant
@@ -142,7 +148,11 @@ class Planner:
         if value is None:
             raise Unplannable("an input is missing")
         if value not in self._tensors:
-            self._tensors[value] = self._brought(value)
+            later = self._later.get(value)
+            if later is not None:
+                later[1](self)
+            else:
+                self._tensors[value] = self._brought(value)
         found = self._tensors[value]
         if self._log is not None:
             self._log.reads("tensor", value, found)
@@ -248,6 +258,12 @@ class Planner:
         if self._log is not None:
             self._log.made[value] = tensor
 
+    def define_later(self, value: Value, later: Later) -> None:
+        """Say what makes a value, if anybody reads it at all."""
+        self._later[value] = later
+        if self._log is not None:
+            self._log.later[value] = later
+
     def launch(self, launches: Iterable[Launch]) -> None:
         """Add calls of kernels."""
         self.actions += [Action(each, self._group) for each in launches]
@@ -340,6 +356,8 @@ class Planner:
         if dtype is None:
             raise Unplannable(f"the element type of {value.name!r} is not supported")
         source = self.tensor(value)
+        if value in self.outputs:
+            return
         buffer = Buffer(source.size * dtype.itemsize, "output", note=value.name)
         self.outputs[value] = Tensor.dense(buffer, dtype, source.shape)
         self.launch(movement.copy(source, self.outputs[value]))

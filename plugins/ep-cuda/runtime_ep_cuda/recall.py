@@ -32,7 +32,8 @@ class Log:
     """What a step asks for and makes, noted while it plans.
 
     ``first`` is the number of its first action; ``constants`` are arrays that the plan
-    alone needs, with their tensors; ``derived`` is what other groups may use, too.
+    alone needs, with their tensors; ``derived`` is what other groups may use, too, and
+    ``later`` what is made where it is read.
     """
 
     first: int
@@ -40,6 +41,7 @@ class Log:
     made: dict[Value, Tensor] = field(default_factory=dict)
     constants: list[tuple[Tensor, Array]] = field(default_factory=list)
     derived: dict[tuple[str, Value], Tensor] = field(default_factory=dict)
+    later: dict[Value, Any] = field(default_factory=dict)
 
     def reads(self, what: str, value: Value, answer: Any) -> None:
         """Note an answer, unless the step has made the value itself."""
@@ -53,6 +55,7 @@ class _Record:
     made: Mapping[Value, Tensor]
     constants: Sequence[tuple[Tensor, Array]]
     derived: Mapping[tuple[str, Value], Tensor]
+    later: Mapping[Value, Any]
     actions: Sequence[Action]
 
 
@@ -66,7 +69,12 @@ class Recall:
         """Keep what a group has just done."""
         records = self._records.setdefault(group, [])
         made = _Record(
-            log.answers, log.made, log.constants, log.derived, actions[log.first :]
+            log.answers,
+            log.made,
+            log.constants,
+            log.derived,
+            log.later,
+            actions[log.first :],
         )
         records.insert(0, made)
         del records[MOST_RECORDS:]
@@ -136,6 +144,8 @@ def _repeat(planner: Planner, record: _Record, buffers: dict[Buffer, Buffer]) ->
     moved = _Moved(buffers)
     for action in record.actions:
         planner.actions.append(Action(moved.work(action.work), action.group))
+    for value, later in record.later.items():
+        planner.define_later(value, later)
     for (word, value), tensor in record.derived.items():
         planner.put_derived(word, value, moved(tensor))
     for value, tensor in record.made.items():

@@ -91,10 +91,15 @@ def _room(planner: Planner, work: Work, found: Chain) -> Tensor:
 
 
 def _show(planner: Planner, value: Value, made: Tensor) -> None:
-    """Make uint8 of int8, which others may go on with."""
+    """Say how uint8 is made of int8, with which others may go on instead."""
     planner.derived("as int8", value, lambda: made)
-    order = planner.order_for(value, made.order)
-    turned(planner, made, planner.result(value, made.shape, order))
+
+    def make(planner: Planner) -> None:
+        given = planner.derived("as int8", value, lambda: made)
+        order = planner.order_for(value, given.order)
+        turned(planner, given, planner.result(value, given.shape, order))
+
+    planner.define_later(value, (made.shape, make))
 
 
 def _scaled(work: Work, unit: float) -> list[Follower]:
