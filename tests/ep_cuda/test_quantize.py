@@ -239,3 +239,62 @@ def test_formulas_of_bytes_give_bytes(cuda, op, dtype):
     assert share(session) == 1.0
     got, want = session.run(None, case.feed)[0], case.want[0]
     assert np.abs(got.astype(int) - want.astype(int)).max() <= (op == "QLinearSigmoid")
+
+
+MOVES = {
+    "Transpose": ({"perm": [0, 2, 1]}, []),
+    "Reshape": ({}, [("r", np.array([4, -1]))]),
+    "Slice": ({}, [("f", np.array([1])), ("e", np.array([4])), ("d", np.array([2]))]),
+    "Tile": ({}, [("r", np.array([1, 2, 1]))]),
+    "Gather": ({"axis": 2}, [("i", np.array([5, 0, 3]))]),
+    "MaxPool": ({"kernel_shape": [2], "pads": [1, 1]}, []),
+}
+
+
+@pytest.mark.parametrize("op", [*MOVES, "Concat"])
+def test_what_moves_quantized_elements_moves_bytes(cuda, op):
+    attributes, others = MOVES.get(op, ({"axis": 1}, []))
+    inputs = ["a", "a"] if op == "Concat" else ["a", *(name for name, _ in others)]
+    made = wrapped(
+        [
+            node("DequantizeLinear", ["x", "s", "z"], ["a"]),
+            node(op, inputs, ["b"], **attributes),
+            node("QuantizeLinear", ["b", "s", "z"], ["y"]),
+        ],
+        {"y": (TensorProto.INT8, None)},
+        dict(others),
+    )
+    session = agree(made)
+    assert labels(session) == [f"DequantizeLinear+{op}+QuantizeLinear"]
+    (program,) = programs(session)
+    (plan,) = program._plans.values()
+    kinds = {t.dtype.name for a in plan.actions for t in a.work.tensors}
+    assert "float32" not in kinds
+
+
+def test_elements_that_get_another_scale_are_moved_as_floats(cuda):
+    made = wrapped(
+        [
+            node("DequantizeLinear", ["x", "s", "z"], ["a"]),
+            node("Transpose", ["a"], ["b"]),
+            node("QuantizeLinear", ["b", "t", "z"], ["y"]),
+            node("Relu", ["a"], ["w"]),
+        ],
+        {"y": (TensorProto.INT8, None), "w": (FLOAT, None)},
+    )
+    assert "DequantizeLinear+Relu" in labels(agree(made))
+
+
+def test_moved_bytes_are_floats_for_who_reads_them_so(cuda):
+    made = wrapped(
+        [
+            node("DequantizeLinear", ["x", "s", "z"], ["a"]),
+            node("Transpose", ["a"], ["b"], perm=[0, 2, 1]),
+            node("QuantizeLinear", ["b", "s", "z"], ["c"]),
+            node("DequantizeLinear", ["c", "s", "z"], ["d"]),
+            node("Flatten", ["d"], ["y"]),
+            node("Flatten", ["a"], ["w"]),
+        ],
+        {"y": (FLOAT, None), "w": (FLOAT, None)},
+    )
+    agree(made)

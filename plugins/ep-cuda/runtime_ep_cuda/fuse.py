@@ -18,6 +18,7 @@ from runtime.graph import Node, Value
 
 from runtime_ep_cuda.express import is_elementwise, operands_of, operation
 from runtime_ep_cuda.group import Group
+from runtime_ep_cuda.quantized import are_alike
 
 MOST_OPERANDS = 12
 """Tensors that one expression may read: each has an address and strides to keep."""
@@ -27,12 +28,15 @@ MOST_OPERANDS = 12
 class Habits:
     """What an anchor's step can take along: work before its first input, work after.
 
-    One that is ``quantized`` takes along whatever dequantizes its first two inputs.
+    One that is ``quantized`` takes along whatever dequantizes its first two inputs. One
+    that ``moves`` elements does so in bytes where all that it reads is dequantized and its
+    result quantized by the same scale.
     """
 
     before: bool = False
     after: bool = False
     quantized: bool = False
+    moves: bool = False
 
 
 Judge = Callable[[Node], Habits]
@@ -70,6 +74,7 @@ class _Grouping:
         self._groups: dict[Group, int] = {}
         self._anew: dict[Value, Node] = {}
         self._written: set[Value] = set()
+        self._moving: dict[Value, Group] = {}
 
     def result(self) -> list[Group]:
         """Go through the nodes once; element-wise work that nobody reads is left out."""
@@ -77,6 +82,11 @@ class _Grouping:
             alone = is_elementwise(node)
             if alone and operation(node) == "dequantize":
                 self._anew[node.outputs[0]] = node
+                continue
+            moving = self._of_bytes(node)
+            if moving is not None:
+                moving.after.append(node)
+                self._makers[node.outputs[0]] = moving
                 continue
             group = self._elementwise(node) if alone else self._anchor(node)
             self._groups[group] = place
@@ -171,6 +181,11 @@ class _Grouping:
     def _anchor(self, node: Node) -> Group:
         habits = self._judge(node)
         group = Group(node, open=habits.after)
+        if habits.moves and self._moves_bytes(node):
+            read = [self._anew[v] for v in node.inputs if v in self._anew]
+            group.before = list(dict.fromkeys(read))
+            self._moving[node.outputs[0]] = group
+            return group
         group.before = self._dequantized(node, habits)
         first = node.input(0)
         maker = None if first is None else self._makers.get(first)
@@ -189,6 +204,24 @@ class _Grouping:
                 for value in inner.outputs:
                     self._makers[value] = group
         return group
+
+    def _of_bytes(self, node: Node) -> Group | None:
+        """Return the group that moves bytes, and whose result a node quantizes."""
+        first = node.input(0)
+        return None if first is None else self._moving.get(first)
+
+    def _moves_bytes(self, node: Node) -> bool:
+        """Whether an anchor may move bytes: it reads and makes nothing else."""
+        value, *others = node.outputs
+        readers = self._readers(value)
+        if self._outside(value) or len(readers) != 1 or any(v.uses for v in others):
+            return False
+        last = readers[0]
+        if last.input(0) is not value or operation(last) != "quantize":
+            return False
+        read = [v for v in node.inputs if v is not None and v.dtype == value.dtype]
+        sources = [self._anew.get(v) for v in read]
+        return bool(sources) and all(n and are_alike(n, last) for n in sources)
 
     def _dequantized(self, node: Node, habits: Habits) -> list[Node]:
         """Return what dequantizes an anchor's inputs inside its group; note the others."""

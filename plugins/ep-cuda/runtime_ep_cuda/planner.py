@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import prod
 from types import MappingProxyType
 from typing import Any
@@ -47,8 +48,9 @@ class Planner:
         self._tensors: dict[Value, Tensor] = {}
         self._known: dict[Value, Array] = dict(known)
         self._shapes = shapes
-        self._derived: dict[tuple[str, Value], Tensor] = {}
+        self.derivations: dict[tuple[str, Value], Tensor] = {}
         self._later: dict[Value, Later] = {}
+        self._retyped: Mapping[Value, Dtype] = {}
         self._group: Group | None = None
         self._log: Log | None = None
         for value, (shape, dtype) in inputs.items():
@@ -99,15 +101,14 @@ class Planner:
             raise Unplannable(f"{value.name!r} is known on the device only")
         return [int(number) for number in array.reshape(-1)]
 
-    def gist(self, value: Value | None, of: Callable[[Array], Any]) -> Any:
+    def gist(self, value: Value, of: Callable[[Array], Any]) -> Any:
         """Return what a function makes of a known value: no more of it decides the plan.
 
         Raises `Unplannable` where it is not known.
         """
-        array = None if value is None else self._known_now(value)
-        if value is None or array is None:
-            told = "an input" if value is None else repr(value.name)
-            raise Unplannable(f"{told} is known on the device only")
+        array = self._known_now(value)
+        if array is None:
+            raise Unplannable(f"{value.name!r} is known on the device only")
         found = of(array)
         if self._log is not None and value.const is None:
             self._log.reads("gist", value, (of, found))
@@ -170,7 +171,8 @@ class Planner:
 
     def storage(self, value: Value, own: Dtype | None = None) -> Dtype:
         """Return the type in which a value is kept on the device."""
-        found = self.setting.storage.get(value) or own or dtype_of(value)
+        found = self._retyped.get(value) or self.setting.storage.get(value)
+        found = found or own or dtype_of(value)
         if found is None:
             raise Unplannable(f"the element type of {value.name!r} is not supported")
         return found
@@ -187,23 +189,14 @@ class Planner:
 
         ``word`` says what it is.
         """
-        found = self._derived.get((word, value))
+        found = self.derivations.get((word, value))
         if found is None:
-            found = self.put_derived(word, value, make())
+            found = self.derivations[word, value] = make()
             if self._log is not None:
                 self._log.derived[word, value] = found
         elif self._log is not None and (word, value) not in self._log.derived:
             self._log.reads(word, value, found)
         return found
-
-    def derived_before(self, word: str, value: Value) -> Tensor | None:
-        """Return what a group before has made of a value, if one has."""
-        return self._derived.get((word, value))
-
-    def put_derived(self, word: str, value: Value, tensor: Tensor) -> Tensor:
-        """Say what has been made of a value."""
-        self._derived[word, value] = tensor
-        return tensor
 
     def weight(
         self,
@@ -263,6 +256,24 @@ class Planner:
         self._later[value] = later
         if self._log is not None:
             self._log.later[value] = later
+
+    @contextmanager
+    def pretending(
+        self, read: Mapping[Value, Tensor], written: Mapping[Value, Dtype]
+    ) -> Iterator[None]:
+        """Have values read as other tensors meanwhile, results written in other types."""
+        kept = {value: self._tensors.get(value) for value in read}
+        self._retyped = written
+        for value, tensor in read.items():
+            self.define(value, tensor)
+        yield
+        self._retyped = {}
+        for value, before in kept.items():
+            if self._log is not None:
+                self._log.made.pop(value, None)
+            del self._tensors[value]
+            if before is not None:
+                self._tensors[value] = before
 
     def launch(self, launches: Iterable[Launch]) -> None:
         """Add calls of kernels."""

@@ -163,3 +163,20 @@ def quantize(
     inside = emit("minimum", (emit("maximum", (made, least)), most))
     lost = emit("is_nan", (made,))
     return emit("convert", (emit("where", (lost, least, inside)),), type=target.name)
+
+
+def are_alike(one: Node, other: Node) -> bool:
+    """Whether what one node dequantizes is what the other quantizes to, all by one scale."""
+    if dtype_of(one.inputs[0]) != dtype_of(other.outputs[0]):
+        return False
+    if not all(is_embedded(v) for n in (one, other) for v in n.inputs[1:3]):
+        return False
+    return _parameters(one) == _parameters(other)
+
+
+def _parameters(node: Node) -> tuple[Any, float, float]:
+    scale, zero = (
+        0.0 if v is None else float(np.asarray(v.constant(), np.float64).reshape(()))
+        for v in (node.input(1), node.input(2))
+    )
+    return dtype_of(node.input(1)), scale, zero

@@ -119,7 +119,7 @@ def _tensor(planner: Planner, what: str, value: Value) -> Tensor | None:
     """Return a value's tensor, or what has been derived of it under a word."""
     if what == "tensor":
         return planner.tensor(value)
-    return planner.derived_before(what, value)
+    return planner.derivations.get((what, value))
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -147,7 +147,7 @@ def _repeat(planner: Planner, record: _Record, buffers: dict[Buffer, Buffer]) ->
     for value, later in record.later.items():
         planner.define_later(value, later)
     for (word, value), tensor in record.derived.items():
-        planner.put_derived(word, value, moved(tensor))
+        planner.derivations[word, value] = moved(tensor)
     for value, tensor in record.made.items():
         made = moved(tensor)
         planner.define(value, made)

@@ -22,7 +22,7 @@ def _by_integers(node: Node) -> str:
     return "indices of these types are not supported"
 
 
-@plans("Gather", refuse=_by_integers)
+@plans("Gather", refuse=_by_integers, moves=True)
 def gather(planner: Planner, group: Group) -> None:
     """Gather: slices along an axis; a known single index is a view."""
     node = anchor_of(group)

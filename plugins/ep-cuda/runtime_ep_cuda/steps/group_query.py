@@ -52,8 +52,6 @@ class Room:
     def __call__(self, total: Array) -> tuple[bool, int, int]:
         """Return whether it is a prompt, the caches' rows, and those that may count."""
         count = int(total.reshape(-1)[0])
-        if count < self.rows:
-            raise Unplannable(f"{self.rows} new keys are more than {count} in all")
         room = max(count, self.past)
         first = count == self.rows
         return first, room, count if self.exact or first else room
@@ -102,7 +100,9 @@ def group_query_attention(planner: Planner, group: Group) -> None:
     past = 0 if before is None else planner.shape(before)[2]
     bias = node.input(10)
     asked = Room(q.shape[2], past, bias is not None)
-    first, room, keys = planner.gist(node.input(6), asked)
+    first, room, keys = planner.gist(_given(node, 6), asked)
+    if keys < asked.rows:
+        raise Unplannable(f"{asked.rows} new keys are more than {keys} in all")
     y = result_of(planner, node.outputs[0], q.shape, True)
     places = _positions(planner, node, q, first)
     if node.attribute("do_rotary", 0):
@@ -142,11 +142,16 @@ def _unpacked(planner: Planner, node: Node) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _seqlens(planner: Planner, node: Node) -> tuple[Value, Tensor]:
-    """Return how many keys each image has, less one: (batch,)."""
-    value = node.inputs[5]
+def _given(node: Node, place: int) -> Value:
+    value = node.inputs[place]
     if value is None:
         raise Unplannable("an input is missing")
+    return value
+
+
+def _seqlens(planner: Planner, node: Node) -> tuple[Value, Tensor]:
+    """Return how many keys each image has, less one: (batch,)."""
+    value = _given(node, 5)
     found = planner.tensor(value)
     return value, planner.reshape(found, (found.size,))
 

@@ -15,7 +15,7 @@ from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of, axis_of
 
 
-@plans("Concat", since=4)
+@plans("Concat", since=4, moves=True)
 def concat(planner: Planner, group: Group) -> None:
     """Concat: each input into its part of the result, in the layout of most of them."""
     node = anchor_of(group)
@@ -34,7 +34,7 @@ def concat(planner: Planner, group: Group) -> None:
     planner.launch(movement.concat(inputs, axis, y))
 
 
-@plans("Tile", known=(1,), since=6)
+@plans("Tile", known=(1,), since=6, moves=True)
 def tile(planner: Planner, group: Group) -> None:
     """Tile: the input, broadcast along new axes, copied."""
     node = anchor_of(group)

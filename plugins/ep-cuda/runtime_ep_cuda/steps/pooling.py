@@ -42,7 +42,7 @@ def _given(planner: Planner, group: Group) -> tuple[Node, Tensor, Window, Tensor
     return node, x, window, planner.result(value, shape, order)
 
 
-@plans("MaxPool", refuse=_of_images)
+@plans("MaxPool", refuse=_of_images, moves=True)
 def max_pool(planner: Planner, group: Group) -> None:
     """MaxPool, with the places of the largest where somebody reads them."""
     node, x, window, y = _given(planner, group)

@@ -34,6 +34,24 @@ class Step:
     habits: Habits = field(default_factory=Habits)
 
 
+def moving(function: Function) -> Function:
+    """Return a step that moves bytes where all around it is quantized by one scale."""
+
+    def plan(planner: Planner, group: Group) -> None:
+        if not group.before or group.anchor is None:
+            function(planner, group)
+            return
+        read = {n.outputs[0]: planner.tensor(n.inputs[0]) for n in group.before}
+        made = group.anchor.outputs[0]
+        dtype = next(iter(read.values())).dtype
+        with planner.pretending(read, {made: dtype}):
+            function(planner, Group(group.anchor))
+        for node in group.after:
+            planner.define(node.outputs[0], planner.tensor(made))
+
+    return plan
+
+
 TABLE: dict[tuple[str, str], Step] = {}
 """Steps by domain and operator."""
 
@@ -47,17 +65,21 @@ def plans(
     before: bool = False,
     after: bool = False,
     quantized: bool = False,
+    moves: bool = False,
 ) -> Callable[[Function], Function]:
     """Register a function as the step of operators.
 
     With ``before`` it reads its first input through the element-wise nodes of
     ``group.before``; with ``after`` it does, or passes on, those of ``group.after``.
     With ``quantized`` it does itself what dequantizes its first two inputs, which is
-    in ``group.before``.
+    in ``group.before``. One that ``moves`` elements does not mind their type, and is
+    given bytes where only such are around it.
     """
 
     def register(function: Function) -> Function:
-        step = Step(function, refuse, known, since, Habits(before, after, quantized))
+        habits = Habits(before, after, quantized, moves)
+        plan = moving(function) if moves else function
+        step = Step(plan, refuse, known, since, habits)
         for op_type in op_types:
             TABLE[domain, op_type] = step
         return function

@@ -33,7 +33,7 @@ def _given(planner: Planner, group: Group) -> tuple[Node, Tensor]:
     return node, planner.tensor(node.inputs[0])
 
 
-@plans("Reshape", known=(1,), since=5)
+@plans("Reshape", known=(1,), since=5, moves=True)
 def reshape(planner: Planner, group: Group) -> None:
     """Reshape: 0 keeps a size unless ``allowzero``, -1 is what is left."""
     node, x = _given(planner, group)
@@ -48,7 +48,7 @@ def reshape(planner: Planner, group: Group) -> None:
     planner.define(node.outputs[0], planner.reshape(x, shape))
 
 
-@plans("Flatten")
+@plans("Flatten", moves=True)
 def flatten(planner: Planner, group: Group) -> None:
     """Flatten: the sizes before an axis, and those from it on, each as one."""
     node, x = _given(planner, group)
@@ -58,7 +58,7 @@ def flatten(planner: Planner, group: Group) -> None:
     planner.define(node.outputs[0], planner.reshape(x, shape))
 
 
-@plans("Squeeze", known=(1,), since=13)
+@plans("Squeeze", known=(1,), since=13, moves=True)
 def squeeze(planner: Planner, group: Group) -> None:
     """Squeeze: axes of one element go."""
     node, x = _given(planner, group)
@@ -73,7 +73,7 @@ def squeeze(planner: Planner, group: Group) -> None:
     planner.define(node.outputs[0], x.transposed(kept))
 
 
-@plans("Unsqueeze", known=(1,), since=13)
+@plans("Unsqueeze", known=(1,), since=13, moves=True)
 def unsqueeze(planner: Planner, group: Group) -> None:
     """Unsqueeze: axes of one element come."""
     node, x = _given(planner, group)
@@ -92,7 +92,7 @@ def _inverse(order: Sequence[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
-@plans("Transpose")
+@plans("Transpose", moves=True)
 def transpose(planner: Planner, group: Group) -> None:
     """Transpose: the same memory, its axes in another order."""
     node, x = _given(planner, group)
@@ -102,7 +102,7 @@ def transpose(planner: Planner, group: Group) -> None:
     planner.define(node.outputs[0], x.transposed(order))
 
 
-@plans("Slice", known=(1, 2, 3, 4), since=10)
+@plans("Slice", known=(1, 2, 3, 4), since=10, moves=True)
 def slice_(planner: Planner, group: Group) -> None:
     """Slice: an offset and longer, perhaps negative, strides."""
     node, x = _given(planner, group)
@@ -140,7 +140,7 @@ def split(planner: Planner, group: Group) -> None:
         start += part
 
 
-@plans("Expand", known=(1,))
+@plans("Expand", known=(1,), moves=True)
 def expand(planner: Planner, group: Group) -> None:
     """Expand: strides of 0."""
     node, x = _given(planner, group)
@@ -148,7 +148,7 @@ def expand(planner: Planner, group: Group) -> None:
     planner.define(node.outputs[0], x.broadcast(broadcast([x.shape, wanted])))
 
 
-@plans("DepthToSpace", since=11)
+@plans("DepthToSpace", since=11, moves=True)
 def depth_to_space(planner: Planner, group: Group) -> None:
     """DepthToSpace: six axes, permuted, and four again."""
     node, x = _given(planner, group)
@@ -165,7 +165,7 @@ def depth_to_space(planner: Planner, group: Group) -> None:
     planner.define(node.outputs[0], planner.reshape(seen, shape))
 
 
-@plans("SpaceToDepth")
+@plans("SpaceToDepth", moves=True)
 def space_to_depth(planner: Planner, group: Group) -> None:
     """SpaceToDepth: the way back."""
     node, x = _given(planner, group)
