@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import runtime as ort
 from models import FLOAT, model, node
 from on_the_double import alone, error, opened, programs, share
 from onnx import TensorProto
@@ -239,3 +240,35 @@ def test_what_layers_share_is_computed_once(cuda):
             counts[action.group] = counts.get(action.group, 0) + 1
     first, second = counts.values()
     assert second == first - 1
+
+
+def test_caches_that_are_bound_as_input_and_output_are_written_in_place(cuda):
+    made, random = decoder(12), np.random.default_rng(1)
+    session, cpu = opened(made), alone(made)
+    kept = [floats(random, 1, GROUPS, 12, SIZE) for _ in range(4)]
+    values = [ort.OrtValue.ortvalue_from_numpy(cache, "cuda", 0) for cache in kept]
+    for past in range(4, 9):
+        mask = (np.arange(12) < past + 1).astype(np.int64)[None]
+        feed = fed(random, kept, mask)
+        want = cpu.run(None, feed)
+        binding = session.io_binding()
+        for name in ("mask", "q0", "q1"):
+            binding.bind_cpu_input(name, feed[name])
+        for value, name in zip(values, ("k0", "v0", "k1", "v1"), strict=True):
+            binding.bind_ortvalue_input(name, value)
+            binding.bind_ortvalue_output(f"p{name}", value)
+        for name in ("y0", "y1"):
+            binding.bind_output(name)
+        session.run_with_iobinding(binding)
+        names = [output.name for output in session.get_outputs()]
+        wanted = dict(zip(names, want, strict=True))
+        for value, name in zip(values, ("pk0", "pv0", "pk1", "pv1"), strict=True):
+            got = value.numpy()[:, :, : past + 1]
+            assert error(got, wanted[name][:, :, : past + 1]) < 2e-6
+        outputs = binding.get_outputs()
+        shown = dict(
+            zip(("pk0", "pv0", "pk1", "pv1", "y0", "y1"), outputs, strict=True)
+        )
+        for name in ("y0", "y1"):
+            assert error(shown[name].numpy(), wanted[name]) < 2e-6
+        kept = [wanted[name] for name in ("pk0", "pv0", "pk1", "pv1")]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from models import FLOAT, model, node
 from on_the_double import alone, error, opened, programs, share
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from single import Single, floats
 
 RANDOM = np.random.default_rng(0)
@@ -298,3 +298,23 @@ def test_moved_bytes_are_floats_for_who_reads_them_so(cuda):
         {"y": (FLOAT, None), "w": (FLOAT, None)},
     )
     agree(made)
+
+
+def test_weights_of_four_bits_in_blocks_are_dequantized_beforehand(cuda):
+    weights = RANDOM.integers(-8, 8, (32, 6)).astype(np.int8)
+    packed = helper.make_tensor("w", TensorProto.INT4, weights.shape, weights.flatten())
+    made = model(
+        [
+            node("DequantizeLinear", ["w", "s"], ["v"], axis=0, block_size=16),
+            node("MatMul", ["x", "v"], ["y"]),
+        ],
+        {"x": (FLOAT, [3, 32])},
+        {"y": (FLOAT, [3, 6])},
+        {"s": RANDOM.uniform(0.1, 1, (2, 6)).astype(np.float32)},
+        opset=21,
+    )
+    made.graph.initializer.append(packed)
+    session, x = opened(made), floats(RANDOM, 3, 32)
+    assert labels(session) == ["MatMul"]
+    got, want = session.run(None, {"x": x})[0], alone(made).run(None, {"x": x})[0]
+    assert error(got, want) < 2e-6
