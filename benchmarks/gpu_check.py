@@ -43,7 +43,11 @@ PARTS: dict[str, tuple[str, float]] = {
 }
 """Modules of `benchmarks.gpu` with a function of that name, and seconds of ten minutes."""
 
-WHOLE = sum(seconds for _, seconds in PARTS.values())
+MODULES = {name: module for name, (module, _) in PARTS.items()} | {"models": "subjects"}
+
+HOLDING = ("start", "speed", "torch")
+"""Parts that need models, which are written beside the parts before them."""
+
 GRACE = 20.0
 """Seconds that a part may take longer than its slice before it is ended."""
 
@@ -102,7 +106,7 @@ def one(options: argparse.Namespace) -> None:
     """Run one part in this process, and write what it found."""
     name = options.run
     before = read(options.json).get("parts", {}) if options.merge else {}
-    module = import_module(f"benchmarks.gpu.{PARTS[name][0]}")
+    module = import_module(f"benchmarks.gpu.{MODULES[name]}")
     part: Callable[[Place], dict[str, Any]] = getattr(module, name)
     began = time.perf_counter()
     try:
@@ -118,10 +122,10 @@ def _file(folder: Path, name: str) -> Path:
     return folder / f"part-{name}.json"
 
 
-def started(options: argparse.Namespace, name: str, seconds: float) -> dict[str, Any]:
-    """Run one part in a process of its own; return what it found, or why nothing."""
-    file = _file(options.folder, name)
-    file.unlink(missing_ok=True)
+def begun(
+    options: argparse.Namespace, name: str, seconds: float
+) -> subprocess.Popen[bytes]:
+    """Begin one part in a process of its own; its words go to a file."""
     command = [
         sys.executable, "-m", "benchmarks.gpu_check", "--run", name,
         "--seconds", seconds, "--folder", options.folder, "--search", options.search,
@@ -132,9 +136,8 @@ def started(options: argparse.Namespace, name: str, seconds: float) -> dict[str,
         command += [f"--{word}", *values] if values else []
     command += [f"--{word}" for word in ("dry", "merge") if getattr(options, word)]
     added = environment(options.folder)
-    log = options.folder / f"part-{name}.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
+    with _log(options.folder, name).open("wb") as output:
+        return subprocess.Popen(
             list(map(str, command)),
             cwd=ROOT,
             env={**os.environ, **added},
@@ -142,17 +145,32 @@ def started(options: argparse.Namespace, name: str, seconds: float) -> dict[str,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            code: int | None = process.wait(seconds + GRACE)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with the contenders it started
-            process.wait()
-            code = None
+
+
+def _log(folder: Path, name: str) -> Path:
+    return folder / f"part-{name}.log"
+
+
+def ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Wait for a part, and end it with what it has started when its time is up."""
+    try:
+        return process.wait(max(seconds, 0.0))
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return None
+
+
+def started(options: argparse.Namespace, name: str, seconds: float) -> dict[str, Any]:
+    """Run one part; return what it found, or why nothing."""
+    file = _file(options.folder, name)
+    file.unlink(missing_ok=True)
+    code = ended(begun(options, name, seconds), seconds + GRACE)
     found = read(file)
     if found and not found.get("unfinished"):
         return found
     why = "ended, as its time was up" if code is None else f"ended with status {code}"
-    return {**found, "error": f"{why}: {log.read_text()[-800:]}"}
+    return {**found, "error": f"{why}: {_log(options.folder, name).read_text()[-800:]}"}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -189,7 +207,11 @@ def whole(options: argparse.Namespace) -> int:
     end = time.monotonic() + 60 * options.minutes
     asked = [name for name in PARTS if name in options.parts]
     failed = False
+    models = begun(options, "models", 0) if set(HOLDING) & {*asked} else None
     for place, name in enumerate(asked):
+        if models is not None and name in HOLDING:
+            ended(models, end - time.monotonic())
+            models = None
         rest = sum(PARTS[each][1] for each in asked[place:])
         left = end - time.monotonic()
         seconds = left * PARTS[name][1] / rest

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import ratios
 from benchmarks.gpu.here import Place, environment
-from benchmarks.gpu.subjects import BATCHES, MODELS, PRECISIONS, Files, files
+from benchmarks.gpu.subjects import BATCHES, PRECISIONS, Files, chosen, files
 from benchmarks.process import ContenderError, Process
 
 OURS = "ours"
@@ -43,12 +43,11 @@ def torch(place: Place) -> dict[str, Any]:
 
 def order(place: Place) -> list[tuple[str, str, int]]:
     """Return what is measured, the most telling first, and all models before a second."""
-    models = place.models or (("resnet50", "bert_base") if place.dry else tuple(MODELS))
     precisions = place.precisions or (("fp32",) if place.dry else PRECISIONS)
     batches = place.batches or ((1,) if place.dry else BATCHES)
     return [
         (name, precision, batch)
-        for precision, batch, name in product(precisions, batches, models)
+        for precision, batch, name in product(precisions, batches, chosen(place))
     ]
 
 
@@ -91,11 +90,11 @@ def asked(
     For fp16 both get the model in halves; onnxruntime gets it for bf16 as well, as it has
     few kernels for that.
     """
-    chosen: Files = files(name, batch, place.folder, place.dry)
+    written: Files = files(name, batch, place.folder, place.dry)
     half = precision == "fp16" or (precision == "bf16" and engine == "onnxruntime")
     return {
-        "model": str(chosen.half if half else chosen.model),
-        "feed": str(chosen.half_feed if half else chosen.feed),
+        "model": str(written.half if half else written.model),
+        "feed": str(written.half_feed if half else written.feed),
         "name": name, "batch": batch, "precision": precision, "search": place.search,
         "loose": name in LOOSE, "images": name in IMAGES,
     }  # fmt: skip

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 
+from benchmarks.gpu.here import Place
 from benchmarks.zoo import ZOO
 from benchmarks.zoo.precision import converted, retyped
 
@@ -54,6 +56,18 @@ def build(name: str, folder: Path, dry: bool) -> tuple[Path, Path]:
         onnx.save(model, paths[0])
         onnx.save(retyped(model, np.float16), paths[1])
     return paths
+
+
+def models(place: Place) -> dict[str, Any]:
+    """Write the models that are asked for, the first part of `benchmarks.gpu_check`."""
+    for name in chosen(place):
+        build(name, place.folder, place.dry)
+    return {}
+
+
+def chosen(place: Place) -> tuple[str, ...]:
+    """Return the models that are asked for."""
+    return place.models or (("resnet50", "bert_base") if place.dry else tuple(MODELS))
 
 
 def files(name: str, batch: int, folder: Path, dry: bool) -> Files:
