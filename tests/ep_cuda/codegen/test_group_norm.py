@@ -79,6 +79,8 @@ def groups():
     yield group_norm("a weight per group", small, np.float32, 4, per=5)
     yield group_norm("doubles", small, np.float64, 4)
     yield group_norm("large doubles", large, np.float64, 1, order=LAST, large=True)
+    many = normal((1, 80, 16, 32)) + np.arange(80)[:, None, None] // 40 * 3.0
+    yield group_norm("more parts than a warp", many, np.float32, 2, large=True)
     yield group_norm("one dimension", normal((2, 6, 9)), np.float32, 3)
 
 

@@ -196,7 +196,7 @@ def _statistics(
     count = x.shape[1] // groups
     joined = Lines((Axis(x.shape[0] * groups, ()),), (Axis(count * chunks, ()),))
     threads = min(256, power_of_two(count * chunks))
-    seats = max(1, 128 // threads)
+    seats = 128 // threads if threads <= 32 else 1
     second = Walker(joined, (), (), Team(False, 1, threads, seats, 1, False))
     second.pointer("parts", parts, True, moments)
     second.pointer("means", mean, False)
