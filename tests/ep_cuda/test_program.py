@@ -9,6 +9,7 @@ import pytest
 import runtime as ort
 from models import FLOAT, INT64, dense, dense_reference, model, node
 from on_the_double import driver, opened, programs
+from runtime.errors import LimitExceeded
 from runtime_ep_cuda.plan import MOST_MISSES, MOST_RECORDINGS
 from runtime_ep_cuda.program import MOST_PLANS
 
@@ -91,6 +92,61 @@ def test_callers_whose_memory_moves_about_are_served_from_memory_of_the_plans_ow
     (plan,) = program._plans.values()
     assert plan.home
     assert len(plan.recordings) <= MOST_RECORDINGS + 1
+
+
+@pytest.mark.parametrize("graphs", [0, 1])
+@pytest.mark.parametrize("off", [(4, 0), (0, 4), (8, 12)])
+def test_memory_that_vectors_cannot_be_read_from_is_copied_first(cuda, graphs, off):
+    session = opened(dense(), enable_cuda_graph=graphs)
+    device, launched = driver(), []
+    launch = device.launch
+
+    def noted(function, grid, block, shared, arguments, stream):
+        launched.extend(arguments)
+        launch(function, grid, block, shared, arguments, stream)
+
+    device.launch = noted
+    memory = device.allocate(1024)
+    source, target = (memory + 512 * n + more for n, more in enumerate(off))
+    for _ in range(4):
+        given, got = x(), np.zeros(dense_reference(x()).shape, np.float32)
+        device.upload(source, given, 0)
+        device.synchronize(0)
+        binding = session.io_binding()
+        binding.bind_input("x", "cuda", 0, np.float32, given.shape, source)
+        binding.bind_output("y", "cuda", 0, np.float32, got.shape, target)
+        session.run_with_iobinding(binding)
+        device.download(got, target, 0)
+        np.testing.assert_allclose(got, dense_reference(given), rtol=1e-5, atol=1e-6)
+    assert not {source, target} & set(launched)
+    assert bool(device.counts["replays"]) == bool(graphs)
+
+
+def test_where_no_memory_is_left_for_copies_runs_go_on_as_they_did(cuda, monkeypatch):
+    session = opened(dense())
+    (program,) = programs(session)
+    allocate = program._pool.allocate
+
+    def full(size, note="values"):
+        if note.startswith("copies"):
+            raise LimitExceeded("gpu_mem_limit is reached")
+        return allocate(size, note)
+
+    monkeypatch.setattr(program._pool, "allocate", full)
+    kept = []
+    for _ in range(2 * MOST_MISSES + 3):
+        given = x()
+        value = ort.OrtValue.ortvalue_from_numpy(given, "cuda", 0)
+        binding = session.io_binding()
+        binding.bind_ortvalue_input("x", value)
+        binding.bind_output("y", "cuda")
+        session.run_with_iobinding(binding)
+        kept += [value, *binding.get_outputs()]
+        got = binding.copy_outputs_to_cpu()[0]
+        np.testing.assert_allclose(got, dense_reference(given), rtol=1e-5, atol=1e-6)
+    (plan,) = program._plans.values()
+    assert not plan.home
+    assert len(plan.seen) <= MOST_MISSES + 1
 
 
 def test_what_decides_a_shape_is_part_of_what_a_plan_is_made_for(cuda):

@@ -97,11 +97,15 @@ class Plan:
     def sees(self, addresses: Addresses) -> bool:
         """Note addresses of a run; tell whether it is time to record them.
 
-        That is when they come for the second time, and a few have not been recorded.
+        That is when they come for the second time, and a few have not been recorded;
+        those of the plan's own memory are recorded besides.
         """
-        self.misses += 1
+        inside, outside = self.at_home()
+        own = bool(self.home) and addresses == (*inside, *outside)
+        self.misses += not own
         self.seen[addresses] = self.seen.get(addresses, 0) + 1
-        return self.seen[addresses] > 1 and len(self.recordings) < MOST_RECORDINGS
+        room = len(self.recordings) < MOST_RECORDINGS
+        return self.seen[addresses] > 1 and (own or room)
 
     @property
     def is_restless(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from runtime.abilities import Context
-from runtime.errors import Cancelled
+from runtime.errors import Cancelled, LimitExceeded
 from runtime.graph import Value
 from runtime.plugin import Partition
 
@@ -24,6 +25,11 @@ from runtime_ep_cuda.plan import Plan
 from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.recall import Recall
 from runtime_ep_cuda.sessions import Session
+
+logger = logging.getLogger("runtime")
+
+WORD = 16
+"""Bytes that kernels and libraries read at once, and by which addresses are divided."""
 
 MOST_PLANS = 16
 """Combinations of shapes that are kept; the one not used for longest goes first."""
@@ -198,22 +204,42 @@ class Program:
         stream: Stream,
         context: Context,
     ) -> None:
-        """Replay where these addresses have been seen before; else begin one by one."""
-        if context.trace is not None:
-            plan.bind(sources, targets)
-            self._traced(plan, stream, context)
-            return
-        recording = plan.recordings.get((*sources, *targets))
-        if recording is not None:
-            recording.launch(stream)
-        elif self._graphs and plan.is_static and plan.is_restless:
-            self._go_home(plan, sources, targets, stream)
+        """Run a plan where its callers' memory is, or by way of memory of its own.
+
+        Kernels and libraries read words of 16 bytes: whatever lies otherwise is copied.
+        """
+        addresses = (*sources, *targets)
+        at_once = context.trace is None and self._graphs and plan.is_static
+        restless = plan.is_restless and addresses not in plan.recordings
+        if any(address % WORD for address in addresses):
+            self._make_home(plan)
+            self._go_home(plan, sources, targets, stream, context)
+        elif at_once and restless and self._finds_home(plan):
+            self._go_home(plan, sources, targets, stream, context)
         else:
-            plan.bind(sources, targets)
-            if self._graphs and plan.is_static and plan.sees((*sources, *targets)):
-                self._record(plan).launch(stream)
-            else:
-                plan.issue(self._driver, self._functions, stream)
+            self._go_there(plan, sources, targets, stream, context)
+
+    def _go_there(
+        self,
+        plan: Plan,
+        sources: Sequence[int],
+        targets: Sequence[int],
+        stream: Stream,
+        context: Context,
+    ) -> None:
+        """Replay where these addresses have been seen before; else begin one by one."""
+        addresses = (*sources, *targets)
+        recording = plan.recordings.get(addresses)
+        if context.trace is None and recording is not None:
+            recording.launch(stream)
+            return
+        plan.bind(sources, targets)
+        if context.trace is not None:
+            self._traced(plan, stream, context)
+        elif self._graphs and plan.is_static and plan.sees(addresses):
+            self._record(plan).launch(stream)
+        else:
+            plan.issue(self._driver, self._functions, stream)
 
     def _record(self, plan: Plan) -> Recording:
         """Record a plan for the addresses it is bound to."""
@@ -222,22 +248,38 @@ class Program:
         plan.recordings[plan.bound] = found[0]
         return found[0]
 
-    def _go_home(
-        self, plan: Plan, sources: Sequence[int], targets: Sequence[int], stream: Stream
-    ) -> None:
-        """Replay a plan by way of memory of its own, as its callers' moves about."""
+    def _make_home(self, plan: Plan) -> None:
+        """Give a plan memory of its own for inputs and outputs."""
         if not plan.home:
-            plan.home = self._pool.allocate(max(plan.home_size, 1))
+            size = max(plan.home_size, 1)
+            plan.home = self._pool.allocate(size, "copies of inputs and results")
+
+    def _finds_home(self, plan: Plan) -> bool:
+        """Give a plan memory of its own if there is any; without, it runs as before."""
+        try:
+            self._make_home(plan)
+        except LimitExceeded as error:
+            logger.debug("runs are not replayed: %s", error)
+            plan.misses = 0
+            plan.seen.clear()
+            return False
+        return True
+
+    def _go_home(
+        self,
+        plan: Plan,
+        sources: Sequence[int],
+        targets: Sequence[int],
+        stream: Stream,
+        context: Context,
+    ) -> None:
+        """Run a plan in memory of its own, to which inputs, from which results are copied."""
         inside, outside = plan.at_home()
         for tensor, source, target in zip(
             plan.inputs.values(), sources, inside, strict=True
         ):
             self._driver.copy(target, source, tensor.nbytes, stream)
-        recording = plan.recordings.get((*inside, *outside))
-        if recording is None:
-            plan.bind(inside, outside)
-            recording = self._record(plan)
-        recording.launch(stream)
+        self._go_there(plan, inside, outside, stream, context)
         for tensor, source, target in zip(
             plan.outputs.values(), outside, targets, strict=True
         ):
