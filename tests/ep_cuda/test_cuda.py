@@ -1,5 +1,6 @@
 """CUDA's driver calls its bindings as meant; the bindings are a stand-in over the host."""
 
+import gc
 import struct
 import sys
 
@@ -9,7 +10,8 @@ from double.bindings import Runtime, module
 from runtime.errors import ProviderUnavailable
 from runtime_ep_cuda import cuda, nvrtc, staging
 from runtime_ep_cuda.codegen.kernel import Kernel
-from runtime_ep_cuda.driver import OutOfMemory
+from runtime_ep_cuda.driver import OutOfMemory, Unrecordable
+from runtime_ep_cuda.memory import Pool
 
 MIB = 1 << 20
 MIXED = Kernel("mixed", "", ("i32", "pointer", "f32", "i64"), 64)
@@ -73,13 +75,21 @@ def test_a_forked_process_is_told_to_spawn(bindings):
         cuda.CudaDriver(0)
 
 
-def test_the_callers_device_stays_current(device, bindings):
-    bindings.device = 3
+def test_the_callers_context_stays_current(device, bindings):
+    bindings.setDevice(3)
+    theirs = bindings.context
     device.free(device.allocate(100))
-    assert bindings.device == 3
+    assert bindings.context == theirs
     with pytest.raises(OutOfMemory):
         device.allocate(1 << 40)
-    assert bindings.device == 3
+    assert bindings.context == theirs
+
+
+def test_no_other_device_gets_a_context(device, bindings):
+    assert bindings.context == 0
+    device.free(device.allocate(100))
+    assert bindings.context == 0
+    assert bindings.contexts == {1001}  # a fresh thread's device would be 0
 
 
 def test_other_errors_stay_what_they_are(device, bindings, monkeypatch):
@@ -166,6 +176,43 @@ def test_a_recording_that_fails_is_ended(device, bindings):
         raise ZeroDivisionError
     assert bindings.capturing is None
     assert not found
+
+
+def test_a_recording_goes_with_its_object(device, bindings):
+    with device.recording(device.stream()) as found:
+        pass
+    handle = found[0]._handle
+    del found[0]
+    assert handle in bindings.destroyed
+
+
+def test_what_cannot_be_recorded_is_told_apart(device, bindings):
+    stream, there = device.stream(), device.allocate(256)
+    with pytest.raises(Unrecordable, match="900"), device.recording(stream):
+        device.free(there)
+    assert bindings.capturing is None
+    with pytest.raises(Unrecordable, match="901"), device.recording(stream):
+        bindings.spoilt = True
+    assert bindings.capturing is None
+
+
+def test_garbage_waits_until_a_recording_is_done(device, bindings):
+    class Holder:
+        def __init__(self):
+            self.itself, self.pool = self, Pool(device)
+            self.pool.allocate(1000)
+
+    Holder()  # in a cycle: only the collector finds it
+    with device.recording(device.stream()) as found:
+        assert not gc.isenabled()
+        with device.recording(device.stream()):
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert len(found) == 1
+    assert bindings.space.used
+    gc.collect()
+    assert not bindings.space.used
 
 
 def test_events_go_with_their_objects(device, bindings):

@@ -24,6 +24,7 @@ OWNERS = {
         "self.xp.cuda": cupy.cuda,
         "self.xp": cupy,
     },
+    "current.py": {"runtime": runtime, "driver": driver, "self._driver": driver},
     "staging.py": {"self._runtime": runtime},
     "nvrtc.py": {"nvrtc": nvrtc},
 }

@@ -1,5 +1,6 @@
 """Plans are made once for each combination of shapes, recorded, replayed and forgotten."""
 
+import contextlib
 import gc
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ import runtime as ort
 from models import FLOAT, INT64, dense, dense_reference, model, node
 from on_the_double import driver, opened, programs
 from runtime.errors import LimitExceeded
+from runtime_ep_cuda.driver import Unrecordable
 from runtime_ep_cuda.plan import MOST_MISSES, MOST_RECORDINGS
 from runtime_ep_cuda.program import MOST_PLANS
 
@@ -147,6 +149,25 @@ def test_where_no_memory_is_left_for_copies_runs_go_on_as_they_did(cuda, monkeyp
     (plan,) = program._plans.values()
     assert not plan.home
     assert len(plan.seen) <= MOST_MISSES + 1
+
+
+def test_what_cannot_be_recorded_is_run_as_it_was_before(cuda, monkeypatch):
+    session = opened(dense())
+    device, tried = driver(), []
+
+    @contextlib.contextmanager
+    def recording(stream):
+        tried.append(stream)
+        yield []
+        raise Unrecordable("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(device, "recording", recording)
+    for _ in range(MOST_MISSES + 4):
+        given = x()
+        got = session.run(None, {"x": given})[0]
+        np.testing.assert_allclose(got, dense_reference(given), rtol=1e-5, atol=1e-6)
+    assert len(tried) == 1
+    assert device.counts["replays"] == 0
 
 
 def test_what_decides_a_shape_is_part_of_what_a_plan_is_made_for(cuda):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -15,6 +16,7 @@ from runtime.errors import ProviderUnavailable
 
 from runtime_ep_cuda import nvrtc
 from runtime_ep_cuda.codegen.kernel import ARGUMENTS, Kernel
+from runtime_ep_cuda.current import Current, uncollected
 from runtime_ep_cuda.driver import (
     Candidate,
     Function,
@@ -22,6 +24,7 @@ from runtime_ep_cuda.driver import (
     Properties,
     Recording,
     Stream,
+    Unrecordable,
 )  # fmt: skip
 from runtime_ep_cuda.library import Library, versions
 from runtime_ep_cuda.operations import Operation
@@ -35,25 +38,6 @@ OUT_OF_MEMORY, NOT_INITIALIZED = 2, 3
 """CUDA's numbers of two errors."""
 FREE_SHARED = 48 << 10
 """Dynamic shared memory that a kernel has without asking."""
-
-
-class _Current:
-    """Makes a device the calling thread's, and puts back the one that was."""
-
-    def __init__(self, runtime: Any, index: int):
-        self._runtime = runtime
-        self._index = index
-        self._before = threading.local()
-
-    def __enter__(self) -> None:
-        kept = self._before.__dict__.setdefault("stack", [])
-        kept.append(self._runtime.getDevice())
-        self._runtime.setDevice(self._index)
-
-    def __exit__(self, *error: object) -> None:
-        before = self._before.stack.pop()
-        if before != self._index:
-            self._runtime.setDevice(before)
 
 
 class CudaFunction:
@@ -93,8 +77,12 @@ class CudaRecording:
 
     def __init__(self, driver: CudaDriver, graph: int):
         self._driver = driver
-        self._handle = driver.runtime.graphInstantiate(graph)
-        driver.runtime.graphDestroy(graph)
+        self._handle = 0
+        self._process = os.getpid()
+        try:
+            self._handle = driver.runtime.graphInstantiate(graph)
+        finally:
+            driver.runtime.graphDestroy(graph)
 
     def launch(self, stream: Stream) -> None:
         """Send all of it."""
@@ -107,6 +95,11 @@ class CudaRecording:
         if handle:
             with self._driver.current:
                 self._driver.runtime.graphExecDestroy(handle)
+
+    def __del__(self) -> None:
+        if self._process == os.getpid():
+            with contextlib.suppress(Exception):  # the process ends, the driver is gone
+                self.close()
 
 
 class CudaCandidate:
@@ -141,11 +134,11 @@ class CudaDriver:
         self.xp = cupy
         self.runtime = runtime
         self.library_lock = threading.RLock()
-        self.current = _Current(runtime, index)
         self._driver = driver
         try:
+            self.current = Current(runtime, driver, index)
             with self.current:
-                runtime.deviceSynchronize()  # makes the device's context
+                runtime.deviceSynchronize()
         except runtime.CUDARuntimeError as error:
             raise ProviderUnavailable(_unopened(index, error)) from error
         self.properties = self._described()
@@ -320,14 +313,19 @@ class CudaDriver:
     def recording(self, stream: Stream) -> Iterator[list[Recording]]:
         """Capture what this thread begins in a stream meanwhile."""
         runtime, found = self.runtime, list[Recording]()
-        with self.current:
+        with self.current, uncollected:
             runtime.streamBeginCapture(stream, runtime.streamCaptureModeThreadLocal)
             try:
                 yield found
-            except BaseException:
+            except BaseException as error:
                 self._abandon(stream)
+                if isinstance(error, RuntimeError):
+                    raise Unrecordable(str(error)) from error
                 raise
-            found.append(CudaRecording(self, runtime.streamEndCapture(stream)))
+            try:
+                found.append(CudaRecording(self, runtime.streamEndCapture(stream)))
+            except runtime.CUDARuntimeError as error:
+                raise Unrecordable(str(error)) from error
 
     def _abandon(self, stream: Stream) -> None:
         """End a capture that nobody wants; it may be broken already."""
@@ -365,7 +363,7 @@ class CudaDriver:
     def using(self, stream: Stream) -> Iterator[None]:
         """Have CuPy work in a stream of this device meanwhile."""
         cuda = self.xp.cuda
-        with cuda.Device(self.index):
+        with self.current, cuda.Device(self.index):
             theirs = (
                 cuda.ExternalStream(stream, self.index) if stream else cuda.Stream.null
             )

@@ -76,6 +76,10 @@ class OutOfMemory(Exception):
     """The device has not as many bytes left as were asked for."""
 
 
+class Unrecordable(RuntimeError):
+    """What was begun cannot be captured; begun as usual it may be done all the same."""
+
+
 class Driver(Protocol):
     """A device: memory, order, compiled functions and library calls.
 
@@ -142,7 +146,10 @@ class Driver(Protocol):
         """Begin a kernel; arguments are numbers, addresses among them."""
 
     def recording(self, stream: Stream) -> AbstractContextManager[list[Recording]]:
-        """Capture what is begun in a stream meanwhile; the list holds it afterwards."""
+        """Capture what is begun in a stream meanwhile; the list holds it afterwards.
+
+        Raises `Unrecordable` where something in between cannot be captured.
+        """
 
     def candidates(
         self, operation: Operation, limit: int, most: int = 8

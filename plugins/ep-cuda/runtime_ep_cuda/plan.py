@@ -47,6 +47,12 @@ class Plan:
     base: int = 0
     home: int = 0
     misses: int = 0
+    is_static: bool = field(init=False)
+    """Whether everything can be recorded: nothing is left to the array namespace."""
+
+    def __post_init__(self) -> None:
+        tails = (isinstance(action.work, Tail) for action in self.actions)
+        self.is_static = not any(tails)
 
     @classmethod
     def of(cls, planner: Planner, outputs: Sequence[Value]) -> Plan:
@@ -71,11 +77,6 @@ class Plan:
     def size(self) -> int:
         """Bytes of working memory."""
         return self.arena + self.workspace
-
-    @property
-    def is_static(self) -> bool:
-        """Whether everything can be recorded: nothing is left to the array namespace."""
-        return not any(isinstance(action.work, Tail) for action in self.actions)
 
     def place(self, base: int) -> None:
         """Put the working memory at an address."""

@@ -19,7 +19,7 @@ from runtime.plugin import Partition
 from runtime_ep_cuda.actions import Action, Setting
 from runtime_ep_cuda.arrays import DeviceArray
 from runtime_ep_cuda.codegen.kernel import Launch
-from runtime_ep_cuda.driver import Function, Recording, Stream
+from runtime_ep_cuda.driver import Function, Recording, Stream, Unrecordable
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.plan import Plan
 from runtime_ep_cuda.planner import Planner
@@ -209,15 +209,15 @@ class Program:
         Kernels and libraries read words of 16 bytes: whatever lies otherwise is copied.
         """
         addresses = (*sources, *targets)
-        at_once = context.trace is None and self._graphs and plan.is_static
-        restless = plan.is_restless and addresses not in plan.recordings
         if any(address % WORD for address in addresses):
             self._make_home(plan)
-            self._go_home(plan, sources, targets, stream, context)
-        elif at_once and restless and self._finds_home(plan):
-            self._go_home(plan, sources, targets, stream, context)
+            by_home = True
         else:
-            self._go_there(plan, sources, targets, stream, context)
+            recorded = self._graphs and plan.is_static and context.trace is None
+            moving = plan.is_restless and addresses not in plan.recordings
+            by_home = recorded and moving and self._finds_home(plan)
+        go = self._go_home if by_home else self._go_there
+        go(plan, sources, targets, stream, context)
 
     def _go_there(
         self,
@@ -236,15 +236,23 @@ class Program:
         plan.bind(sources, targets)
         if context.trace is not None:
             self._traced(plan, stream, context)
-        elif self._graphs and plan.is_static and plan.sees(addresses):
-            self._record(plan).launch(stream)
+            return
+        if self._graphs and plan.is_static and plan.sees(addresses):
+            recording = self._record(plan)
+        if recording is not None:
+            recording.launch(stream)
         else:
             plan.issue(self._driver, self._functions, stream)
 
-    def _record(self, plan: Plan) -> Recording:
-        """Record a plan for the addresses it is bound to."""
-        with self._driver.recording(self._own) as found:
-            plan.issue(self._driver, self._functions, self._own)
+    def _record(self, plan: Plan) -> Recording | None:
+        """Record a plan for the addresses it is bound to, if it can be recorded at all."""
+        try:
+            with self._driver.recording(self._own) as found:
+                plan.issue(self._driver, self._functions, self._own)
+        except Unrecordable as error:
+            logger.warning("CUDA graphs are given up for a plan: %s", error)
+            plan.is_static = False
+            return None
         plan.recordings[plan.bound] = found[0]
         return found[0]
 

@@ -35,7 +35,8 @@ class Runtime:
     cudaDevAttrL2CacheSize = 38  # noqa: N815
 
     def __init__(self, memory: int = 64 << 20) -> None:
-        self.device = 0
+        self.context = 0
+        self.contexts: set[int] = set()
         self.space = HostMemory(memory)
         self.pinned: dict[int, Any] = {}
         self.handles = 100
@@ -43,6 +44,7 @@ class Runtime:
         self.capturing: list[Callable[[], object]] | None = None
         self.graphs: dict[int, list[Callable[[], object]]] = {}
         self.broken = 0
+        self.spoilt = False
 
     def __getattr__(self, name: str) -> Any:
         """Give handles where streams and events are made, and note where they go."""
@@ -61,15 +63,19 @@ class Runtime:
             return lambda *handles: None
         raise AttributeError(name)
 
-    def getDevice(self) -> int:  # noqa: N802
-        return self.device
-
-    def setDevice(self, index: int) -> None:  # noqa: N802
-        self.device = index
-
-    def deviceSynchronize(self) -> None:  # noqa: N802
+    def getDeviceCount(self) -> int:  # noqa: N802
         if self.broken:
             raise CUDARuntimeError(self.broken)
+        return 4
+
+    def setDevice(self, index: int) -> None:  # noqa: N802
+        """Make a device current, and a context on it, as CUDA does since 12.0."""
+        self.context = 1000 + index
+        self.contexts.add(self.context)
+
+    def deviceSynchronize(self) -> None:  # noqa: N802
+        if not self.context:
+            raise CUDARuntimeError(201)
 
     def deviceGetAttribute(self, which: int, index: int) -> int:  # noqa: N802
         return {16: 132, 97: 227 << 10, 38: 50 << 20}[which]
@@ -93,6 +99,9 @@ class Runtime:
             raise CUDARuntimeError(2) from None
 
     def free(self, address: int) -> None:
+        if self.capturing is not None:
+            self.spoilt = True
+            raise CUDARuntimeError(900)
         self.space.free(address)
 
     def hostAlloc(self, size: int, flags: int) -> int:  # noqa: N802
@@ -122,6 +131,9 @@ class Runtime:
     def streamEndCapture(self, stream: int) -> int:  # noqa: N802
         graph = self._handle()
         self.graphs[graph], self.capturing = self.capturing or [], None
+        if self.spoilt:
+            self.spoilt = False
+            raise CUDARuntimeError(901)
         return graph
 
     def graphInstantiate(self, graph: int) -> int:  # noqa: N802
@@ -156,6 +168,12 @@ class Launcher:
         self.modules: list[bytes] = []
         self.attributes: list[tuple[int, int, int]] = []
         self.launches: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
+
+    def ctxGetCurrent(self) -> int:  # noqa: N802
+        return self._runtime.context
+
+    def ctxSetCurrent(self, context: int) -> None:  # noqa: N802
+        self._runtime.context = context
 
     def moduleLoadData(self, image: bytes) -> int:  # noqa: N802
         self.modules.append(image)
