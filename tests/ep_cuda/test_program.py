@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import runtime as ort
+from double.host import HostDriver
 from models import FLOAT, INT64, dense, dense_reference, model, node
 from on_the_double import driver, opened, programs
 from runtime.errors import LimitExceeded
@@ -251,6 +252,30 @@ def test_a_limit_that_weights_exceed_is_a_clear_reason_and_the_cpu_answers(cuda)
         session = opened(wide, gpu_mem_limit=1 << 20)
     given = RNG.standard_normal((1, 512)).astype(np.float32)
     assert session.run(None, {"x": given})[0].shape == (1, 1024)
+
+
+@pytest.mark.parametrize(
+    ("given", "most"),
+    [
+        ({}, 1 << 30),
+        ({"gpu_mem_limit": 64 << 20}, 64 << 20),
+        ({"gpu_mem_limit": 64 << 20, "cudnn_conv_use_max_workspace": 0}, 32 << 20),
+    ],
+)
+def test_no_library_is_asked_for_more_scratch_memory_than_there_may_be(
+    cuda, monkeypatch, tmp_path, given, most
+):
+    monkeypatch.setenv("RUNTIME_CACHE_DIR", str(tmp_path))
+    limits = set()
+    candidates = HostDriver.candidates
+
+    def noted(self, operation, limit, *rest, **more):
+        limits.add(limit)
+        return candidates(self, operation, limit, *rest, **more)
+
+    monkeypatch.setattr(HostDriver, "candidates", noted)
+    opened(dense(), **given).run(None, {"x": x()})
+    assert limits == {most}
 
 
 def test_profiles_name_what_each_launch_was_for(cuda, tmp_path):

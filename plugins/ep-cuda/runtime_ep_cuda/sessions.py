@@ -56,5 +56,6 @@ def _open(choice: Choice, settings: Settings) -> Session:
     )
     if not choice.cudnn:
         tuner.admits = is_others
-    chooser = Choosing(tuner, choice.workspace, driver.stream(), choice.cudnn)
+    room = min(choice.workspace, choice.limit or driver.properties.memory)
+    chooser = Choosing(tuner, room, driver.stream(), choice.cudnn)
     return Session(choice, driver, pool, choice.stream, chooser)

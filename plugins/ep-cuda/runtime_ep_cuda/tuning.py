@@ -138,7 +138,8 @@ class Tuner:
             return self._timed(operation, found, stream)
         except OutOfMemory as error:
             logger.debug("too little memory to time candidates: %s", error)
-            return Choice(operation, found[0], "first")
+            least = min(found, key=lambda candidate: candidate.workspace)
+            return Choice(operation, least, "first")
 
     def _timed(
         self, operation: Operation, found: Sequence[Candidate], stream: Stream

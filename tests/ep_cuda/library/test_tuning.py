@@ -214,6 +214,11 @@ def test_without_room_to_time_the_first_is_taken(cache):
     assert driver.held == {}
 
 
+def test_without_room_to_time_what_needs_least_scratch_memory_is_taken(cache):
+    driver = FakeDriver(("large", 1e-5, 4096), ("small", 3e-5, 64), room=100)
+    assert Tuner(driver, cache).choose(OPERATION, LIMIT, STREAM).name == "small"
+
+
 def test_what_cannot_be_recorded_is_not_taken_unless_nothing_is_recorded(cache):
     driver = FakeDriver(("stubborn", 1e-5, 0, False), ("willing", 2e-5))
     assert Tuner(driver, cache).choose(OPERATION, LIMIT, STREAM).name == "willing"
