@@ -2,11 +2,13 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from runtime_ep_tensorrt import capability, engines
 from runtime_ep_tensorrt.records import Damaged, Files, packed, unpacked
 from tensorrt_double import plans
 from trt_models import RNG, model
@@ -93,6 +95,14 @@ def test_another_way_of_building_is_another_engine(trt, options):
     assert trt.counts["builds"] == 2
 
 
+def test_other_plugins_are_another_engine(trt, tmp_path):
+    library = tmp_path / "plugin.so"
+    library.touch()
+    opened(source(), **SHAPES)
+    opened(source(), trt_extra_plugin_lib_paths=str(library), **SHAPES)
+    assert trt.counts["builds"] == 2
+
+
 def test_other_weights_are_another_engine(trt):
     opened(source(), **SHAPES)
     opened(source(-W), **SHAPES)
@@ -108,6 +118,22 @@ def test_a_damaged_entry_is_built_anew(trt):
     assert trt.counts["builds"] == 2
     run(opened(source(), **SHAPES))
     assert trt.counts["builds"] == 2
+
+
+def test_sessions_that_are_opened_at_once_build_one_engine(trt):
+    """Each holds a lock on the entry while it builds, as other processes would."""
+    begun = threading.Barrier(3)
+
+    def work():
+        begun.wait()
+        run(opened(source(), **SHAPES))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert trt.counts["builds"] == 1
 
 
 # files
@@ -325,6 +351,56 @@ def test_engines_without_weights_get_them_from_the_model(trt, tmp_path):
 
 def test_weights_may_be_handed_over_apart_from_the_model(trt):
     run(opened(source(), trt_load_user_initializer=1, **SHAPES))
+    assert trt.counts["builds"] == 1
+
+
+LARGE = "(float[n,20] x) => (float[n,20] y) {" + "".join(
+    f" {made} = MatMul({read}, w{index})"
+    for index, (read, made) in enumerate(("xa", "ab", "bc", "cy"))
+) + " }"  # fmt: skip
+
+
+@pytest.mark.parametrize(("most", "asked"), [(3_500, 2), (1_000, 0)])
+def test_models_of_more_bytes_than_protobuf_writes_are_asked_about_and_built(
+    trt, monkeypatch, most, asked
+):
+    """Four weights of 1,600 bytes: two fit into one question, or none."""
+    weights = [RNG.standard_normal((20, 20)).astype(np.float32) for _ in range(4)]
+    made = model(LARGE, **{f"w{i}": weight for i, weight in enumerate(weights)})
+    monkeypatch.setattr(capability, "LARGEST", most)
+    monkeypatch.setattr(engines, "LARGEST", most)
+    monkeypatch.setattr(trt, "largest", 4_500)
+    session = opened(made)
+    x = RNG.standard_normal((3, 20)).astype(np.float32)
+    (got,) = session.run(None, {"x": x})
+    want = x @ weights[0] @ weights[1] @ weights[2] @ weights[3]
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+    assert (trt.counts["asked"], trt.counts["builds"]) == (asked, 1)
+    assert len(programs(session)) == 1
+    changed = model(LARGE, **{f"w{i}": -weight for i, weight in enumerate(weights)})
+    opened(changed).run(None, {"x": x})
+    assert trt.counts["builds"] == 2, "weights apart from the model are in the key"
+
+
+@pytest.mark.slow
+def test_weights_of_more_than_two_gigabytes_are_told_apart():
+    made = onnx.ModelProto()
+    for index in range(3):
+        tensor = made.graph.initializer.add(name=f"w{index}", data_type=1)
+        tensor.dims.append(200_000_000)
+        tensor.raw_data = bytes(800_000_000)
+    weights, rest = engines._apart(made, wanted=False)
+    assert [array.nbytes for array in weights.values()] == [800_000_000] * 3
+    assert len(rest) < 1_000
+
+
+def test_an_engine_without_weights_is_filled_with_those_kept_apart(trt):
+    options = {"trt_weight_stripped_engine_enable": 1, "trt_load_user_initializer": 1}
+    weight = RNG.standard_normal((20, 20)).astype(np.float32)
+    made = model("(float[3,20] x) => (float[3,20] y) { y = MatMul(x, w) }", w=weight)
+    x = RNG.standard_normal((3, 20)).astype(np.float32)
+    (got,) = opened(made, **options).run(None, {"x": x})
+    np.testing.assert_allclose(got, x @ weight, rtol=1e-4, atol=1e-5)
     assert trt.counts["builds"] == 1
 
 

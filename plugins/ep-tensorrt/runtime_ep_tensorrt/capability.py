@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import prod
 
 from onnx import ModelProto
 from runtime.export import partition_proto
 from runtime.graph import Graph, Node, Value
 from runtime.plugin import Claim, Device, Partition, Refusal
-from runtime.valuetypes import ELEMENT_TYPES, TensorType
+from runtime.valuetypes import ELEMENT_TYPES, TensorType, numpy_dtype
 
 from runtime_ep_tensorrt import context, guards
 from runtime_ep_tensorrt.carve import newest
@@ -19,6 +20,8 @@ from runtime_ep_tensorrt.options import Choice
 Supports = Callable[[bytes], list[tuple[bool, list[int]]]]
 """Which regions of a model the parser takes; see `runtime_ep_tensorrt.adapter`."""
 
+LARGEST = 2_000_000_000
+"""Bytes of a model as protobuf; what has more is asked about in portions."""
 MOST_AXES = 8
 TYPES = frozenset((1, 2, 3, 6, 7, 9, 10, 16, 17, 22, 23))
 """Element types that TensorRT has; those of 8 bits and less only around Q and DQ."""
@@ -159,10 +162,12 @@ def parsed(
     """Return what the parser has against nodes; ``""`` where it takes them.
 
     A region that it refuses is asked about again, alone; one that it refuses as a whole,
-    in halves.
+    in halves. A node too large for any question is taken by the list.
     """
-    reasons = dict.fromkeys(nodes, "TensorRT's parser refuses it")
-    waiting = [list(nodes)]
+    waiting = portions(nodes, LARGEST)
+    reasons = dict.fromkeys(nodes, "")
+    for asked in waiting:
+        reasons |= dict.fromkeys(asked, "TensorRT's parser refuses it")
     for _ in range(max(iterations, 1)):
         if not waiting:
             break
@@ -177,6 +182,33 @@ def parsed(
                 half = len(region) // 2
                 waiting += [region[:half], region[half:]]
     return reasons
+
+
+def portions(nodes: Sequence[Node], most: int) -> list[list[Node]]:
+    """Return nodes in runs whose constants have so many bytes at most.
+
+    Nodes with more of their own are in none.
+    """
+    found: list[list[Node]] = [[]]
+    inside: set[Value] = set()
+    held = 0
+    for node in nodes:
+        constants = {value for value in node.reads if value.is_constant}
+        if sum(map(_size, constants)) > most:
+            continue
+        more = sum(map(_size, constants - inside))
+        if held + more > most:
+            found.append([])
+            inside, held, more = set(), 0, sum(map(_size, constants))
+        inside |= constants
+        held += more
+        found[-1].append(node)
+    return [portion for portion in found if portion]
+
+
+def _size(value: Value) -> int:
+    dims = [dim for dim in value.shape or () if isinstance(dim, int)]
+    return prod(dims) * int(numpy_dtype(value.dtype or 1).itemsize)
 
 
 def _question(graph: Graph, nodes: Sequence[Node]) -> ModelProto:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto
+from onnx.helper import tensor_dtype_to_np_dtype
 from runtime.cache import CompileCache
 from runtime.plugin import Partition, Unsupported
 from runtime.settings import Settings
@@ -152,10 +153,16 @@ class Engines:
     def _whole(self) -> bytes:
         """Return the model with its weights, which a stripped engine is filled from."""
         model = ModelProto.FromString(self._model)
+        if sum(map(_size, model.graph.initializer)) >= LARGEST:
+            raise BuildFailed(
+                "an engine without weights takes them from a model of less than 2 GB; "
+                "leave trt_weight_stripped_engine_enable out"
+            )
         for tensor in model.graph.initializer:
             if tensor.name in self._weights:
-                array = self._weights[tensor.name]
-                tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+                tensor.ClearField("external_data")
+                tensor.ClearField("data_location")
+                tensor.raw_data = self._weights[tensor.name].tobytes()
         whole: bytes = model.SerializeToString()
         return whole
 
@@ -198,24 +205,30 @@ def _read(path: Path) -> bytes:
 def _apart(
     model: ModelProto, wanted: bool
 ) -> tuple[Mapping[str, np.ndarray[Any, Any]], bytes]:
-    """Return weights that are handed over apart from the model, and the model."""
-    if not wanted and model.ByteSize() < LARGEST:
+    """Return weights that are handed over apart from the model, as bytes, and the model."""
+    if not wanted and sum(map(_size, model.graph.initializer)) < LARGEST:
         return {}, model.SerializeToString()
     weights = {}
     for tensor in model.graph.initializer:
-        if np.prod(tensor.dims) > 256:
-            array = np.ascontiguousarray(numpy_helper.to_array(tensor))
+        if np.prod(tensor.dims) > 256 and tensor.HasField("raw_data"):
+            array = np.frombuffer(tensor.raw_data, np.uint8)
             weights[tensor.name] = array
             tensor.ClearField("raw_data")
-            tensor.data_location = tensor.EXTERNAL
+            tensor.data_location = TensorProto.EXTERNAL
             for key, value in (("location", "weights"), ("length", str(array.nbytes))):
                 tensor.external_data.add(key=key, value=value)
     return weights, model.SerializeToString()
+
+
+def _size(tensor: TensorProto) -> int:
+    """Return a tensor's bytes at most; protobuf tells no size that it cannot write."""
+    width = int(tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return int(np.prod(tensor.dims, dtype=np.int64)) * width
 
 
 def _content(model: bytes, weights: Mapping[str, np.ndarray[Any, Any]]) -> str:
     digest = hashlib.blake2b(model, digest_size=20)
     for name, array in weights.items():
         digest.update(name.encode())
-        digest.update(array.view(np.uint8).data if array.ndim else array.tobytes())
+        digest.update(array.data)
     return digest.hexdigest()

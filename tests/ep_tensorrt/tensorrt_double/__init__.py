@@ -33,7 +33,8 @@ class Double:
 
     ``counts`` has ``builds``, ``loads``, ``contexts``, ``runs``, ``asked`` (how often the
     parser was) and ``timed`` (tactics). ``refuses`` are operators that the parser takes
-    by its list and refuses nevertheless; ``fails`` is why no engine can be built.
+    by its list and refuses nevertheless; ``fails`` is why no engine can be built;
+    ``largest`` is how many bytes a model as protobuf may have.
     """
 
     def __init__(self, major: int, driver: Callable[[], Any]) -> None:
@@ -43,6 +44,7 @@ class Double:
         self.counts: Counter[str] = Counter()
         self.refuses: set[str] = set()
         self.fails = ""
+        self.largest = 1 << 31
         self.last: Any = None
         self.module = self._module()
 

@@ -278,6 +278,7 @@ class OnnxParser:
 
     def supports_model_v2(self, model: bytes, path: str | None = None) -> bool:
         self._double.counts["asked"] += 1
+        assert len(model) < self._double.largest, "protobuf ends at 2 GB"
         proto = ModelProto.FromString(bytes(model))
         self._regions = []
         for index, node in enumerate(proto.graph.node):
@@ -298,9 +299,11 @@ class OnnxParser:
         return self._regions[index][1]
 
     def parse(self, model: bytes, path: str | None = None) -> bool:
+        assert len(model) < self._double.largest, "protobuf ends at 2 GB"
         return self._read(ModelProto.FromString(bytes(model)))
 
     def load_model_proto(self, model: bytes, path: str | None = None) -> bool:
+        assert len(model) < self._double.largest, "protobuf ends at 2 GB"
         if self._waiting is not None:
             return False
         self._waiting = ModelProto.FromString(bytes(model))
