@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 from runtime.graph import Node, Value
 
@@ -32,19 +34,28 @@ _PASSING = frozenset((
 """What may lie between positions and the angles computed of them."""
 
 
+_CARRYING = frozenset((
+    "Add", "Sub", "Mul", "Neg", "Where", "Cast", "Reshape", "Transpose", "Unsqueeze",
+    "Squeeze", "Slice", "Split", "Concat", "Expand", "Identity", "Gather", "Tile", "Trilu",
+))  # fmt: skip
+"""What large numbers go through: masks are made by these, and added to scores."""
+
+
 def storage(
     nodes: Iterable[Node], constants: Iterable[Value], precision: str
 ) -> dict[Value, Dtype]:
     """Return the types of values that are kept otherwise than the model says.
 
     Only float32 is narrowed, by ``fp16`` and ``bf16``, and never what is in ``_WIDE``,
-    nor a constant that a half cannot hold.
+    nor a constant that a half cannot hold, nor what is made of it: a mask's lowest
+    number would be an infinity, and a softmax of nothing else no number.
     """
     narrow = _NARROW.get(precision)
     if narrow is None:
         return {}
     listed = list(nodes)
-    exact = _exact(listed)
+    constants = list(constants)
+    exact = _exact(listed) | _large(listed, constants, narrow)
     found: dict[Value, Dtype] = {}
     for node in listed:
         if node.op_type in _WIDE or _counts(node):
@@ -81,6 +92,32 @@ def _exact(nodes: Iterable[Node]) -> set[Value]:
         if maker is not None and maker.op_type in _PASSING:
             waiting += maker.reads
     return found
+
+
+def _large(
+    nodes: Iterable[Node], constants: Iterable[Value], narrow: Dtype
+) -> set[Value]:
+    """Return constants beyond a type's range, and what they are passed on to."""
+    most = float(ml_dtypes.finfo(narrow).max)
+    found = {value for value in constants if _exceeds(value.constant(), most)}
+    for node in nodes:
+        if node.op_type == "ConstantOfShape":
+            given = node.attribute("value")
+            large = given is not None and _exceeds(given.numpy(), most)
+        else:
+            large = any(value in found for value in node.reads)
+            large = large and node.op_type in _CARRYING
+        if large:
+            found.update(node.outputs)
+    return found
+
+
+def _exceeds(array: np.ndarray[Any, Any] | None, most: float) -> bool:
+    """Whether an array has finite numbers beyond a bound."""
+    if array is None or array.dtype != FLOAT:
+        return False
+    size = np.abs(array)
+    return bool(((size > most) & np.isfinite(size)).any())
 
 
 def _fits(value: Value, narrow: Dtype) -> bool:
