@@ -269,13 +269,36 @@ def test_no_library_is_asked_for_more_scratch_memory_than_there_may_be(
     limits = set()
     candidates = HostDriver.candidates
 
-    def noted(self, operation, limit, *rest, **more):
+    def noted(self, operation, limit, *rest):
         limits.add(limit)
-        return candidates(self, operation, limit, *rest, **more)
+        return candidates(self, operation, limit, *rest)
 
     monkeypatch.setattr(HostDriver, "candidates", noted)
     opened(dense(), **given).run(None, {"x": x()})
     assert limits == {most}
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_sessions_that_must_be_deterministic_tell_the_libraries(
+    cuda, monkeypatch, tmp_path, wanted
+):
+    monkeypatch.setenv("RUNTIME_CACHE_DIR", str(tmp_path))
+    asked = set()
+    candidates = HostDriver.candidates
+
+    def noted(self, operation, limit, most, deterministic):
+        asked.add(deterministic)
+        return candidates(self, operation, limit, most, deterministic)
+
+    monkeypatch.setattr(HostDriver, "candidates", noted)
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.cost_rule", "0")
+    options.use_deterministic_compute = wanted
+    session = ort.InferenceSession(
+        dense(), options, providers=["CUDAExecutionProvider"]
+    )
+    session.run(None, {"x": x()})
+    assert asked == {wanted}
 
 
 def test_profiles_name_what_each_launch_was_for(cuda, tmp_path):

@@ -335,11 +335,15 @@ class CudaDriver:
             return
 
     def candidates(
-        self, operation: Operation, limit: int, most: int = 8
+        self,
+        operation: Operation,
+        limit: int,
+        most: int = 8,
+        deterministic: bool = False,
     ) -> list[Candidate]:
         """Return what the libraries offer, the likely fastest first."""
         with self.library_lock, self.current:
-            found = self._library.candidates(operation, limit, most)
+            found = self._library.candidates(operation, limit, most, deterministic)
         return [CudaCandidate(self, each) for each in found]
 
     def restore(self, operation: Operation, saved: bytes) -> CudaCandidate | None:

@@ -121,15 +121,20 @@ class Plan:
 
 
 def candidates(
-    device: Device, operation: Operation, limit: int, most: int | None = None
+    device: Device,
+    operation: Operation,
+    limit: int,
+    most: int | None = None,
+    deterministic: bool = False,
 ) -> list[Plan]:
     """Return plans in cuDNN's order of preference; none where it refuses the operation.
 
     Its heuristics are asked first; engines they do not name come after, as many as
-    there is room for. No more than ``most`` are built.
+    there is room for. No more than ``most`` are built; ``deterministic`` refuses those
+    whose results differ from run to run.
     """
     try:
-        return list(islice(_plans(device, operation, limit), most))
+        return list(islice(_plans(device, operation, limit, deterministic), most))
     except _refusals() as error:
         logger.debug("cuDNN refuses %s: %s", operation, error)
         return []
@@ -151,7 +156,9 @@ def restore(device: Device, saved: bytes) -> Plan | None:
         return None
 
 
-def _plans(device: Device, operation: Operation, limit: int) -> Iterator[Plan]:
+def _plans(
+    device: Device, operation: Operation, limit: int, deterministic: bool
+) -> Iterator[Plan]:
     """Yield plans as they are built; raise the last refusal where there is none."""
     import cudnn
 
@@ -167,7 +174,7 @@ def _plans(device: Device, operation: Operation, limit: int) -> Iterator[Plan]:
         except _refusals() as error:
             refused.append(error)
             continue
-        _deselect(graph, device, operation)
+        _deselect(graph, operation, deterministic or device.deterministic)
         graph.deselect_workspace_greater_than(limit)
         known = frozenset(engines)
         for index in range(first, graph.get_execution_plan_count()):
@@ -201,7 +208,7 @@ def _builds(graph: Any, index: int, refused: list[Exception]) -> bool:
     return True
 
 
-def _deselect(graph: Any, device: Device, operation: Operation) -> None:
+def _deselect(graph: Any, operation: Operation, deterministic: bool) -> None:
     """Refuse plans whose arithmetic is not what was asked for."""
     import cudnn
 
@@ -209,7 +216,7 @@ def _deselect(graph: Any, device: Device, operation: Operation) -> None:
     refused = [notes.REDUCED_PRECISION_REDUCTION]
     if specs_of(operation)[0].dtype == "float32" and not operation.tf32:
         refused += [notes.TENSOR_CORE, notes.DOWN_CONVERT_INPUTS]
-    if device.deterministic:
+    if deterministic:
         refused += [notes.NONDETERMINISTIC, notes.DOWN_CONVERT_INPUTS]
     graph.deselect_numeric_notes(refused)
 

@@ -152,11 +152,16 @@ class Driver(Protocol):
         """
 
     def candidates(
-        self, operation: Operation, limit: int, most: int = 8
+        self,
+        operation: Operation,
+        limit: int,
+        most: int = 8,
+        deterministic: bool = False,
     ) -> list[Candidate]:
         """Return ways to do an operation in at most ``limit`` bytes of scratch memory.
 
-        At most ``most`` of each library: building them takes its time.
+        At most ``most`` of each library: building them takes its time. All of those that
+        are ``deterministic`` give the same bits in every run.
 
         The likely fastest comes first; none where no library can do it.
         """

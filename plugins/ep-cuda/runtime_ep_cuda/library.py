@@ -31,12 +31,9 @@ class Library:
         multiprocessors: int,
         *,
         most: int = 8,
-        deterministic: bool = False,
     ):
         self.sm = sm
-        self.cudnn = cudnn.Device(
-            sm, multiprocessors, most=most, deterministic=deterministic
-        )
+        self.cudnn = cudnn.Device(sm, multiprocessors, most=most)
         self.cublaslt = cublaslt.Device(most)
 
     def accepts(self, operation: Operation) -> str:
@@ -44,11 +41,16 @@ class Library:
         return refusal(operation, self.sm)
 
     def candidates(
-        self, operation: Operation, limit: int, most: int | None = None
+        self,
+        operation: Operation,
+        limit: int,
+        most: int | None = None,
+        deterministic: bool = False,
     ) -> list[Candidate]:
         """Return candidates in at most ``limit`` bytes; for products cublasLt's first.
 
-        Where one is enough, cuDNN builds none beside it.
+        Where one is enough, cuDNN builds none beside it. cublasLt's are ``deterministic``
+        all of them: each is one algorithm in one stream.
         """
         found: list[Candidate] = []
         if isinstance(operation, Product):
@@ -56,7 +58,7 @@ class Library:
         if found and most == 1:
             return found
         if not cudnn_rules.refusal(operation, self.sm):
-            found += cudnn.candidates(self.cudnn, operation, limit, most)
+            found += cudnn.candidates(self.cudnn, operation, limit, most, deterministic)
         return found
 
     def restore(self, operation: Operation, saved: bytes) -> Candidate | None:

@@ -54,6 +54,7 @@ def _open(choice: Choice, settings: Settings) -> Session:
     tuner = Tuner(
         driver, CompileCache.of(settings), choice.search, choice.key, choice.graphs
     )
+    tuner.deterministic = settings.deterministic
     if not choice.cudnn:
         tuner.admits = is_others
     room = min(choice.workspace, choice.limit or driver.properties.memory)

@@ -62,7 +62,8 @@ class Tuner:
     whatever else the driver's candidates depend on. With ``captured`` candidates are
     timed as parts of a recording, and those that cannot be recorded are not taken; the
     default stream cannot be recorded.
-    ``admits`` tells of a candidate whether it may be chosen at all.
+    ``admits`` tells of a candidate whether it may be chosen at all; ``deterministic``
+    ones alone are offered where that is asked for.
     """
 
     driver: Driver
@@ -71,6 +72,7 @@ class Tuner:
     options: tuple[Any, ...] = ()
     captured: bool = True
     admits: Callable[[Candidate], bool] = lambda candidate: True
+    deterministic: bool = False
     choices: list[Choice] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -100,7 +102,8 @@ class Tuner:
     def key(self, operation: Operation, limit: int) -> str:
         """Return what a choice depends on, hashed: the key of the cache."""
         parts = (self.driver.properties, self.search, self.options, self.captured)
-        text = repr((text_of(operation), limit, parts))
+        steady = ("deterministic",) if self.deterministic else ()
+        text = repr((text_of(operation), limit, parts, *steady))
         return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
     def _restored(self, operation: Operation, key: str) -> Choice | None:
@@ -125,7 +128,7 @@ class Tuner:
         self, operation: Operation, limit: int, stream: Stream
     ) -> Choice | None:
         most = 1 if self.search == "HEURISTIC" else MOST_TIMED
-        offered = self.driver.candidates(operation, limit, most)
+        offered = self.driver.candidates(operation, limit, most, self.deterministic)
         found = list(filter(self.admits, offered))
         if not found:
             return None

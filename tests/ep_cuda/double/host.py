@@ -262,7 +262,11 @@ class HostDriver:
             del self._recording[stream], self._recorders[stream]
 
     def candidates(
-        self, operation: Operation, limit: int, most: int = 8
+        self,
+        operation: Operation,
+        limit: int,
+        most: int = 8,
+        deterministic: bool = False,
     ) -> list[HostCandidate]:
         """Return the one way in which NumPy does it."""
         return [HostCandidate(self, operation, min(limit, 4096))]

@@ -108,11 +108,12 @@ def test_half_of_the_sample_and_more_is_taken_everywhere():
 
 
 def test_libraries_are_asked_in_order_and_only_for_what_they_have(monkeypatch):
-    asked = []
+    asked, steadily = [], []
 
     def offer(name):
-        def candidates(device, operation, limit, most=None):
+        def candidates(device, operation, limit, most=None, steady=False):
             asked.append((name, limit))
+            steadily.append(steady)
             return [name]
 
         return candidates
@@ -123,6 +124,9 @@ def test_libraries_are_asked_in_order_and_only_for_what_they_have(monkeypatch):
     assert (library.cudnn.most, library.cublaslt.most) == (3, 3)
     assert library.candidates(PRODUCT, 7) == ["cublasLt", "cuDNN"]
     assert library.candidates(CONV, 8) == ["cuDNN"]
+    assert not any(steadily)
+    assert library.candidates(CONV, 8, 3, deterministic=True) == ["cuDNN"]
+    assert steadily.pop()
     exact = product((1, 8, 8), (1, 8, 8), dtype="float32")
     assert library.candidates(exact, 9) == ["cublasLt"]
     assert asked[-1] == ("cublasLt", 9)

@@ -132,7 +132,9 @@ class PlanningDriver:
         yield found
         found.append(Stub())
 
-    def candidates(self, operation: Operation, limit: int, most: int = 8) -> list[Stub]:
+    def candidates(
+        self, operation: Operation, limit: int, most: int = 8, steady: bool = False
+    ) -> list[Stub]:
         """Keep what a library is asked for, if the rules say that one has it."""
         if refusal(operation, self.properties.sm):
             return []
