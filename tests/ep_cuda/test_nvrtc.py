@@ -74,3 +74,9 @@ def test_programs_are_kept_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(nvrtc, "program_of", None)
     again = nvrtc.compiled(kernels, 90, cache)
     assert {p: sorted(n) for p, n in first} == {p: sorted(n) for p, n in again}
+
+
+def test_kernels_with_the_same_helpers_compile_as_one_program():
+    from test_texts import kernels
+
+    assert nvrtc.program_of(kernels(), 90)

@@ -20,6 +20,15 @@ sys.path[:0] = [
 ]
 
 
+def pytest_collection_modifyitems(items):
+    """Have it be an error when another provider answers and nobody expects it to."""
+    warning = "runtime.errors.FallbackWarning"
+    loud = pytest.mark.filterwarnings(f"error:TensorrtExecutionProvider:{warning}")
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(loud, append=False)
+
+
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("RUNTIME_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))

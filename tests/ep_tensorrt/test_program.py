@@ -19,6 +19,28 @@ SHAPES = {
 }
 
 
+@pytest.fixture
+def bound():
+    """Return what runs with inputs and outputs that stay where they are, for each size."""
+    places = {}
+
+    def run(session, rows):
+        if rows not in places:
+            places[rows] = (
+                ort.OrtValue.ortvalue_from_numpy(x(rows), "cuda", 0),
+                ort.OrtValue.ortvalue_from_numpy(np.zeros((rows, 4), "f"), "cuda", 0),
+            )
+        source, room = places[rows]
+        binding = session.io_binding()
+        binding.bind_ortvalue_input("x", source)
+        binding.bind_ortvalue_output("y", room)
+        session.run_with_iobinding(binding)
+        want = np.maximum(source.numpy() @ W, 0)
+        np.testing.assert_allclose(room.numpy(), want, rtol=1e-5, atol=1e-6)
+
+    return run
+
+
 def x(rows=5):
     return RNG.standard_normal((rows, 4)).astype(np.float32)
 
@@ -119,6 +141,48 @@ def test_inputs_and_outputs_may_stay_on_the_device(trt):
     )
 
 
+@pytest.mark.parametrize("kind", ["known", "asked for"])
+def test_memory_bound_in_another_shape_is_an_error_and_left_alone(trt, kind):
+    text = OPEN
+    if kind == "asked for":
+        text = "(float[n,4] x) => (int64[2,k] y) { y = NonZero(x) }"
+    session = opened(model(text, w=W), trt_op_types_to_exclude="")
+    binding = session.io_binding()
+    given = ort.OrtValue.ortvalue_from_numpy(x(5), "cuda", 0)
+    binding.bind_ortvalue_input("x", given)
+    dtype = np.float32 if kind == "known" else np.int64
+    before = np.full((2, 4), 7, dtype)
+    room = ort.OrtValue.ortvalue_from_numpy(before, "cuda", 0)
+    binding.bind_ortvalue_output("y", room)
+    with pytest.raises(Exception, match="the memory bound to it"):
+        session.run_with_iobinding(binding)
+    np.testing.assert_array_equal(room.numpy(), before)
+    assert programs(session), "it is no fault of TensorRT's"
+
+
+def test_outputs_asked_for_come_out_in_memory_that_is_bound(trt):
+    session = opened(
+        model("(float[2,4] x) => (int64[2,k] y) { y = NonZero(x) }"),
+        trt_op_types_to_exclude="",
+    )
+    binding = session.io_binding()
+    given = ort.OrtValue.ortvalue_from_numpy(np.ones((2, 4), np.float32), "cuda", 0)
+    room = ort.OrtValue.ortvalue_from_shape_and_type([2, 8], np.int64, "cuda", 0)
+    binding.bind_ortvalue_input("x", given)
+    binding.bind_ortvalue_output("y", room)
+    session.run_with_iobinding(binding)
+    np.testing.assert_array_equal(room.numpy(), np.nonzero(np.ones((2, 4))))
+
+
+def test_outputs_of_no_elements_may_be_asked_for_or_not(trt):
+    text = "(float[5,4] x) => (int64[2,k] y) { y = NonZero(x) }"
+    session = opened(model(text), trt_op_types_to_exclude="")
+    for asks in (True, False):
+        trt.asks_for_nothing = asks
+        (got,) = session.run(None, {"x": np.zeros((5, 4), np.float32)})
+        assert got.shape == (2, 0)
+
+
 def test_outputs_of_unknown_shapes_are_asked_for_while_it_runs(trt):
     text = (
         "(float[5,4] x) => (int64[2,k] y, float[5,4] z){ z = Relu(x) y = NonZero(z) }"
@@ -180,6 +244,17 @@ def test_runs_side_by_side_have_a_context_each(trt):
     assert trt.counts["runs"] == 20
 
 
+def test_a_context_of_an_engine_that_was_outgrown_is_used_no_more(trt):
+    session = opened(model(OPEN, w=W))
+    right(session, x(2))
+    (program,) = programs(session)
+    with program._leased({"x": x(2)}):
+        right(session, x(9))
+    assert {slot.engine for slot in program._idle} == {program._engine}
+    right(session, x(9))
+    right(session, x(2))
+
+
 def test_growth_while_others_run_disturbs_nobody(trt):
     session = opened(model(OPEN, w=W))
     begun, wrong = threading.Barrier(3), []
@@ -208,6 +283,56 @@ def test_shared_memory_lets_engines_run_one_after_another(trt):
     assert program.memory() == {"arena": 0}, "it belongs to the session"
 
 
+def test_shared_memory_is_as_large_as_the_engine_that_needs_most(trt):
+    session = opened(model(OPEN, w=W), trt_context_memory_sharing_enable=1)
+    right(session, x(1))
+    trt.working = 1 << 20
+    right(session, x(8))
+    (program,) = programs(session)
+    assert program._habits.shared._held.size == 1 << 20
+
+
+def test_engines_in_shared_memory_wait_for_each_other(trt):
+    """Whatever the streams of their callers, who go on before the work is done."""
+    from runtime.abilities import Context
+    from runtime.plugin import Device
+
+    session = opened(model(OPEN, w=W), trt_context_memory_sharing_enable=1, **SHAPES)
+    (program,) = programs(session)
+    streams = [driver().stream() for _ in range(2)]
+    given = ort.OrtValue.ortvalue_from_numpy(x(), "cuda", 0)
+    runs = [Context(streams={Device("cuda", 0): stream}) for stream in streams]
+    program.run([given._value], [None], runs[0])
+    with program._leased({"x": x()}):
+        program.run([given._value], [None], runs[1])
+    assert trt.counts["contexts"] == trt.counts["runs"] == 2
+    old = program._habits.shared._held.address
+    program._habits.shared.address(1 << 20)
+    assert program._pool.allocate(4096) == old, "what was given back is given out"
+    driver().fill(old, 0, 4096, streams[0])
+
+
+def test_memory_that_is_given_back_is_in_use_by_nobody(trt):
+    """Not by a context that was trimmed, nor by a copy of an input on its way."""
+    from runtime.abilities import Context
+    from runtime.plugin import Device
+
+    session = opened(model(FIXED, w=W))
+    (program,) = programs(session)
+    stream, other = driver().stream(), driver().stream()
+    value = ort.OrtValue.ortvalue_from_numpy(x(), "cuda", 0)._value
+    context = Context(streams={Device("cuda", 0): stream})
+    held = []
+    for given in (value, x()):
+        kept = program.run([given], [None], context)
+        if given is value:
+            program.trim()
+        for size in (4096, 80, 80, 80):
+            held.append(program._pool.hold(size))
+            driver().fill(held[-1].address, 0, size, other)
+        del kept
+
+
 def test_a_recorded_run_is_replayed_where_addresses_come_again(trt):
     session = opened(model(FIXED, w=W), trt_cuda_graph_enable=1)
     given = x()
@@ -222,6 +347,68 @@ def test_a_recorded_run_is_replayed_where_addresses_come_again(trt):
         np.testing.assert_allclose(
             room.numpy(), np.maximum(given @ W, 0), rtol=1e-5, atol=1e-6
         )
+
+
+def test_a_recorded_run_is_replayed_for_its_own_addresses_only(trt):
+    session = opened(model(FIXED, w=W), trt_cuda_graph_enable=1)
+    given = [x() for _ in range(3)]
+    sources = [ort.OrtValue.ortvalue_from_numpy(each, "cuda", 0) for each in given]
+    rooms = [
+        ort.OrtValue.ortvalue_from_shape_and_type([5, 4], np.float32, "cuda", 0)
+        for _ in given
+    ]
+    for _ in range(3):
+        for each, source, room in zip(given, sources, rooms, strict=True):
+            binding = session.io_binding()
+            binding.bind_ortvalue_input("x", source)
+            binding.bind_ortvalue_output("y", room)
+            session.run_with_iobinding(binding)
+            want = np.maximum(each @ W, 0)
+            np.testing.assert_allclose(room.numpy(), want, rtol=1e-5, atol=1e-6)
+    assert driver().counts["replays"] == 6
+
+
+def test_each_recorded_run_has_a_context_of_its_own(trt, bound):
+    """TensorRT forbids to change a context, be it back and forth, that was captured."""
+    session = opened(model(OPEN, w=W), trt_cuda_graph_enable=1, **SHAPES)
+    for _ in range(4):
+        for rows in (2, 5):
+            bound(session, rows)
+    assert driver().counts["replays"] == 6
+    assert trt.counts["contexts"] == 3
+
+
+def test_a_recorded_run_is_not_replayed_when_shared_memory_has_moved(trt, bound):
+    """The session's memory grows when another engine needs more of it."""
+    options = {"trt_cuda_graph_enable": 1, "trt_context_memory_sharing_enable": 1}
+    session = opened(model(OPEN, w=W), **options)
+    for _ in range(3):
+        bound(session, 3)
+    (program,) = programs(session)
+    shared = program._habits.shared
+    shared.address(1 << 20)
+    memory = shared._held
+    replays = driver().counts["replays"]
+    bound(session, 3)
+    assert driver().counts["replays"] == replays
+    for _ in range(2):
+        bound(session, 3)
+    assert driver().counts["replays"] == replays + 2
+    assert shared._held is memory
+
+
+def test_values_that_only_the_host_has_are_recorded_once_they_are_sent(trt):
+    from runtime.abilities import Context
+
+    session = opened(model(FIXED, w=W), trt_cuda_graph_enable=1)
+    (program,) = programs(session)
+    for _ in range(4):
+        given = x()
+        (result,) = program.run([given], [None], Context())
+        got = np.empty(result.shape, result.dtype)
+        driver().download(got, result.pointer, driver().stream())
+        want = np.maximum(given @ W, 0)
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_without_being_asked_nothing_is_recorded(trt):
@@ -329,7 +516,7 @@ def test_a_callers_stream_is_what_runs_are_put_into(trt):
     session = opened(model(OPEN, w=W), user_compute_stream=str(stream), **SHAPES)
     for rows in (1, 8, 3):
         right(session, x(rows))
-    assert all(slot.last == stream for slot in programs(session)[0]._idle)
+    assert all(slot.place.last == stream for slot in programs(session)[0]._idle)
 
 
 def test_runs_on_a_callers_stream_are_waited_for_by_the_next(trt):

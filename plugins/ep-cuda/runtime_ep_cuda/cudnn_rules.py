@@ -12,6 +12,7 @@ refused here builds; what is refused may build.
 | - shapes | 1 to 3 spatial axes, any pads, strides, dilations, groups; depthwise |
 | - memory | x, w, y with channels innermost, or in C order; gaps, C order and a mixture cost copies in the workspace; int8: channels innermost |
 | - transposed | as above (it is dgrad), with any epilogue; not int8 |
+| - float32 over 3 axes without TF32 | nothing, a bias, or a bias and relu |
 | - depthwise of int8 | y int32, no epilogue |
 | Product: types | a, b alike float16, bfloat16, or float32 where ``tf32``; y the same or float32; int8 as for convolutions |
 | - memory | (batch, rows, columns), each matrix by rows or by columns, batches apart by any stride; b may be shared |
@@ -93,6 +94,13 @@ def _convolution(operation: Convolution, sm: int) -> str:
                 (not 3 <= len(x.shape) <= 5, "it has 1 to 3 spatial axes"),
                 (not all(orders), "images lie with channels innermost, or in C order"),
                 (
+                    len(x.shape) == 5
+                    and x.dtype == "float32"
+                    and not operation.tf32
+                    and not _is_biased(operation),
+                    "float32 over 3 axes has a bias, or a bias and relu, and no more",
+                ),
+                (
                     whole and not all(0 in found for found in orders),
                     "int8 lies with channels innermost",
                 ),
@@ -109,6 +117,24 @@ def _convolution(operation: Convolution, sm: int) -> str:
         )
         or _epilogue(operation, sm)
     )
+
+
+def _is_biased(operation: Convolution) -> bool:
+    """Whether nothing follows but one number for each channel, and relu after that."""
+    modes = tuple(step.mode for step in operation.epilogue)
+    channels = (1, operation.y.shape[1])
+    return not modes or (
+        modes in (("add",), ("add", "relu"))
+        and operation.epilogue[0].operand == 0
+        and _shown(operation.operands[0])[:2] == channels
+        and all(dim == 1 for dim in _shown(operation.operands[0])[2:])
+    )
+
+
+def _shown(spec: Spec) -> tuple[int, ...]:
+    """Return a shape with 1 for axes that repeat one element."""
+    pairs = zip(spec.shape, spec.strides, strict=True)
+    return tuple(dim if step else 1 for dim, step in pairs)
 
 
 def _product(operation: Product, sm: int) -> str:

@@ -84,12 +84,20 @@ def report(kernel: Kernel, sm: int) -> Report:
     )
 
 
+_DEFINED = re.compile(r"^\s*#\s*define\s+(\w+)", re.MULTILINE)
+
+
 def text_of(kernels: Sequence[Kernel]) -> str:
-    """Return one program's text; helpers of one name may be in several kernels."""
+    """Return one program's text; helpers of one name may be in several kernels.
+
+    Each has a namespace of its own, and with it its guards: what one kernel has defined
+    is not defined for the next.
+    """
     parts = [PRELUDE]
     for number, kernel in enumerate(kernels):
         parts += [f"namespace kernel_{number} {{", f'#line 1 "{kernel.name}"']
         parts += [kernel.text, "}"]
+        parts += [f"#undef {name}" for name in _DEFINED.findall(kernel.text)]
     return "\n".join(parts) + "\n"
 
 

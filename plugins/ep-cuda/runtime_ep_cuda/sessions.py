@@ -7,6 +7,7 @@ import weakref
 from dataclasses import dataclass
 
 from runtime.cache import CompileCache
+from runtime.errors import OptionError
 from runtime.graph import Graph
 from runtime.settings import Settings
 
@@ -49,6 +50,11 @@ def session_of(graph: Graph, settings: Settings) -> Session:
 def _open(choice: Choice, settings: Settings) -> Session:
     opened = devices.device(choice.device)
     driver = opened.driver
+    if choice.precision == "bf16" and driver.properties.sm < 80:
+        raise OptionError(
+            f"precision='bf16' needs compute capability 8.0, and {driver.properties.name} "
+            f"has {driver.properties.sm / 10}; use fp16"
+        )
     source = driver if choice.allocator is None else External(*choice.allocator)
     pool = Pool(source, choice.limit, choice.strategy)
     tuner = Tuner(

@@ -21,12 +21,10 @@ from runtime_ep_cuda.memory import Pool
 from runtime_ep_tensorrt.adapter import Engine
 from runtime_ep_tensorrt.orders import BuildFailed, Ranges
 from runtime_ep_tensorrt.profiles import admitted, grown, is_fixed, seen
+from runtime_ep_tensorrt.recordings import replay
 from runtime_ep_tensorrt.records import Record, packed
-from runtime_ep_tensorrt.slots import Habits, Slot
+from runtime_ep_tensorrt.slots import Habits, Place, Slot
 from runtime_ep_tensorrt.spellings import Shape
-
-MOST_RECORDINGS = 8
-"""Recorded runs that a context keeps; the one not used for longest goes first."""
 
 Make = Callable[[Sequence[Ranges]], tuple[Engine, Record]]
 
@@ -191,12 +189,12 @@ class Program:
             memory = self._pool.hold(max(engine.memory, 1), "engines")
             run.use_memory(memory.address, engine.memory)
         stream = self._habits.streams.take()
-        return Slot(engine, run, stream, memory, self._driver.event())
+        return Slot(engine, run, stream, memory, Place(self._driver.event()))
 
     def _release(self, slot: Slot) -> None:
         """Let a context go, once all that was begun with it is done."""
-        for stream in {slot.stream, slot.last or slot.stream}:
-            self._driver.synchronize(stream)
+        self._driver.synchronize(slot.stream)
+        slot.place.settle(self._driver)
         slot.forget()
         self._habits.streams.give(slot.stream)
 
@@ -211,53 +209,56 @@ class Program:
     ) -> dict[str, Any]:
         """Bind everything, run, and gather the results."""
         run, engine = slot.run, slot.engine
-        if slot.last not in (0, stream):
-            self._driver.wait(slot.done, stream)
-        slot.last = stream
-        if self._habits.shared is not None:
-            address = self._habits.shared.address(engine.memory)
-            run.use_memory(address, engine.memory)
+        shared = self._habits.shared
+        if shared is not None:
+            slot.address = shared.address(engine.memory)
+            run.use_memory(slot.address, engine.memory)
+        places = [slot.place] if shared is None else [slot.place, shared.place]
+        for place in places:
+            place.enter(self._driver, stream)
         if engine.profiles > 1:
             run.use_profile(index, stream)
-        kept = self._bind(slot, arrays, stream)
-        ours = any(
-            one is not array for one, array in zip(kept, arrays.values(), strict=False)
-        )
+        kept = self._brought(slot, arrays, stream)
+        ours = any(array is not arrays[name] for name, array in kept.items())
+        for name, array in kept.items():
+            run.give(name, _address(array), array.shape)
         with self._driver.using(stream):
             run.settle()
         results = self._results(slot, buffers)
+        for name, array in results.items():
+            run.give(name, _address(array))
         static = len(results) == len(buffers)
-        if self._habits.graphs and static and not any(map(_on_host, kept)):
-            self._replay(slot, arrays, results, stream)
+        if self._habits.graphs and static and not any(map(_on_host, kept.values())):
+            replay(self._driver, slot, index, kept, results, stream)
         else:
             with self._driver.using(stream):
                 run.go(stream)
         on_host = [n for n, r in results.items() if isinstance(r, np.ndarray)]
         if not waits or not static or on_host or ours:
             self._driver.synchronize(stream)
-        self._driver.record(slot.done, stream)
+        for place in places:
+            place.leave(self._driver)
         for name in on_host:
             results[name] = self._moved(results[name], buffers[name], stream)
         return results | self._gathered(slot, buffers, results, stream)
 
-    def _bind(self, slot: Slot, arrays: Mapping[str, Any], stream: Stream) -> list[Any]:
-        """Bind inputs; what TensorRT reads on the host is brought there."""
-        kept = []
+    def _brought(
+        self, slot: Slot, arrays: Mapping[str, Any], stream: Stream
+    ) -> dict[str, Any]:
+        """Return inputs where TensorRT reads them; those that nothing reads are left out."""
+        slot.shapes.clear()
+        kept = {}
         for name, array in arrays.items():
             binding = slot.engine.bindings.get(name)
-            if binding is None:
-                continue  # nothing that is left of the partition reads it
-            if binding.on_host:
-                array = self._brought(array, binding.dtype, stream)
-                slot.run.give(name, array.ctypes.data, array.shape)
-            else:
-                array = self._sent(array, stream)
-                slot.run.give(name, array.pointer, array.shape)
-            kept.append(array)
-        slot.shapes.clear()
+            if binding is not None:
+                kept[name] = (
+                    self._fetched(array, binding.dtype, stream)
+                    if binding.on_host
+                    else self._sent(array, stream)
+                )
         return kept
 
-    def _brought(self, array: Any, dtype: Any, stream: Stream) -> Any:
+    def _fetched(self, array: Any, dtype: Any, stream: Stream) -> Any:
         if not isinstance(array, np.ndarray):
             host = np.empty(array.shape, array.dtype)
             self._driver.download(host, array.pointer, stream)
@@ -275,6 +276,15 @@ class Program:
         held = self._pool.hold(max(prod(shape) * dtype.itemsize, 1), "results")
         return DeviceArray(self._driver, held.address, tuple(shape), dtype, held)
 
+    def _room(self, buffer: Any, shape: Shape, dtype: Any) -> Any:
+        """Return a caller's memory, where it has the shape, or memory of our own.
+
+        What comes out in memory of our own cannot be put into the caller's: the session
+        says so.
+        """
+        fits = buffer is not None and tuple(buffer.shape) == shape
+        return buffer if fits else self._array(shape, dtype)
+
     def _results(self, slot: Slot, buffers: Mapping[str, Any]) -> dict[str, Any]:
         """Bind outputs of known shapes; others are asked for while the run goes on."""
         found: dict[str, Any] = {}
@@ -286,11 +296,8 @@ class Program:
                 )
             elif binding.on_host:
                 found[name] = np.empty(shape, binding.dtype)
-                slot.run.give(name, found[name].ctypes.data)
             else:
-                made = self._array(shape, binding.dtype) if buffer is None else buffer
-                found[name] = made
-                slot.run.give(name, made.pointer)
+                found[name] = self._room(buffer, shape, binding.dtype)
         return found
 
     def _gathered(
@@ -305,59 +312,30 @@ class Program:
         for name, buffer in buffers.items():
             if name in known:
                 continue
-            shape, held = slot.shapes[name], slot.room.pop(name)
+            shape, held = slot.shapes.get(name), slot.room.pop(name, None)
+            if shape is None or (held is None and 0 not in shape):
+                raise ExecutionError(f"TensorRT told nothing of the output {name!r}")
             dtype = slot.engine.bindings[name].dtype
-            made = DeviceArray(self._driver, held.address, shape, dtype, held)
-            found[name] = made if buffer is None else self._copied(made, buffer, stream)
+            made = self._array(shape, dtype)
+            if held is not None:
+                made = DeviceArray(self._driver, held.address, shape, dtype, held)
+            found[name] = self._copied(made, buffer, stream)
         return found
 
-    def _copied(self, source: Any, target: Any, stream: Stream) -> Any:
-        if source.shape != tuple(target.shape):
-            raise ExecutionError(
-                f"an output has the shape {list(source.shape)}, and the memory bound to it "
-                f"{list(target.shape)}"
-            )
-        self._driver.copy(target.pointer, source.pointer, source.nbytes, stream)
+    def _copied(self, source: Any, buffer: Any, stream: Stream) -> Any:
+        """Put what came out into a caller's memory, where it has the shape."""
+        if buffer is None or tuple(buffer.shape) != source.shape:
+            return source
+        self._driver.copy(buffer.pointer, source.pointer, source.nbytes, stream)
         self._driver.synchronize(stream)
-        return target
+        return buffer
 
     def _moved(self, array: Any, buffer: Any, stream: Stream) -> Any:
         """Put what TensorRT left on the host where results are."""
-        target = self._array(array.shape, array.dtype) if buffer is None else buffer
+        target = self._room(buffer, array.shape, array.dtype)
         self._driver.upload(target.pointer, array, stream)
         self._driver.synchronize(stream)
         return target
-
-    def _replay(
-        self,
-        slot: Slot,
-        arrays: Mapping[str, Any],
-        results: Mapping[str, Any],
-        stream: Stream,
-    ) -> None:
-        """Run as recorded, where these shapes and addresses have come before.
-
-        The first run of them is not recorded: TensorRT prepares itself in it.
-        """
-        both = (*arrays.values(), *results.values())
-        key = tuple((array.pointer, tuple(array.shape)) for array in both)
-        if key not in slot.recordings:
-            slot.recordings[key] = None
-            while len(slot.recordings) > MOST_RECORDINGS:
-                _, old = slot.recordings.popitem(last=False)
-                if old is not None:
-                    old.close()
-            with self._driver.using(stream):
-                slot.run.go(stream)
-            return
-        slot.recordings.move_to_end(key)
-        recording = slot.recordings[key]
-        if recording is None:
-            self._driver.synchronize(stream)
-            with self._driver.recording(slot.stream) as found:
-                slot.run.go(slot.stream)
-            recording = slot.recordings[key] = found[0]
-        recording.launch(stream)
 
     # what it holds
 
@@ -403,6 +381,10 @@ class Program:
 
 def _on_host(array: Any) -> bool:
     return isinstance(array, np.ndarray)
+
+
+def _address(array: Any) -> int:
+    return int(array.ctypes.data if _on_host(array) else array.pointer)
 
 
 def _check(engine: Engine, value: Value, mine: bool) -> None:

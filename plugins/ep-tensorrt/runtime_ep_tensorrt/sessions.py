@@ -79,7 +79,7 @@ def _open(choice: Choice) -> Session:
         api.load_plugins(choice.plugins)
     except BuildFailed as error:
         raise Unsupported(str(error)) from error
-    shared = Shared(opened.pool) if choice.shared_memory else None
+    shared = Shared(opened.pool, opened.driver) if choice.shared_memory else None
     streams = _streams.get(opened.driver)
     if streams is None:
         streams = _streams[opened.driver] = Streams(opened.driver)

@@ -47,39 +47,85 @@ class Streams:
             self._idle.append(stream)
 
 
+@dataclass(eq=False, slots=True)
+class Place:
+    """What one run at a time is in, from stream to stream; ``done`` marks that it left.
+
+    Who enters waits in its stream for the run before, which may go on in a caller's.
+    """
+
+    done: Any
+    last: Stream | None = None
+
+    def enter(self, driver: Driver, stream: Stream) -> None:
+        """Have a stream wait for the run before."""
+        if self.last not in (None, stream):
+            driver.wait(self.done, stream)
+        self.last = stream
+
+    def leave(self, driver: Driver) -> None:
+        """Mark where the run has ended."""
+        if self.last is not None:
+            driver.record(self.done, self.last)
+
+    def settle(self, driver: Driver) -> None:
+        """Wait until nobody is in it any more."""
+        if self.last is not None:
+            driver.synchronize(self.last)
+
+
 class Shared:
     """Working memory for all engines of a session, which run one after another."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, driver: Driver) -> None:
         self._pool = pool
+        self._driver = driver
         self.lock = threading.RLock()
+        self.place = Place(driver.event())
         self._held: Allocation | None = None
 
     def address(self, size: int) -> int:
-        """Return memory of a size; the lock must be held until the run has ended."""
+        """Return memory of a size; the lock must be held until the run has been begun."""
         if self._held is None or self._held.size < size:
+            self.place.settle(self._driver)
             self._held = self._pool.hold(max(size, 1), "engines")
         return self._held.address
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recorded run, and the context that it was recorded in and depends on."""
+
+    run: Run
+    recording: Recording
+
+    def close(self) -> None:
+        """Release it."""
+        self.recording.close()
 
 
 @dataclass(eq=False, slots=True)
 class Slot:
     """A context with what its runs use: memory, a stream, and what was recorded.
 
-    ``done`` marks the end of the run before, which may go on in ``last``, a caller's.
+    ``address`` is of the memory that it works in, its own or the session's.
     """
 
     engine: Engine
     run: Run
     stream: Stream
     memory: Allocation | None
-    done: Any
-    last: Stream = 0
+    place: Place
+    address: int = 0
     room: dict[str, Allocation] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
-    recordings: OrderedDict[Addresses, Recording | None] = field(
+    recordings: OrderedDict[Addresses, Recorded | None] = field(
         default_factory=OrderedDict
     )
+
+    def __post_init__(self) -> None:
+        if self.memory is not None:
+            self.address = self.memory.address
 
     def reallocate(self, pool: Pool) -> Callable[[str, int, int], int]:
         """Return what gives an output memory while a run goes on."""
@@ -92,7 +138,7 @@ class Slot:
 
     def forget(self) -> None:
         """Forget what was recorded."""
-        for recording in self.recordings.values():
-            if recording is not None:
-                recording.close()
+        for recorded in self.recordings.values():
+            if recorded is not None:
+                recorded.close()
         self.recordings.clear()

@@ -259,7 +259,8 @@ class HostDriver:
             yield found
             found.append(HostRecording(self, works))
         finally:
-            del self._recording[stream], self._recorders[stream]
+            with self._lock:
+                del self._recording[stream], self._recorders[stream]
 
     def candidates(
         self,

@@ -34,7 +34,9 @@ class Double:
     ``counts`` has ``builds``, ``loads``, ``contexts``, ``runs``, ``asked`` (how often the
     parser was) and ``timed`` (tactics). ``refuses`` are operators that the parser takes
     by its list and refuses nevertheless; ``fails`` is why no engine can be built;
-    ``largest`` is how many bytes a model as protobuf may have.
+    ``largest`` is how many bytes a model as protobuf may have, ``working`` in how many the
+    next engine works; ``asks_for_nothing``, whether memory is asked for where an output has
+    no elements.
     """
 
     def __init__(self, major: int, driver: Callable[[], Any]) -> None:
@@ -45,6 +47,8 @@ class Double:
         self.refuses: set[str] = set()
         self.fails = ""
         self.largest = 1 << 31
+        self.working = 4096
+        self.asks_for_nothing = True
         self.last: Any = None
         self.module = self._module()
 

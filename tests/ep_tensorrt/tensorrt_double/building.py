@@ -54,6 +54,7 @@ class Builder:
             "sm": double.driver().properties.sm,
             "level": config.hardware_compatibility_level.name,
             "flags": flags,
+            "memory": double.working,
             "profiles": [each._shapes for each in config._profiles],
             "values": [each._values for each in config._profiles],
         }

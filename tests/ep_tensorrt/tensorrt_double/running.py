@@ -24,7 +24,6 @@ __all__ = [
     "Runtime",
 ]
 
-MEMORY = 4096
 NUMPY = {
     "FLOAT": np.float32, "HALF": np.float16, "BF16": ml_dtypes.bfloat16, "INT8": np.int8,
     "UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_,
@@ -88,7 +87,7 @@ class ICudaEngine:
 
     @property
     def device_memory_size_v2(self) -> int:
-        return MEMORY
+        return int(self._head["memory"])
 
     def get_tensor_name(self, index: int) -> str:
         return [*self._inputs, *self._outputs][index]
@@ -156,6 +155,7 @@ class IExecutionContext:
         self._memory = None if managed else 0
         self._busy = threading.Lock()
         self._warm: set[Any] = set()
+        self._changes = 0
         return self
 
     def _refuse(self, reason: str) -> bool:
@@ -172,13 +172,15 @@ class IExecutionContext:
         if not 0 <= profile_index < self._engine.num_optimization_profiles:
             return self._refuse(f"there is no profile {profile_index}")
         self._profile = profile_index
+        self._changes += 1
         self._shapes.clear()
         return True
 
     def set_device_memory(self, memory: int, size: int) -> None:
-        if memory % 256 or size < MEMORY:
+        if memory % 256 or size < self._engine.device_memory_size_v2:
             raise RuntimeError("the memory is not aligned, or too small")
         self._memory = memory
+        self._changes += 1
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         if self._busy.locked():
@@ -195,6 +197,7 @@ class IExecutionContext:
         ):
             return self._refuse(f"{name}: {shape} is outside of the profile {span}")
         self._shapes[name] = tuple(shape)
+        self._changes += 1
         return True
 
     def _span(self, name: str) -> Any:
@@ -207,6 +210,7 @@ class IExecutionContext:
         if not memory:
             return self._refuse(f"{name} is bound to nothing")
         self._addresses[name] = memory
+        self._changes += 1
         return True
 
     def set_output_allocator(self, name: str, output_allocator: Any) -> bool:
@@ -275,6 +279,8 @@ class IExecutionContext:
             return self._refuse("a shape is captured that was not run before")
         self._warm.add(shapes)
         bound = dict(self._addresses)
+        if recording:
+            self._driver.begin(stream, self._unchanged(self._changes))
         if self._waits():
             if recording:
                 return self._refuse("outputs of unknown shapes are captured")
@@ -282,6 +288,15 @@ class IExecutionContext:
         else:
             self._driver.begin(stream, lambda on: self._work(bound, on, None))
         return True
+
+    def _unchanged(self, changes: int) -> Any:
+        """Return what a replay begins with: the context must be as it was captured."""
+
+        def work(stream: int) -> None:
+            if self._changes != changes:
+                raise RuntimeError("a context was changed after it was captured")
+
+        return work
 
     def _values_outside(self) -> str:
         head = self._engine._head
@@ -309,14 +324,16 @@ class IExecutionContext:
             self._addresses = now
         self._double.counts["runs"] += 1
         if self._memory:
-            self._driver.reach(self._memory, MEMORY, stream, True)
+            size = engine.device_memory_size_v2
+            self._driver.reach(self._memory, size, stream, True)
         for name, array in engine._run(feed).items():
             address, data = bound.get(name, 0), np.ascontiguousarray(array)
             allocator = self._allocators.get(name)
             if asking is not None and allocator is not None:
-                address = allocator.reallocate_output_async(
-                    name, 0, data.nbytes, 256, asking
-                )
+                if data.nbytes or self._double.asks_for_nothing:
+                    address = allocator.reallocate_output_async(
+                        name, 0, data.nbytes, 256, asking
+                    )
                 allocator.notify_shape(name, data.shape)
             if name not in engine._hosted:
                 self._driver.reach(address, data.nbytes, stream, True)

@@ -6,9 +6,10 @@ they lie, and the result is written in the layout that what follows reads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from runtime.graph import Node, Value
 
 from runtime_ep_cuda.actions import Unplannable
@@ -16,7 +17,8 @@ from runtime_ep_cuda.codegen import attention as own
 from runtime_ep_cuda.codegen import movement
 from runtime_ep_cuda.codegen.elementwise import elementwise
 from runtime_ep_cuda.codegen.expression import Expression, Instruction
-from runtime_ep_cuda.dtypes import BOOL, FLOAT, FLOATS, INT64, NARROW, dtype_of
+from runtime_ep_cuda.codegen.reduction import reduce, reduction_scratch
+from runtime_ep_cuda.dtypes import BOOL, FLOAT, FLOATS, HALF, INT64, NARROW, dtype_of
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.operations import Attention, Call, Spec
 from runtime_ep_cuda.planner import Planner, broadcast
@@ -48,6 +50,7 @@ class Rules:
     """How scores are made, and who may attend whom.
 
     ``left`` and ``right`` bound the distance between a query and a key, -1 does not.
+    ``source`` is the value that the mask is, where it is one.
     """
 
     scale: float
@@ -56,6 +59,7 @@ class Rules:
     softcap: float = 0.0
     left: int = -1
     right: int = -1
+    source: Value | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -94,6 +98,7 @@ def attention(planner: Planner, group: Group) -> None:
         float(node.attribute("softcap", 0.0)),
         node.attribute("left_window_size", -1),
         node.attribute("right_window_size", -1),
+        node.input(3),
     )
     attend(planner, heads, y, rules)
 
@@ -239,6 +244,8 @@ def _by_library(planner: Planner, heads: Heads, y: Tensor, rules: Rules) -> bool
     q, k, v, past = heads.q, heads.k, heads.v, heads.past
     if heads.valid is not None or (past and q.shape[2] + past != k.shape[2]):
         return False
+    if rules.causal and rules.mask is not None:
+        return False  # together they may hide every key, which nobody would notice
     side = ""
     if rules.causal and not (past and q.shape[2] == 1):
         side = "bottom_right" if past else "top_left"
@@ -256,10 +263,62 @@ def _by_library(planner: Planner, heads: Heads, y: Tensor, rules: Rules) -> bool
     )
     if not planner.can(operation):
         return False
+    mask = bias
     if bias is not None and Spec.of(bias) != spec:
-        bias = _added(planner, bias, y)
+        bias = _once(planner, rules, "to be added", bias, y, _added)
     inputs = (q, k, v) if bias is None else (q, k, v, bias)
-    return planner.call(Call(operation, inputs, y))
+    if not planner.call(Call(operation, inputs, y)):
+        return False
+    if mask is not None and not _shows_something(planner, rules):
+        _clear(planner, _once(planner, rules, "most shown", mask, y, _shown), mask, y)
+    return True
+
+
+Make = Callable[[Planner, Tensor, Tensor], Tensor]
+
+
+def _once(
+    planner: Planner, rules: Rules, word: str, mask: Tensor, y: Tensor, make: Make
+) -> Tensor:
+    """Return what is made of a mask, by the first of all layers that share it."""
+    if rules.source is None:
+        return make(planner, mask, y)
+    word = f"{word} {y.dtype} {mask.shape}"
+    return planner.derived(word, rules.source, lambda: make(planner, mask, y))
+
+
+def _shows_something(planner: Planner, rules: Rules) -> bool:
+    """Whether it is known that a mask leaves every query a key."""
+    known = planner.known(rules.source)
+    if known is None or not known.size:
+        return False
+    lowest = False if known.dtype == BOOL else _INFINITE
+    return bool((known != lowest).any(axis=-1).all())
+
+
+def _shown(planner: Planner, mask: Tensor, y: Tensor) -> Tensor:
+    """Return the largest element of each of a mask's rows."""
+    made = planner.new(FLOAT, (*mask.shape[:3], 1))
+    steps = (Instruction("convert", (0,), (("type", "float32"),)),)
+    size = reduction_scratch([mask], made, mask.shape, [3])
+    scratch = Tensor.dense(Buffer(size), "uint8", (size,)) if size else None
+    as_float = Expression(1, steps, (1,))
+    planner.launch(
+        reduce("max", as_float, [mask], made, mask.shape, [3], scratch=scratch)
+    )
+    return made
+
+
+def _clear(planner: Planner, shown: Tensor, mask: Tensor, y: Tensor) -> None:
+    """Make the results of queries that may attend no key zero, as the standard says."""
+    lowest = 0.0 if mask.dtype == BOOL else _INFINITE
+    steps = (
+        Instruction("constant", (), (("type", "float32"), ("value", lowest))),
+        Instruction("constant", (), (("type", "float32"), ("value", 0.0))),
+        Instruction("equal", (0, 2)),
+        Instruction("where", (4, 3, 1)),
+    )
+    planner.launch(elementwise(Expression(2, steps, (5,)), [shown, y], [y]))
 
 
 def _shrunk(mask: Tensor) -> Tensor:
@@ -278,10 +337,18 @@ def _as_bias(mask: Tensor, y: Tensor) -> Spec:
 
 
 def _added(planner: Planner, mask: Tensor, y: Tensor) -> Tensor:
-    """Return numbers to add: 0 where a mask lets through, else minus infinity."""
+    """Return numbers to add: 0 where a mask lets through, else minus infinity.
+
+    What a half cannot hold is as low as it can be, so that rows of it stay numbers.
+    """
     made = planner.new(y.dtype, mask.shape)
     if mask.dtype != BOOL:
-        planner.launch(movement.copy(mask, made))
+        floor = float(np.finfo(np.float16).min) if y.dtype == HALF else _INFINITE
+        lowered = (
+            Instruction("constant", (), (("type", "float32"), ("value", floor))),
+            Instruction("maximum", (0, 1)),
+        )
+        planner.launch(elementwise(Expression(1, lowered, (2,)), [mask], [made]))
         return made
     steps = (
         Instruction("constant", (), (("type", "float32"), ("value", 0.0))),

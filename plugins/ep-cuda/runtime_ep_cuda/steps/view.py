@@ -173,7 +173,8 @@ def space_to_depth(planner: Planner, group: Group) -> None:
     if h % b or w % b:
         raise Unplannable(f"{h} by {w} pixels are not blocks of {b} by {b}")
     parts = planner.reshape(x, (n, c, h // b, b, w // b, b))
-    seen = parts.transposed((0, 3, 5, 1, 2, 4))
+    mode = node.attribute("mode", "DCR")
+    seen = parts.transposed((0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4))
     shape = (n, c * b * b, h // b, w // b)
     planner.define(node.outputs[0], planner.reshape(seen, shape))
 
