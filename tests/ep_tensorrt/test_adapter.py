@@ -148,6 +148,7 @@ import sys
 
 sys.path[:0] = sys.argv[1].split(";")
 from runtime_ep_tensorrt import adapter
+from runtime_ep_tensorrt.heard import LEVELS
 from runtime_ep_tensorrt.progress import Bar
 
 api = adapter.opened()
@@ -157,13 +158,14 @@ api._logger.log(trt.ILogger.Severity.ERROR, "something is wrong")
 assert api._said.why("") == "something is wrong"
 assert isinstance(api._logger, trt.ILogger)
 
-monitor = adapter._monitor(trt, Bar("net"))
+caught = adapter.Caught()
+monitor = adapter._monitor(trt, Bar("net"), caught)
 monitor.phase_start("outer", None, 2)
 assert monitor.step_complete("outer", 0) is True
 monitor.phase_finish("outer")
 assert isinstance(monitor, trt.IProgressMonitor)
 
-allocator = adapter._allocator(trt, lambda *told: 4096, lambda *told: None)
+allocator = adapter._allocator(trt, lambda *told: 4096, lambda *told: None, caught)
 assert allocator.reallocate_output_async("y", 0, 16, 256, 0) == 4096
 allocator.notify_shape("y", trt.Dims((2, 3)))
 assert isinstance(allocator, trt.IOutputAllocator)
@@ -172,7 +174,7 @@ assert tuple(trt.Dims((2, 3))) == (2, 3)
 assert 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED) > 0
 assert {trt.DataType.FLOAT.name, trt.DataType.HALF.name} <= set(adapter._DTYPES)
 assert api._member(trt.TacticSource, "JIT_CONVOLUTIONS") is not None
-assert trt.ILogger.Severity.WARNING.name in adapter._LEVELS
+assert trt.ILogger.Severity.WARNING.name in LEVELS
 print(api.version)
 """
 

@@ -89,6 +89,15 @@ def test_an_engine_beside_the_model_is_read(trt, tmp_path):
     np.testing.assert_allclose(session.run(None, {"x": X})[0], want(), rtol=1e-5)
 
 
+def test_an_engine_that_is_missing_says_where_it_was_looked_for(trt, tmp_path):
+    source = compiled(carrying("none.engine", embed_mode=0))
+    place = str(tmp_path / "model.onnx")
+    with pytest.raises(Exception, match="cannot be read") as told:
+        opened(source, trt_ep_context_file_path=place)
+    assert str(tmp_path / "none.engine") in str(told.value)
+    assert "trt_ep_context_file_path" in str(told.value)
+
+
 def refused(*nodes):
     """Return why nodes of a compiled model are refused."""
     graph = read(compiled(*nodes), Settings()).graph
@@ -136,6 +145,16 @@ def test_an_engine_of_another_version_says_so(trt):
     old = packed(replace(unpacked(engine()), version="10.0.1"))
     with pytest.raises(Exception, match=r"was built by TensorRT 10\.0\.1"):
         opened(compiled(carrying(old))).run(None, {"x": X})
+
+
+def test_an_engine_that_brings_code_is_taken_only_where_it_is_trusted(trt):
+    """Engines for any version do, and a model may come from anywhere."""
+    made = opened(model(TEXT, w=W), version_compatible=1, **SHAPES)
+    source = compiled(carrying(programs(made)[0].export()))
+    with pytest.raises(Exception, match="engine_host_code_allowed"):
+        opened(source)
+    session = opened(source, version_compatible=1)
+    np.testing.assert_allclose(session.run(None, {"x": X})[0], want(), rtol=1e-5)
 
 
 def test_what_was_left_over_stays_with_the_next_provider(trt):

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from runtime_ep_tensorrt import capability, engines
+from runtime_ep_tensorrt.orders import BuildFailed
 from runtime_ep_tensorrt.records import Damaged, Files, packed, unpacked
 from tensorrt_double import plans
 from trt_models import RNG, model
@@ -435,6 +436,68 @@ def test_a_timing_cache_of_another_gpu_is_begun_anew_unless_forced(
     assert path.read_text().startswith(f"{trt.version} sm90")
 
 
+def test_a_timing_cache_that_is_damaged_is_begun_anew(trt, tmp_path):
+    path = tmp_path / f"{NAME}_cache_sm90.timing"
+    path.write_bytes(b"\x00\xff junk" * 9)
+    options = {"trt_timing_cache_enable": 1, "trt_timing_cache_path": str(tmp_path)}
+    with pytest.warns(UserWarning, match="the timing cache is damaged"):
+        run(opened(source(), **SHAPES, **options))
+    assert path.read_text().startswith(f"{trt.version} sm90")
+
+
+@pytest.mark.parametrize("call", ["begin", "step", "end"])
+def test_what_interrupts_a_build_is_raised_when_tensorrt_has_returned(
+    trt, monkeypatch, call
+):
+    """Nothing may be raised through a library that knows no exceptions of Python's."""
+    from runtime_ep_tensorrt.progress import Bar
+
+    def interrupted(self, *told):
+        raise KeyboardInterrupt("by the user")
+
+    monkeypatch.setattr(Bar, call, interrupted)
+    with pytest.raises(KeyboardInterrupt, match="by the user"):
+        opened(source(), **SHAPES)
+    assert not trt.raised
+    monkeypatch.undo()
+    run(opened(source(), **SHAPES))
+
+
+def test_a_log_that_fails_stops_nothing(trt):
+    import logging
+
+    class Failing(logging.Handler):
+        def emit(self, record):
+            if record.getMessage() == "a builder":  # what TensorRT's double says
+                raise OSError("the log is full")
+
+    logger, handler = logging.getLogger("runtime.tensorrt"), Failing()
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        run(opened(source(), **SHAPES))
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    assert trt.counts["builds"] == 1
+
+
+def test_a_terminal_that_is_gone_stops_no_build():
+    from runtime_ep_tensorrt.progress import Bar
+
+    class Gone:
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            raise BrokenPipeError
+
+    bar = Bar("net", Gone())
+    bar.begin("Building", "", 1)
+    assert bar.step("Building", 0)
+    bar.end("Building")
+
+
 def test_subgraphs_are_written_as_tensorrt_gets_them(trt, tmp_path):
     folder = str(tmp_path)
     opened(source(), trt_dump_subgraphs=1, trt_engine_cache_path=folder, **SHAPES)
@@ -460,8 +523,10 @@ def test_a_version_compatible_engine_is_taken_by_a_later_minor_version(
 
     major = trt.version.partition(".")[0]
     monkeypatch.setattr(trt, "version", f"{major}.99.0")
-    engine = adapter.opened().load(unpacked(data).engine)
+    engine = adapter.opened().load(unpacked(data).engine, is_trusted=True)
     assert engine.bindings["x"].is_input
+    with pytest.raises(BuildFailed, match="engine_host_code_allowed"):
+        adapter.opened().load(unpacked(data).engine)
 
 
 def test_quantised_models_run_in_8_bits_and_others_say_that_they_do_not(trt):

@@ -174,6 +174,29 @@ def test_outputs_asked_for_come_out_in_memory_that_is_bound(trt):
     np.testing.assert_array_equal(room.numpy(), np.nonzero(np.ones((2, 4))))
 
 
+def test_memory_that_ends_while_an_output_asks_for_it_is_told(trt, monkeypatch):
+    from runtime.errors import LimitExceeded
+
+    session = opened(
+        model("(float[2,4] x) => (int64[2,k] y) { y = NonZero(x) }"),
+        trt_op_types_to_exclude="",
+    )
+    (program,) = programs(session)
+    given = {"x": np.ones((2, 4), np.float32)}
+    session.run(None, given)
+    pool, hold = program._pool, program._pool.hold
+
+    def held(size, note="values"):
+        if size == 128:
+            raise LimitExceeded("the device has no more")
+        return hold(size, note)
+
+    monkeypatch.setattr(pool, "hold", held)
+    with pytest.warns(ort.FallbackWarning, match="the device has no more"):
+        session.run(None, given)
+    assert not trt.raised
+
+
 def test_outputs_of_no_elements_may_be_asked_for_or_not(trt):
     text = "(float[5,4] x) => (int64[2,k] y) { y = NonZero(x) }"
     session = opened(model(text), trt_op_types_to_exclude="")
@@ -290,6 +313,18 @@ def test_shared_memory_is_as_large_as_the_engine_that_needs_most(trt):
     right(session, x(8))
     (program,) = programs(session)
     assert program._habits.shared._held.size == 1 << 20
+
+
+def test_a_run_waits_until_shared_memory_is_free(trt):
+    session = opened(model(OPEN, w=W), trt_context_memory_sharing_enable=1, **SHAPES)
+    (program,) = programs(session)
+    thread = threading.Thread(target=session.run, args=(None, {"x": x()}))
+    with program._habits.shared.lock:
+        thread.start()
+        thread.join(0.3)
+        assert trt.counts["runs"] == 0
+    thread.join()
+    assert trt.counts["runs"] == 1
 
 
 def test_engines_in_shared_memory_wait_for_each_other(trt):

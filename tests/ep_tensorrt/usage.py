@@ -33,7 +33,8 @@ RETURNS = {"get_tensor_dtype": "DataType"}
 """Calls whose result is looked into at once."""
 OWN = {
     "self", "cls", "order", "build", "ranges", "span", "said", "progress", "array",
-    "logging", "logger_", "np", "ml_dtypes", "kind", "found", "names", "_LEVELS", "each",
+    "np", "ml_dtypes", "kind", "found", "names", "each",
+    "caught",
 }  # fmt: skip
 """Names of our own objects, modules of Python's, and plain containers."""
 

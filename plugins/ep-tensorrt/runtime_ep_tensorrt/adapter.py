@@ -8,7 +8,6 @@ objects of TensorRT's have one name each throughout: ``builder``, ``config``, ``
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ import ml_dtypes
 import numpy as np
 from runtime.errors import ExecutionError
 
+from runtime_ep_tensorrt.heard import Caught, Said
 from runtime_ep_tensorrt.options import Build, warn
 from runtime_ep_tensorrt.orders import (
     Binding,
@@ -33,8 +33,6 @@ from runtime_ep_tensorrt.orders import (
 )
 from runtime_ep_tensorrt.probe import PACKAGES
 from runtime_ep_tensorrt.spellings import Range
-
-logger_ = logging.getLogger("runtime.tensorrt")
 
 TABLE: Mapping[str, tuple[bool, bool]] = {
     "TacticSource.CUBLAS": (True, False),
@@ -60,7 +58,6 @@ _DTYPES = {
     "BOOL": np.dtype(np.bool_),
     "FP8": np.dtype(ml_dtypes.float8_e4m3fn),
 }
-_LEVELS = {"INTERNAL_ERROR": 40, "ERROR": 40, "WARNING": 30, "INFO": 20, "VERBOSE": 10}
 _building = threading.Lock()
 
 
@@ -84,8 +81,9 @@ class Api:
     def __init__(self, module: Any) -> None:
         self._trt = trt = module
         self.version = str(trt.__version__)
-        self._said = _Said()
-        self._logger = _logger(trt, self._said)
+        self._caught = Caught()
+        self._said = Said()
+        self._logger = _logger(trt, self._said, self._caught)
         self._loaded: set[str] = set()
         trt.init_libnvinfer_plugins(self._logger, "")
 
@@ -106,6 +104,7 @@ class Api:
         network = self._network(builder)
         parser = trt.OnnxParser(network, self._logger)
         parser.supports_model_v2(model)
+        self._caught.again()
         return [
             (bool(parser.is_subgraph_supported(i)), list(parser.get_subgraph_nodes(i)))
             for i in range(parser.num_subgraphs)
@@ -135,6 +134,7 @@ class Api:
                     raise BuildFailed(self._said.why("a profile does not fit"))
             cached = self._set_timing(config, order)
             memory = builder.build_serialized_network(network, config)
+            self._caught.again()
             if memory is None:
                 raise BuildFailed(self._said.why("the engine could not be built"))
             timing = bytes(cached.serialize()) if cached is not None else None
@@ -186,7 +186,7 @@ class Api:
             config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
         self._prefer(config, build)
         if order.progress is not None:
-            config.progress_monitor = _monitor(trt, order.progress)
+            config.progress_monitor = _monitor(trt, order.progress, self._caught)
 
     def _prefer(self, config: Any, build: Build) -> None:
         """Set what a user names: those that this version lacks are left out, loudly."""
@@ -232,24 +232,30 @@ class Api:
         if order.timing is None:
             return None
         cached = config.create_timing_cache(order.timing)
-        if config.set_timing_cache(cached, order.any_timing):
+        if cached is not None and config.set_timing_cache(cached, order.any_timing):
             return cached
-        warn("the timing cache was made on another GPU or version; it is begun anew")
+        told = (
+            "was made on another GPU or version" if cached is not None else "is damaged"
+        )
+        warn(f"the timing cache {told}; it is begun anew")
         cached = config.create_timing_cache(b"")
         config.set_timing_cache(cached, order.any_timing)
         return cached
 
     # running
 
-    def load(self, data: bytes, model: bytes | None = None) -> Engine:
+    def load(
+        self, data: bytes, model: bytes | None = None, is_trusted: bool = False
+    ) -> Engine:
         """Load an engine, and put weights into it from a model where it has none.
 
+        Engines for any version bring code that runs on the host; it must be trusted.
         Raises `BuildFailed`.
         """
         trt = self._trt
         self._said.forget()
         runtime = trt.Runtime(self._logger)
-        runtime.engine_host_code_allowed = True
+        runtime.engine_host_code_allowed = is_trusted
         engine = runtime.deserialize_cuda_engine(data)
         if engine is None:
             raise BuildFailed(self._said.why("the engine was not taken"))
@@ -261,23 +267,7 @@ class Api:
         return Engine(trt, engine, (runtime, self._logger))
 
 
-class _Said:
-    """What TensorRT has logged as errors since it was asked for something."""
-
-    def __init__(self) -> None:
-        self._errors: list[str] = []
-
-    def add(self, message: str) -> None:
-        self._errors.append(message)
-
-    def forget(self) -> None:
-        self._errors.clear()
-
-    def why(self, otherwise: str) -> str:
-        return "; ".join(self._errors) or otherwise
-
-
-def _logger(trt: Any, said: _Said) -> Any:
+def _logger(trt: Any, said: Said, caught: Caught) -> Any:
     """Return a logger that hands on to Python's, and keeps errors."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
@@ -285,16 +275,13 @@ def _logger(trt: Any, said: _Said) -> Any:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:
-            level = _LEVELS.get(severity.name, 20)
-            logger_.log(level, "%s", msg)
-            if level >= logging.ERROR:
-                said.add(msg)
+            caught.call(None, said.hear, severity.name, msg)
 
     return Logger()
 
 
-def _monitor(trt: Any, progress: Progress) -> Any:
-    """Return what TensorRT tells how a build goes on."""
+def _monitor(trt: Any, progress: Progress, caught: Caught) -> Any:
+    """Return what TensorRT tells how a build goes on; what raises there ends it."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -303,13 +290,14 @@ def _monitor(trt: Any, progress: Progress) -> Any:
         def phase_start(
             self, phase_name: str, parent_phase: Any, num_steps: int
         ) -> None:
-            progress.begin(phase_name, parent_phase or "", num_steps)
+            told = phase_name, parent_phase or "", num_steps
+            caught.call(None, progress.begin, *told)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            return progress.step(phase_name, step)
+            return bool(caught.call(False, progress.step, phase_name, step))
 
         def phase_finish(self, phase_name: str) -> None:
-            progress.end(phase_name)
+            caught.call(None, progress.end, phase_name)
 
     return Monitor()
 
@@ -373,6 +361,7 @@ class Run:
         self._trt = trt
         self._context = context
         self._keep: dict[str, Any] = {"": engine}
+        self._caught = Caught()
 
     def use_memory(self, address: int, size: int) -> None:
         """Work in memory of a caller's, aligned to 256 bytes."""
@@ -413,18 +402,24 @@ class Run:
         """Have an output's memory asked for while it runs."""
         context, trt = self._context, self._trt
         if name not in self._keep:
-            self._keep[name] = _allocator(trt, reallocate, notify)
+            made = _allocator(trt, reallocate, notify, self._caught)
+            self._keep[name] = made
             if not context.set_output_allocator(name, self._keep[name]):
                 raise ExecutionError(f"TensorRT takes no allocator for {name!r}")
 
     def go(self, stream: int) -> None:
-        """Begin the run in a stream. Raises `ExecutionError`."""
+        """Begin the run in a stream.
+
+        Raises `ExecutionError`, and what an output's allocator has raised.
+        """
         context = self._context
-        if not context.execute_async_v3(stream):
+        begun = context.execute_async_v3(stream)
+        self._caught.again()
+        if not begun:
             raise ExecutionError("TensorRT did not run the engine; its log says why")
 
 
-def _allocator(trt: Any, reallocate: Reallocate, notify: Notify) -> Any:
+def _allocator(trt: Any, reallocate: Reallocate, notify: Notify, caught: Caught) -> Any:
     """Return what TensorRT asks for an output's memory, and tells its shape."""
 
     class Allocator(trt.IOutputAllocator):  # type: ignore[misc]
@@ -434,9 +429,10 @@ def _allocator(trt: Any, reallocate: Reallocate, notify: Notify) -> Any:
         def reallocate_output_async(
             self, tensor_name: str, memory: int, size: int, alignment: int, stream: int
         ) -> int:
-            return reallocate(tensor_name, size, alignment)
+            told = tensor_name, size, alignment
+            return int(caught.call(0, reallocate, *told))
 
         def notify_shape(self, tensor_name: str, shape: Any) -> None:
-            notify(tensor_name, tuple(shape))
+            caught.call(None, lambda: notify(tensor_name, tuple(shape)))
 
     return Allocator()

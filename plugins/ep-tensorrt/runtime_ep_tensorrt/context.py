@@ -95,11 +95,13 @@ def _program(
     ):
         raise Unsupported(
             f"the engine of {node.label} was built by TensorRT {record.version}, and this "
-            f"is {api.version}; compile the model again"
+            f"is {api.version}; compile the model again, or, if that was done with "
+            "version_compatible=1 by somebody you trust, say version_compatible=1 here, too"
         )
     try:
         with driver.using(0):
-            engine = api.load(record.engine, _weights(node, choice))
+            trusted = choice.build.any_version
+            engine = api.load(record.engine, _weights(node, choice), trusted)
         ranges = engine.ranges()
 
         def make(wanted: Sequence[Ranges]) -> tuple[Engine, Record]:
@@ -140,8 +142,8 @@ def _data(node: Node, settings: Settings, choice: Choice) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Unsupported(
-            f"the engine {path} cannot be read ({error}); if the model was given as bytes, "
-            "say where it lies with trt_ep_context_file_path"
+            f"the engine {path} cannot be read ({error}); say where the model lies with "
+            "trt_ep_context_file_path"
         ) from error
 
 

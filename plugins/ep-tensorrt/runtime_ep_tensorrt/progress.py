@@ -59,6 +59,10 @@ class Bar:
         self._write(f"TensorRT [{'#' * full:<{WIDTH}}] {share:4.0%} {outer}{inner}")
 
     def _write(self, text: str) -> None:
-        if self._shown:
+        if not self._shown:
+            return
+        try:
             self._stream.write(f"\r\x1b[K{text[:100]}")
             self._stream.flush()
+        except (OSError, ValueError):  # the terminal is gone, or has no such letters
+            self._shown = False

@@ -36,7 +36,7 @@ class Double:
     by its list and refuses nevertheless; ``fails`` is why no engine can be built;
     ``largest`` is how many bytes a model as protobuf may have, ``working`` in how many the
     next engine works; ``asks_for_nothing``, whether memory is asked for where an output has
-    no elements.
+    no elements. ``raised`` is what calls of Python's have raised, which they must not.
     """
 
     def __init__(self, major: int, driver: Callable[[], Any]) -> None:
@@ -49,8 +49,18 @@ class Double:
         self.largest = 1 << 31
         self.working = 4096
         self.asks_for_nothing = True
+        self.raised: list[BaseException] = []
         self.last: Any = None
         self.module = self._module()
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Note what is raised meanwhile by classes that Python has lent."""
+        try:
+            yield
+        except BaseException as error:
+            self.raised.append(error)
+            raise
 
     def _module(self) -> ModuleType:
         from tensorrt_double import building, classes, running

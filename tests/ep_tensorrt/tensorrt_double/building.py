@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import onnx
@@ -42,8 +43,9 @@ class Builder:
         if reason:
             say(self._logger, reason)
             return None
-        if not _progressed(config.progress_monitor):
-            return None
+        with double.calling():
+            if not _progressed(config.progress_monitor):
+                return None
         double.counts["builds"] += 1
         self._time(model, config)
         flags = sorted(flag.name for flag in config._flags)
@@ -228,8 +230,11 @@ class IBuilderConfig:
         return len(self._profiles) - 1
 
     def create_timing_cache(self, serialized_timing_cache: bytes) -> Any:
-        made = self._double.module.ITimingCache()
-        return made._holding(bytes(serialized_timing_cache))
+        data = bytes(serialized_timing_cache)
+        if data and not re.match(rb"[\d.]+ sm\d+(\n|$)", data):
+            say(self._logger, "the timing cache is damaged")
+            return None
+        return self._double.module.ITimingCache()._holding(data)
 
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
         here = f"{self._double.version} sm{self._double.driver().properties.sm}"

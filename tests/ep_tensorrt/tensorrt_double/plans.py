@@ -31,12 +31,12 @@ def read(data: bytes) -> tuple[dict[str, Any], bytes]:
 def refusal(head: dict[str, Any], version: str, sm: int, host_code: bool) -> str:
     """Say why a plan is not taken by a version on a GPU, or return ``""``."""
     flags = set(head["flags"])
+    if "VERSION_COMPATIBLE" in flags and not host_code:
+        return "engine_host_code_allowed must be set for version compatible plans"
     if head["version"] != version:
         same = head["version"].partition(".")[0] == version.partition(".")[0]
         if "VERSION_COMPATIBLE" not in flags or not same:
             return f"the plan is of version {head['version']}, this is {version}"
-        if not host_code:
-            return "engine_host_code_allowed must be set for version compatible plans"
     if head["sm"] != sm and (head["level"] != "AMPERE_PLUS" or sm < 80):
         return f"the plan is for compute capability {head['sm']}, this is {sm}"
     return ""

@@ -284,7 +284,10 @@ class IExecutionContext:
         if self._waits():
             if recording:
                 return self._refuse("outputs of unknown shapes are captured")
+            self._short = ""
             self._driver.begin(stream, lambda on: self._work(bound, on, stream))
+            if self._short:
+                return self._refuse(self._short)
         else:
             self._driver.begin(stream, lambda on: self._work(bound, on, None))
         return True
@@ -331,10 +334,15 @@ class IExecutionContext:
             allocator = self._allocators.get(name)
             if asking is not None and allocator is not None:
                 if data.nbytes or self._double.asks_for_nothing:
-                    address = allocator.reallocate_output_async(
-                        name, 0, data.nbytes, 256, asking
-                    )
-                allocator.notify_shape(name, data.shape)
+                    with self._double.calling():
+                        address = allocator.reallocate_output_async(
+                            name, 0, data.nbytes, 256, asking
+                        )
+                    if not address:
+                        self._short = f"there is no memory for {name}"
+                        return
+                with self._double.calling():
+                    allocator.notify_shape(name, data.shape)
             if name not in engine._hosted:
                 self._driver.reach(address, data.nbytes, stream, True)
             ctypes.memmove(address, data.ctypes.data, data.nbytes)
