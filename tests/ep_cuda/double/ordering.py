@@ -68,12 +68,12 @@ class Order:
 
     def everything(self) -> None:
         """Have the host wait for all streams."""
-        for stream in self.clocks:
+        for stream in list(self.clocks):
             self.synchronize(stream)
 
     def reads(self, address: int, place: Place) -> None:
         """Tell that work reads or writes memory from an address, no matter how much."""
-        for (begin, end), writer in self._written.items():
+        for (begin, end), writer in list(self._written.items()):
             if begin <= address < end:
                 self._after(writer, place, address)
         self._touched[address, place.stream] = place
