@@ -10,7 +10,7 @@ import onnx
 import pytest
 from runtime_ep_tensorrt import capability, engines
 from runtime_ep_tensorrt.orders import BuildFailed
-from runtime_ep_tensorrt.records import Damaged, Files, packed, unpacked
+from runtime_ep_tensorrt.records import Damaged, Files, packed, unpacked, write
 from tensorrt_double import plans
 from trt_models import RNG, model
 from trt_sessions import NAME, opened, programs
@@ -69,6 +69,13 @@ def test_a_second_session_begins_with_the_range_that_the_first_has_grown(trt):
     second = opened(source())
     for rows in (1, 7, 4):
         run(second, rows)
+    assert trt.counts["builds"] == 3
+
+
+def test_engines_for_other_ranges_stay_beside_each_other(trt):
+    wide = {**SHAPES, "trt_profile_max_shapes": "x:64x16"}
+    for options in (SHAPES, wide, SHAPES, wide, {}, {}):
+        run(opened(source(), **options))
     assert trt.counts["builds"] == 3
 
 
@@ -268,6 +275,19 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_the_cache(
     blocked.write_text("here is a file")
     run(kept(blocked))
     assert "is not kept" in caplog.text
+
+
+def test_a_file_that_cannot_be_replaced_stays_as_it_is(tmp_path, monkeypatch, caplog):
+    write(tmp_path / "one", b"before")
+
+    def fails(*told):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(os, "replace", fails)
+    write(tmp_path / "one", b"after")
+    assert (tmp_path / "one").read_bytes() == b"before"
+    assert files(tmp_path) == ["one"]
+    assert "is not kept: the disk is full" in caplog.text
 
 
 def test_records_come_back_as_they_were(trt, tmp_path):

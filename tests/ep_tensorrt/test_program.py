@@ -112,6 +112,49 @@ def test_several_told_ranges_are_several_profiles(trt):
     assert trt.counts["builds"] == 1
 
 
+def test_told_ranges_of_sizes_are_of_their_values(trt):
+    text = (
+        "(float[n,4] x, int64[2] s) => (float[k,m] y) { a = MatMul(x, w)"
+        " y = Reshape(a, s) }"
+    )
+    shapes = {
+        "trt_profile_min_shapes": "x:1x4,s:1x1",
+        "trt_profile_opt_shapes": "x:6x4,s:6x4",
+        "trt_profile_max_shapes": "x:8x4,s:32x32",
+    }
+    session = opened(model(text, w=W), **shapes)
+    for rows, shape in ((6, [6, 4]), (6, [4, 6]), (1, [1, 4]), (8, [32, 1])):
+        given = x(rows)
+        (got,) = session.run(None, {"x": given, "s": np.array(shape)})
+        np.testing.assert_allclose(got, (given @ W).reshape(shape), rtol=1e-5)
+    assert trt.counts["builds"] == 1
+
+
+def test_told_ranges_of_sizes_that_are_not_fixed_tell_how_many_there_are(trt):
+    text = (
+        "(float[n,4] x, int64[r] s) => (float[k,m] y) { a = MatMul(x, w)"
+        " y = Reshape(a, s) }"
+    )
+    shapes = {key: f"{told},s:{told[2:]}" for key, told in SHAPES.items()}
+    session = opened(model(text, w=W), **shapes)
+    given = x(6)
+    (got,) = session.run(None, {"x": given, "s": np.array([6, 4])})
+    np.testing.assert_allclose(got, given @ W, rtol=1e-5)
+    assert trt.counts["builds"] == 1
+
+
+@pytest.mark.parametrize("wrong", ["X:{}x4", "x:{}x5", "x:{}"])
+def test_told_ranges_that_fit_no_input_are_told_and_left_out(trt, wrong):
+    shapes = {
+        f"trt_profile_{word}_shapes": wrong.format(rows)
+        for word, rows in (("min", 1), ("opt", 4), ("max", 8))
+    }
+    with pytest.warns(UserWarning, match="tell nothing that fits of x"):
+        session = opened(model(OPEN, w=W), **shapes)
+    right(session, x(9))
+    assert programs(session)
+
+
 def test_bounds_of_a_session_are_ranges_too(trt):
     from runtime.settings import Settings
     from runtime.valuetypes import Bounds
@@ -238,7 +281,7 @@ def test_sizes_that_are_results_come_from_the_host(trt):
         "(float[n,4] x) => (int64[2] s, float[n,4] y) { s = Shape(x)"
         " a = MatMul(x, w) y = Reshape(a, s) }"
     )
-    session = opened(model(text, w=W), entries={"session.passes": "none"})
+    session = opened(model(text, w=W))
     s, y = session.run(None, {"x": x(6)})
     np.testing.assert_array_equal(s, [6, 4])
     assert y.shape == (6, 4)

@@ -23,6 +23,8 @@ pytestmark = [
 ]
 LIMITS = {"": 5e-3, "trt_fp16_enable": 1e-2, "trt_bf16_enable": 8e-2}
 """Largest errors relative to the largest output; float32 is TF32 on tensor cores."""
+CHOOSING = ("NonMaxSuppression",)
+"""Operators that make more or fewer rows for the last bit of a number."""
 W = RNG.standard_normal((64, 64)).astype(np.float32)
 TEXT = "(float[n,64] x) => (float[n,64] y) { a = MatMul(x, w) y = Relu(a) }"
 SHAPES = {
@@ -60,7 +62,10 @@ def test_a_model_of_the_zoo_is_near_the_cpu(name, option):
     session = opened(entry.build("tiny"), CUDA, **options)
     assert share(session) >= 0.9, session.explain()
     want = alone(entry.build("tiny")).run(None, feed)
+    chosen = any(node.op_type in CHOOSING for node in entry.build("tiny").graph.node)
     for got, wanted in zip(session.run(None, feed), want, strict=True):
+        assert got.dtype == wanted.dtype
+        assert chosen or got.shape == wanted.shape
         if wanted.dtype.kind == "f" and got.shape == wanted.shape:
             near(got, wanted, LIMITS[option])
 

@@ -100,10 +100,16 @@ class Engines:
         )  # fmt: skip
         return hashlib.blake2b(repr(parts).encode(), digest_size=20).hexdigest()
 
+    @property
+    def place(self) -> str:
+        """The key of the cache's entry: each set of told ranges has one of its own."""
+        parts = (self.key, self._choice.profiles)
+        return hashlib.blake2b(repr(parts).encode(), digest_size=20).hexdigest()
+
     def _kept(self) -> Store:
         if self._choice.files is not None:
             return Files(self._choice.files, self.name)
-        return Entry(self._cache, self.key)
+        return Entry(self._cache, self.place)
 
     def stored(self) -> Sequence[Ranges] | None:
         """Return what the engine that is kept was built for, if there is one."""
@@ -120,7 +126,7 @@ class Engines:
 
     def make(self, ranges: Sequence[Ranges]) -> tuple[Engine, Record]:
         """Return an engine for exactly these ranges. Raises `BuildFailed`."""
-        lock = self._cache.lock(self.key) if self._cache.enabled else nullcontext()
+        lock = self._cache.lock(self.place) if self._cache.enabled else nullcontext()
         with lock:
             record = self._store.get()
             if record is not None and (engine := self._taken(record, ranges)):

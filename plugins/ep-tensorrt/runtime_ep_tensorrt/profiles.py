@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from runtime.graph import Value
@@ -13,16 +14,45 @@ from runtime_ep_tensorrt.spellings import Range, Shape
 
 
 def told(
-    inputs: Sequence[Value], profiles: Sequence[Mapping[str, Range]]
-) -> list[Ranges] | None:
-    """Return a user's ranges for a partition's inputs, or ``None`` where some lack one."""
-    open_ = [value for value in inputs if not is_fixed(value)]
-    found = []
+    inputs: Sequence[Value],
+    hosted: Collection[Value],
+    profiles: Sequence[Mapping[str, Range]],
+) -> tuple[list[Ranges], list[str]]:
+    """Return a user's ranges for a partition's inputs, or none and which inputs lack one.
+
+    For inputs that are sizes, they are of their values, as in onnxruntime.
+    """
+    sizes = [value for value in inputs if value in hosted]
+    open_ = [v for v in inputs if not is_fixed(v) and v not in hosted]
+    found, lacking = [], dict[str, None]()
     for profile in profiles:
-        if not all(fits(value, profile.get(value.name)) for value in open_):
-            return None
-        found.append(Ranges({value.name: profile[value.name] for value in open_}))
-    return found or None
+        lacking |= dict.fromkeys(
+            [v.name for v in open_ if not fits(v, profile.get(v.name))]
+            + [v.name for v in sizes if not counts(v, profile.get(v.name))]
+        )
+        if not lacking:
+            shapes = {v.name: profile[v.name] for v in open_}
+            values = {v.name: profile[v.name] for v in sizes}
+            shapes |= {
+                v.name: _vector(len(values[v.name].least))
+                for v in sizes
+                if not is_fixed(v)
+            }
+            found.append(Ranges(shapes, values))
+    return ([], [*lacking]) if lacking else (found, [])
+
+
+def counts(value: Value, span: Range | None) -> bool:
+    """Whether a range has as many numbers as an input of sizes."""
+    dims = value.shape or ()
+    return span is not None and (
+        prod(d for d in dims if isinstance(d, int)) == len(span.least)
+        or (len(dims) == 1 and not isinstance(dims[0], int))
+    )
+
+
+def _vector(size: int) -> Range:
+    return Range((size,), (size,), (size,))
 
 
 def fits(value: Value, span: Range | None) -> bool:

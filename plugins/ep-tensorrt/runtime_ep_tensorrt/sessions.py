@@ -52,7 +52,7 @@ def build(partition: Partition, settings: Settings) -> Program | context.Chain:
         )  # fmt: skip
     _check_quantized(partition, choice)
     engines = Engines(partition, settings, choice, session.api, opened.driver)
-    fixed = profiles.told(partition.inputs, choice.profiles)
+    fixed = _told(partition, choice)
     first = fixed or _known(partition, settings) or engines.stored()
     if choice.build.stripped:
         engines.facts["weights"] = "kept without"
@@ -85,6 +85,21 @@ def _open(choice: Choice) -> Session:
         streams = _streams[opened.driver] = Streams(opened.driver)
     habits = Habits(streams, choice.stream, choice.graphs, shared)
     return Session(opened, api, habits)
+
+
+def _told(partition: Partition, choice: Choice) -> list[Ranges] | None:
+    """Return a user's ranges; where some inputs lack one, say so and go without."""
+    found, lacking = profiles.told(
+        partition.inputs, partition.host_inputs, choice.profiles
+    )
+    if lacking:
+        warnings.warn(
+            f"{NAME}: trt_profile_min_shapes, trt_profile_opt_shapes and "
+            f"trt_profile_max_shapes have no effect, as they tell nothing that fits of "
+            f"{', '.join(lacking)}; engines are built for the shapes that come",
+            stacklevel=2,
+        )
+    return found or None
 
 
 def _known(partition: Partition, settings: Settings) -> list[Ranges] | None:
