@@ -54,6 +54,9 @@ class WeightStore:
         self._arrays: weakref.WeakValueDictionary[Any, Array] = (
             weakref.WeakValueDictionary()
         )
+        self._mapped: weakref.WeakKeyDictionary[mmap.mmap, Any] = (
+            weakref.WeakKeyDictionary()
+        )
         self._lock = ProcessLock()
 
     def open(self, path: str | os.PathLike[str]) -> Buffer | FilePieces:
@@ -82,6 +85,7 @@ class WeightStore:
                 if data is None:
                     if mapped or stat.st_size > MAPPED_FROM:
                         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                        self._mapped[data] = key
                     else:
                         data = np.fromfile(file, np.uint8)
                         data.flags.writeable = False
@@ -95,9 +99,7 @@ class WeightStore:
         """
         if ELEMENT_TYPES[dtype].bits < 8:
             return decode(view, dtype, shape)
-        flat = np.frombuffer(view, np.uint8)
-        address = flat.__array_interface__["data"][0] if flat.size else 0
-        key = (id(view.obj), address, dtype, shape)
+        key = (self._place(view), dtype, shape)
         with self._lock:
             found = self._arrays.get(key)
             if found is not None and found.size:
@@ -107,6 +109,20 @@ class WeightStore:
             made = decode(view, dtype, shape)
             self._arrays[key] = made
             return made
+
+    def _place(self, view: Buffer) -> tuple[Any, int]:
+        """Say what a view is of, and where it begins.
+
+        A mapping may go while a copy of some of it stays, and another take its address:
+        so it is known by its file.
+        """
+        flat = np.frombuffer(view, np.uint8)
+        address: int = flat.__array_interface__["data"][0] if flat.size else 0
+        whole = view.obj if isinstance(view, memoryview) else None
+        if not isinstance(whole, mmap.mmap) or whole not in self._mapped:
+            return id(whole), address
+        start: int = np.frombuffer(whole, np.uint8).__array_interface__["data"][0]
+        return self._mapped[whole], address - start
 
     def copied(self, piece: Piece, dtype: int, shape: tuple[int, ...]) -> Array:
         """Return an array of what a piece holds, the same one while somebody holds it."""

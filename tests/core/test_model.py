@@ -1,5 +1,6 @@
 """Loading: weights stay where they are, and every way to be wrong has a clear error."""
 
+import gc
 import mmap
 import os
 import subprocess
@@ -459,6 +460,25 @@ def test_small_weights_of_a_mapped_file_are_copied_and_shared(large, monkeypatch
     assert first.numpy() is second.numpy()
     assert not isinstance(base_of(first.numpy()), mmap.mmap)
     np.testing.assert_array_equal(first.numpy(), LARGE)
+
+
+def test_a_copy_that_outlives_its_mapping_is_no_other_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("runtime.weights.MAPPED_FROM", 1 << 10)
+    monkeypatch.setattr("runtime.weights.COPIED_BELOW", LARGE.nbytes + 1)
+    monkeypatch.setattr("runtime.weights.PIECES_FROM", 1 << 40)
+    held = []
+    for number in range(4):
+        proto = model(
+            [node("MatMul", ["x", "w"], ["y"])],
+            {"x": (FLOAT, ["n", 600])},
+            {"y": (FLOAT, ["n", 500])},
+            {"w": LARGE + np.float32(number)},
+        )
+        path = tmp_path / f"{number}.onnx"
+        path.write_bytes(proto.SerializeToString())
+        held.append(load(path).graph.initializers["w"].const.numpy())
+        gc.collect()  # the mapping goes, and the next may lie where it lay
+        np.testing.assert_array_equal(held[-1], LARGE + np.float32(number))
 
 
 def test_what_is_read_of_a_mapped_file_comes_back_after_all_of_it_went(
