@@ -81,6 +81,8 @@ def groups():
     yield group_norm("large doubles", large, np.float64, 1, order=LAST, large=True)
     many = normal((1, 80, 16, 32)) + np.arange(80)[:, None, None] // 40 * 3.0
     yield group_norm("more parts than a warp", many, np.float32, 2, large=True)
+    wide = normal((8, 256, 16, 16))
+    yield group_norm("many groups", wide, np.float16, 32, order=LAST, after=SWISH)
     yield group_norm("one dimension", normal((2, 6, 9)), np.float32, 3)
 
 

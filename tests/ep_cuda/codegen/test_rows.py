@@ -151,6 +151,9 @@ def layer_norms():
     yield layer_norm("long norm far from zero", far, np.float32, (1,))
     yield layer_norm("long norm of halves", normal((1, 40000)), np.float16, (1,))
     yield layer_norm("norm of columns", normal((70, 24)), np.float16, (0,))
+    for dtype in (np.float32, np.float16):
+        name = f"norm of many rows {np.dtype(dtype).name}"
+        yield layer_norm(name, normal((512, 1024)), dtype, (1,))
     yield layer_norm("norm, unaligned", normal((4, 48)), np.float16, (1,), offset=3)
 
 
@@ -223,6 +226,7 @@ def examples():
     yield from layer_norms()
     yield with_a_sum("skip norm", np.float16, (2, 3, 64), True)
     yield with_a_sum("skip norm of odd rows", np.float32, (2, 3, 51), True)
+    yield with_a_sum("skip norm of many rows", np.float16, (1, 512, 1024), True)
     yield with_a_sum("skip RMS norm", BFLOAT16, (2, 3, 128), False)
     yield with_a_sum("long skip norm", np.float32, (1, 1, 20000), True)
     yield with_a_sum("long skip RMS norm", np.float16, (1, 1, 20000), False)

@@ -324,10 +324,8 @@ class Walker:
         """Return the launch of a kernel of this head and a body."""
         text = "\n".join(_indented([*self.head, *body.strip("\n").splitlines()]))
         declared = ",\n    ".join(text for _, text in self.parameters)
-        # large blocks get registers enough, where the assembler would rather spill some
         block = self.team.block
-        resident = f", {max(1, 512 // block)}" if block >= 256 else ""
-        bounds = f"__launch_bounds__({block}{resident})"
+        bounds = f"__launch_bounds__({block}, {self._resident()})"
         whole = f'extern "C" __global__ void {bounds} NAME(\n    {declared}) {{\n{text}\n}}\n'
         name = named(f"{family}_{self._coordinates_of_name()}", whole)
         kernel = Kernel(
@@ -339,6 +337,15 @@ class Walker:
         )
         grid = (self.team.blocks(self.lines.rows), chunks, 1)
         return Launch(kernel, grid, (self.team.block, 1, 1), tuple(self.arguments))
+
+    def _resident(self) -> int:
+        """Return how many blocks a multiprocessor shall have at once.
+
+        So many leave each thread of 512 all the registers that its line needs, which the
+        assembler takes only if told so: by itself it spills some, whatever the block, to
+        have more threads at once. No GPU has fewer than 16 blocks.
+        """
+        return min(16, max(1, 512 // self.team.block))
 
     def _coordinates_of_name(self) -> str:
         team = self.team
