@@ -19,11 +19,15 @@ from runtime_ep_cuda.codegen.windows import (
     begin,
     close_taps,
     image_offset,
+    is_short,
     label,
     open_taps,
     without_image,
 )
 from runtime_ep_cuda.tensor import Tensor
+
+FEW_TAPS = 16
+"""More taps than that, written out, take more than 64 registers of a thread."""
 
 
 def max_pool(
@@ -139,7 +143,14 @@ def _pooled(
     )
     close_taps(draft, window)
     _finish(walk, y, result, computed)
-    return walk.launch(f"pool_{name}_{label(window)}")
+    return walk.launch(f"pool_{name}_{label(window)}", _resident(walk, window))
+
+
+def _resident(walk: Walk, window: Window) -> int:
+    """Return how many blocks share registers, half as many where there are many taps."""
+    if not is_short(window) or prod(window.kernel) <= FEW_TAPS:
+        return 0
+    return 2 if walk.draft.narrow else 1
 
 
 def _finish(walk: Walk, y: Tensor, result: str, computed: str) -> None:
@@ -197,4 +208,5 @@ def _with_indices(
         f"*{walk.place('places')} = {element(indices.dtype).memory}({plane} + at);",
         f"rt_put(*{walk.place('y')}, found);",
     )
-    return walk.launch(f"pool_max_at_{label(window)}_{storage_order}")
+    name = f"pool_max_at_{label(window)}_{storage_order}"
+    return walk.launch(name, _resident(walk, window))
