@@ -29,10 +29,7 @@ DISTRIBUTIONS = tuple(
     for build in ("", "_cu13", "_cu12")
     for part in ("", "_bindings")
 )
-GET = (
-    'install it with: pip install "tensorrt-cu13>=10.13,<12" '
-    "--extra-index-url https://pypi.nvidia.com"
-)
+GET = 'install it with: pip install "tensorrt-cu13>=10.13,<12"'
 
 
 def _version() -> str:
@@ -97,10 +94,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _libraries(version: str) -> str:
     wanted = f"=={version}" if version else ">=10.13,<12"
-    return (
-        f'pip install "tensorrt-cu13-libs{wanted}" '
-        "--extra-index-url https://pypi.nvidia.com"
-    )
+    return f'pip install "tensorrt-cu13-libs{wanted}"'
 
 
 def _path(machine: Machine) -> str:
