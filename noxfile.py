@@ -145,11 +145,18 @@ def coreml(session: nox.Session) -> None:
 
 @nox.session
 def cuda(session: nox.Session) -> None:
-    """Kernels by NVRTC for all GPUs, cuDNN's plans without one. 10 min, 1.6 GB."""
+    """Kernels by NVRTC for all GPUs, cuDNN's plans without one. 40 min, 1.6 GB."""
     install(session, "test", "types")
     session.install("-c", "constraints.txt", "-e", "plugins/ep-cuda")
     session.run("mypy", "-p", "runtime_ep_cuda")
-    session.run("pytest", "-n", "auto", *(session.posargs or ["tests/ep_cuda"]))
+    session.run(
+        "pytest",
+        "-n",
+        "auto",
+        "--dist",
+        "loadfile",
+        *(session.posargs or ["tests/ep_cuda"]),
+    )
 
 
 @nox.session
