@@ -51,6 +51,9 @@ def build(
     """
     report = Report(strict=settings.fallback == "error")
     trace = Trace()
+    if isinstance(source, (str, os.PathLike)):
+        folder = os.path.dirname(os.path.abspath(source))
+        settings = replace(settings, external_data_directory=folder)
     providers = Providers.open(requests, settings, report, elsewhere)
     if not dry:
         providers.warm_up()

@@ -39,7 +39,8 @@ class Settings:
         deterministic: whether a provider must give bitwise the same result each run.
         cache: whether compiled code is kept on disk.
         cache_directory: where; ``""`` is the user's cache folder.
-        external_data_directory: where external weights of a model given as bytes lie.
+        external_data_directory: where files that a model names lie: its own folder, and
+            for a model given as bytes what the caller says.
         external_data_buffers: file contents by name, used instead of files.
         initializers: arrays that replace the model's own, by name.
         outputs: the outputs to compute, by name; none means all of them.

@@ -41,7 +41,7 @@ def code_lines(path):
 
 def test_the_engine_stays_small():
     sizes = {path.name: code_lines(path) for path in ENGINE}
-    assert sum(sizes.values()) <= 5708, sizes
+    assert sum(sizes.values()) <= 5711, sizes
 
 
 def test_the_sessions_run_stays_short():

@@ -89,6 +89,20 @@ def test_an_engine_beside_the_model_is_read(trt, tmp_path):
     np.testing.assert_allclose(session.run(None, {"x": X})[0], want(), rtol=1e-5)
 
 
+def test_a_model_that_is_opened_by_its_path_knows_its_folder(
+    trt, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "one.engine").write_bytes(unpacked(engine()).engine)
+    path = folder / "model.onnx"
+    path.write_bytes(compiled(carrying("one.engine", embed_mode=0)))
+    for place in (path, "elsewhere/model.onnx"):
+        session = ort.InferenceSession(place, providers=[NAME])
+        np.testing.assert_allclose(session.run(None, {"x": X})[0], want(), rtol=1e-5)
+
+
 def test_an_engine_that_is_missing_says_where_it_was_looked_for(trt, tmp_path):
     source = compiled(carrying("none.engine", embed_mode=0))
     place = str(tmp_path / "model.onnx")
