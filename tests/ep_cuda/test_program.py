@@ -343,3 +343,14 @@ def test_a_longer_past_plans_only_what_sees_it(cuda):
     assert {"Concat", "Attention"} <= seeing
     assert not {"Gemm", "LayerNormalization", "Gelu"} & seeing
     assert len(planned) < len(program._walk) / 3
+
+
+def test_bound_memory_of_another_shape_is_left_alone_and_told(cuda):
+    session = opened(dense())
+    small = ort.OrtValue.ortvalue_from_numpy(np.full((2, 3), 7, np.float32), "cuda", 0)
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(x(), "cuda", 0))
+    binding.bind_ortvalue_output("y", small)
+    with pytest.raises(RuntimeError, match=r"\[5, 3\].*\[2, 3\]"):
+        session.run_with_iobinding(binding)
+    np.testing.assert_array_equal(small.numpy(), np.full((2, 3), 7, np.float32))

@@ -25,6 +25,7 @@ from runtime_ep_cuda.plan import Plan
 from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.recall import Recall
 from runtime_ep_cuda.sessions import Session
+from runtime_ep_cuda.tensor import Tensor
 
 logger = logging.getLogger("runtime")
 
@@ -156,7 +157,9 @@ class Program:
             plan = self.plan_for(inputs)
             self._settle(plan)
             made = [
-                self._room_for(tensor.shape, tensor.dtype) if buffer is None else buffer
+                buffer
+                if _fits(tensor, buffer)
+                else self._room_for(tensor.shape, tensor.dtype)
                 for tensor, buffer in zip(
                     plan.outputs.values(), self._distinct(outputs), strict=True
                 )
@@ -341,3 +344,12 @@ class Program:
             self._plans.clear()
             self._setting.weights.release(self._pool.free)
             self._pool.trim()
+
+
+def _fits(tensor: Tensor, buffer: Any) -> bool:
+    """Whether a result goes into memory that a caller has bound; the core tells if not."""
+    return (
+        buffer is not None
+        and tuple(buffer.shape) == tensor.shape
+        and np.dtype(buffer.dtype) == tensor.dtype
+    )
