@@ -1,11 +1,14 @@
 """The double stops what goes wrong on a device now and then: races, recordings, memory."""
 
+import gc
+
 import numpy as np
 import pytest
 from double.host import HostDriver
 from double.libraries import specs
 from runtime_ep_cuda.codegen.kernel import Kernel
 from runtime_ep_cuda.driver import OutOfMemory
+from runtime_ep_cuda.memory import Pool
 from runtime_ep_cuda.operations import Product, Spec
 
 TWICE = Kernel(
@@ -214,3 +217,22 @@ def test_views_are_arrays_over_the_devices_memory(driver):
     with driver.using(stream):
         driver.view(x, (64,), "float32")[...] += 1
     assert read(driver, x, stream)[5] == 6
+
+
+def test_the_collector_may_free_memory_while_the_double_keeps_its_books(driver):
+    class Held:
+        """Memory in a cycle, which is freed when the collector comes by."""
+
+        def __init__(self):
+            self.itself, self.pool = self, Pool(driver)
+            self.address = self.pool.allocate(256)
+
+    streams, before = [driver.stream() for _ in range(4)], gc.get_threshold()
+    gc.set_threshold(7)
+    try:
+        for number in range(500):
+            stream, held = streams[number % 4], Held()
+            driver.upload(held.address, np.zeros(64, np.uint8), stream)
+            driver.synchronize(stream)
+    finally:
+        gc.set_threshold(*before)

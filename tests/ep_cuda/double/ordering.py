@@ -3,6 +3,9 @@
 Everything the double does is done at once. What would go wrong on a device, where streams
 run side by side, is found by vector clocks: each stream counts its work, events carry the
 counts, and whoever waits takes the larger of each.
+
+The collector may free memory, and so change these books, at every step: what is walked
+is a copy that was made in one.
 """
 
 from __future__ import annotations
@@ -73,7 +76,7 @@ class Order:
 
     def reads(self, address: int, place: Place) -> None:
         """Tell that work reads or writes memory from an address, no matter how much."""
-        for (begin, end), writer in list(self._written.items()):
+        for (begin, end), writer in self._written.copy().items():
             if begin <= address < end:
                 self._after(writer, place, address)
         self._touched[address, place.stream] = place
@@ -81,16 +84,16 @@ class Order:
     def moves(self, address: int, size: int, place: Place, writes: bool) -> None:
         """Tell that work copies from or to exactly these bytes."""
         end = address + size
-        for (begin, behind), writer in list(self._written.items()):
+        for (begin, behind), writer in self._written.copy().items():
             if begin < end and address < behind:
                 self._after(writer, place, max(begin, address))
                 if writes and address <= begin and behind <= end:
-                    del self._written[begin, behind]
-        for (at, stream), other in list(self._touched.items()):
+                    self._written.pop((begin, behind), None)
+        for (at, stream), other in self._touched.copy().items():
             if address <= at < end:
                 self._after(other, place, at)
                 if writes:
-                    del self._touched[at, stream]
+                    self._touched.pop((at, stream), None)
         if writes:
             self._written[address, end] = place
         else:
@@ -99,10 +102,10 @@ class Order:
     def forget(self, address: int, size: int) -> None:
         """Forget memory that was freed."""
         end = address + size
-        for key in [k for k in self._written if k[0] < end and address < k[1]]:
-            del self._written[key]
-        for other in [k for k in self._touched if address <= k[0] < end]:
-            del self._touched[other]
+        for key in [k for k in list(self._written) if k[0] < end and address < k[1]]:
+            self._written.pop(key, None)
+        for other in [k for k in list(self._touched) if address <= k[0] < end]:
+            self._touched.pop(other, None)
 
     def _after(self, first: Place, then: Place, address: int) -> None:
         if self.clocks[then.stream].get(first.stream, 0) < first.count:
@@ -113,6 +116,6 @@ class Order:
 
 
 def _merge(clock: Clock, other: Clock) -> None:
-    for stream, count in other.items():
+    for stream, count in other.copy().items():
         if count > clock.get(stream, 0):
             clock[stream] = count
