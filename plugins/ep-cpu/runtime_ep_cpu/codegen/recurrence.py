@@ -31,7 +31,7 @@ from runtime_ep_cpu.codegen.memory import read, stored, write
 from runtime_ep_cpu.codegen.recurrence_cells import Cell
 from runtime_ep_cpu.codegen.recurrence_steps import Layer, Phase, Step, fields
 from runtime_ep_cpu.codegen.target import Target
-from runtime_ep_cpu.codegen.team import OWN, STATE_WORDS, members, team
+from runtime_ep_cpu.codegen.team import STATE_WORDS, members, own, team
 
 _SHARES = 2
 """Parts of a phase for each thread, where there are several."""
@@ -88,14 +88,15 @@ class _Recurrence:
 
         def parts(phase: Val) -> Val:
             last = phase.equals(phases - 1)
-            return f.select(last, one, f.maximum(f.field(state, OWN), one))
+            return f.select(last, one, f.maximum(f.load(own(state, phase), "i64"), one))
 
         def following(phase: Val) -> Val:
             """Divide the next phase among those who are there."""
             there = members(f, state)
             several = f.minimum(there * _SHARES, field["parts"])
-            f.store(f.select(there > 1, several, one), state.at(OWN, "i64"))
-            return phase + 1
+            after = phase + 1
+            f.store(f.select(there > 1, several, one), own(state, after))
+            return after
 
         def alone() -> list[Val]:
             nothing = f.value(0, "i64")

@@ -28,10 +28,9 @@ STATE_WORDS: Final = 16
 
 The first is the phase, above the parts taken of its second half and of its first, 16
 bits each; the second the members that take part. The ninth, in a cache line of its own,
-are the parts that are done, and the tenth is the kernel's: `OWN`.
+are the parts that are done, and the next two are the kernel's: `own`.
 """
-_PRESENT, _DONE = 1, 8
-OWN: Final = 9
+_PRESENT, _DONE, _OWN = 1, 8, 9
 MOST_PARTS: Final = 1 << 15
 """Parts a phase may have."""
 
@@ -109,6 +108,16 @@ def team(
     f.jump(begin)
     f.label(out)
     f.emit(f"atomicrmw sub ptr {present.name}, i64 1 acq_rel", "i64")
+
+
+def own(state: Val, phase: Val) -> Val:
+    """Return the place of a word that is the kernel's as long as a phase lasts.
+
+    ``following`` may write the next phase's, and ``parts`` read its own, where phases
+    follow one another without gaps. Two phases never share a word: a member that comes
+    late reads what its phase had, so that a part it does not have is never claimed.
+    """
+    return state.at((phase & 1) + _OWN, "i64")
 
 
 def members(f: Function, state: Val) -> Val:
