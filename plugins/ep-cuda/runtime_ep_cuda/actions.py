@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from runtime.graph import Node, Value
+from runtime.plugin import Unsupported
 
 from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.driver import Candidate, Properties
@@ -22,6 +24,16 @@ Array = np.ndarray[Any, Any]
 
 class Unplannable(Exception):
     """These shapes cannot be planned; says why."""
+
+
+@contextmanager
+def handing_on(nodes: Node | Sequence[Node]) -> Iterator[None]:
+    """Have nodes that cannot be planned go to the next provider, with the reason."""
+    try:
+        yield
+    except Unplannable as error:
+        told = [nodes] if isinstance(nodes, Node) else nodes
+        raise Unsupported(str(error), told) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from runtime.graph import Node, Value
-from runtime.plugin import Unsupported
 
-from runtime_ep_cuda.actions import Action, Array, Chosen, Setting, Tail, Unplannable
+from runtime_ep_cuda.actions import (
+    Action, Array, Chosen, Setting, Tail, Unplannable, handing_on,
+)  # fmt: skip
 from runtime_ep_cuda.codegen import movement
 from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.dtypes import Dtype, dtype_of
@@ -65,9 +66,14 @@ class Planner:
         if value is None:
             return None
         found = self._known_now(value)
-        if self._log is not None and value.const is None:
-            self._log.reads("known", value, found)
+        if value.const is None:
+            self._told("known", value, found)
         return found
+
+    def _told(self, what: str, value: Value, found: Any, more: Any = None) -> None:
+        """Note what a step was told by a method, which may decide what it does."""
+        if self._log is not None:
+            self._log.reads((what, value, more), found)
 
     def _known_now(self, value: Value) -> Array | None:
         maker = value.producer
@@ -110,15 +116,14 @@ class Planner:
         if array is None:
             raise Unplannable(f"{value.name!r} is known on the device only")
         found = of(array)
-        if self._log is not None and value.const is None:
-            self._log.reads("gist", value, (of, found))
+        if value.const is None:
+            self._told("gist", value, found, of)
         return found
 
     def shape(self, value: Value) -> tuple[int, ...]:
         """Return the shape of a value: known, on the device, or inside a group."""
         found = self._shape_now(value)
-        if self._log is not None:
-            self._log.reads("shape", value, found)
+        self._told("shape", value, found)
         return found
 
     def _shape_now(self, value: Value) -> tuple[int, ...]:
@@ -142,7 +147,9 @@ class Planner:
 
     def has(self, value: Value) -> bool:
         """Whether a value lies on the device already."""
-        return value in self._tensors
+        found = value in self._tensors
+        self._told("has", value, found)
+        return found
 
     def tensor(self, value: Value | None) -> Tensor:
         """Return a value as it lies on the device; what is known is brought there."""
@@ -155,8 +162,7 @@ class Planner:
             else:
                 self._tensors[value] = self._brought(value)
         found = self._tensors[value]
-        if self._log is not None:
-            self._log.reads("tensor", value, found)
+        self._told("tensor", value, found)
         return found
 
     def _brought(self, value: Value) -> Tensor:
@@ -195,7 +201,7 @@ class Planner:
             if self._log is not None:
                 self._log.derived[word, value] = found
         elif self._log is not None and (word, value) not in self._log.derived:
-            self._log.reads(word, value, found)
+            self._told("derived", value, found, word)
         return found
 
     def weight(
@@ -346,19 +352,18 @@ class Planner:
         What a group did for the same shapes before is done again by ``recall``.
         """
         for group, step in groups:
+            self._group = group
             if recall.again(self, group):
                 continue
-            self._group, self._log = group, Log(len(self.actions))
-            try:
+            self._log = Log(len(self.actions))
+            with handing_on(group.anchor or group.nodes):
                 step(self, group)
-            except Unplannable as error:
-                told = [group.anchor] if group.anchor is not None else group.nodes
-                raise Unsupported(str(error), told) from error
             recall.remember(group, self._log, self.actions)
             self._log = None
         self._group = None
         for value in self.setting.outputs:
-            self._deliver(value)
+            with handing_on(value.producer or ()):
+                self._deliver(value)
 
     def _deliver(self, value: Value) -> None:
         if value in self.outputs:

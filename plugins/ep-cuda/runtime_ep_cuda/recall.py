@@ -2,8 +2,8 @@
 
 A plan for another shape is mostly like the last one: where a sequence grows by a token,
 few groups see it. A step's work depends on nothing but what it asks the planner for, so
-that is noted; where the answers would be the same, its actions are repeated over the
-buffers that are there now.
+that is noted; where the answers are the same, its actions are repeated over the buffers
+that are there now.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from runtime.graph import Value
 
-from runtime_ep_cuda.actions import Action, Array, Chosen, Tail
+from runtime_ep_cuda.actions import Action, Array, Chosen, Tail, Unplannable
 from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.tensor import Buffer, Tensor
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 MOST_RECORDS = 3
 """How many different things a group did are remembered, the oldest forgotten first."""
+
+Question = tuple[str, Value, Any]
+"""The planner's method that was asked, about which value, and what else it was told."""
 
 
 @dataclass(slots=True)
@@ -37,21 +40,21 @@ class Log:
     """
 
     first: int
-    answers: dict[tuple[str, Value], Any] = field(default_factory=dict)
+    answers: dict[Question, Any] = field(default_factory=dict)
     made: dict[Value, Tensor] = field(default_factory=dict)
     constants: list[tuple[Tensor, Array]] = field(default_factory=list)
     derived: dict[tuple[str, Value], Tensor] = field(default_factory=dict)
     later: dict[Value, Any] = field(default_factory=dict)
 
-    def reads(self, what: str, value: Value, answer: Any) -> None:
+    def reads(self, question: Question, answer: Any) -> None:
         """Note an answer, unless the step has made the value itself."""
-        if value not in self.made:
-            self.answers.setdefault((what, value), answer)
+        if question[1] not in self.made:
+            self.answers.setdefault(question, answer)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Record:
-    answers: Mapping[tuple[str, Value], Any]
+    answers: Mapping[Question, Any]
     made: Mapping[Value, Tensor]
     constants: Sequence[tuple[Tensor, Array]]
     derived: Mapping[tuple[str, Value], Tensor]
@@ -92,34 +95,27 @@ class Recall:
 def _buffers(planner: Planner, record: _Record) -> dict[Buffer, Buffer] | None:
     """Return which buffers stand for those of a record, or ``None`` if answers differ."""
     found: dict[Buffer, Buffer] = {}
-    for (what, value), answer in record.answers.items():
-        if what in ("known", "shape", "gist"):
-            if not _still(planner, what, value, answer):
-                return None
-            continue
-        now = _tensor(planner, what, value)
-        if now is None or not _alike(now, answer):
+    for question, answer in record.answers.items():
+        try:
+            now = _asked(planner, question)
+        except Unplannable:
             return None
-        if found.setdefault(answer.buffer, now.buffer) is not now.buffer:
+        if not isinstance(answer, Tensor):
+            if not _same(now, answer):
+                return None
+        elif now is None or not _alike(now, answer):
+            return None
+        elif found.setdefault(answer.buffer, now.buffer) is not now.buffer:
             return None
     return found
 
 
-def _still(planner: Planner, what: str, value: Value, answer: Any) -> bool:
-    """Whether a question that is not for a tensor has the same answer now."""
-    if what == "shape":
-        return bool(planner.shape(value) == answer)
-    if what == "gist":
-        of, found = answer
-        return bool(planner.gist(value, of) == found)
-    return _same(planner.known(value), answer)
-
-
-def _tensor(planner: Planner, what: str, value: Value) -> Tensor | None:
-    """Return a value's tensor, or what has been derived of it under a word."""
-    if what == "tensor":
-        return planner.tensor(value)
-    return planner.derivations.get((what, value))
+def _asked(planner: Planner, question: Question) -> Any:
+    """Ask a question again; what others have derived is not made for it."""
+    what, value, more = question
+    if what == "derived":
+        return planner.derivations.get((more, value))
+    return getattr(planner, what)(value, *(() if more is None else (more,)))
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -131,10 +127,12 @@ def _alike(one: Tensor, other: Tensor) -> bool:
     )
 
 
-def _same(one: Array | None, other: Array | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one is other or (one.dtype == other.dtype and np.array_equal(one, other))
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one is other or (
+            one.dtype == other.dtype and np.array_equal(one, other)
+        )
+    return type(one) is type(other) and bool(one == other)
 
 
 def _repeat(planner: Planner, record: _Record, buffers: dict[Buffer, Buffer]) -> None:
