@@ -12,7 +12,13 @@ import numpy as np
 from runtime.graph import Node, Value
 
 from runtime_ep_cuda.actions import (
-    Action, Array, Chosen, Setting, Tail, Unplannable, handing_on,
+    Action,
+    Array,
+    Chosen,
+    Setting,
+    Tail,
+    Unplannable,
+    handing_on,
 )  # fmt: skip
 from runtime_ep_cuda.codegen import movement
 from runtime_ep_cuda.codegen.kernel import Launch
@@ -87,7 +93,9 @@ class Planner:
         """Compute a settled node by the host's kernel."""
         reads: list[Array | None]
         if node.op_type in ("Shape", "Size") and not node.domain:
-            reads = [_stand_in(self._shape_now(value)) for value in node.reads]
+            nothing = np.empty((), np.int8)
+            shapes = map(self._shape_now, node.reads)
+            reads = [np.broadcast_to(nothing, shape) for shape in shapes]
         else:
             reads = [None if v is None else self._known_now(v) for v in node.inputs]
         made = self.setting.settled[node](*reads)
@@ -390,7 +398,3 @@ def broadcast(shapes: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
     except ValueError:
         told = " and ".join(str(list(shape)) for shape in shapes)
         raise Unplannable(f"{told} do not broadcast") from None
-
-
-def _stand_in(shape: tuple[int, ...]) -> Array:
-    return np.broadcast_to(np.empty((), np.int8), shape)

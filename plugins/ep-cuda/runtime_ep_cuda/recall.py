@@ -100,13 +100,12 @@ def _buffers(planner: Planner, record: _Record) -> dict[Buffer, Buffer] | None:
             now = _asked(planner, question)
         except Unplannable:
             return None
-        if not isinstance(answer, Tensor):
-            if not _same(now, answer):
+        if not _alike(now, answer):
+            return None
+        if isinstance(answer, Tensor):
+            buffer = found.setdefault(answer.buffer, now.buffer)
+            if buffer is not now.buffer:
                 return None
-        elif now is None or not _alike(now, answer):
-            return None
-        elif found.setdefault(answer.buffer, now.buffer) is not now.buffer:
-            return None
     return found
 
 
@@ -118,21 +117,22 @@ def _asked(planner: Planner, question: Question) -> Any:
     return getattr(planner, what)(value, *(() if more is None else (more,)))
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
-    return (
-        one.shape == other.shape
-        and one.strides == other.strides
-        and one.offset == other.offset
-        and one.dtype == other.dtype
-    )
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one is other or (
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two answers are the same; of tensors, wherever they are."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        return (
+            one.shape == other.shape
+            and one.strides == other.strides
+            and one.offset == other.offset
+            and one.dtype == other.dtype
+        )
+    if isinstance(one, np.ndarray):
+        return one is other or bool(
             one.dtype == other.dtype and np.array_equal(one, other)
         )
-    return type(one) is type(other) and bool(one == other)
+    return bool(one == other)
 
 
 def _repeat(planner: Planner, record: _Record, buffers: dict[Buffer, Buffer]) -> None:
