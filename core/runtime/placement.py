@@ -57,20 +57,20 @@ def record(
 
 
 LITTLE = 0.5
-"""The share of the work below which a provider asked for took little."""
+"""The share of the work left to it below which a provider asked for took little."""
 
 
 def tell_little(report: Report, providers: Providers) -> None:
-    """Say in one line which provider asked for took little or nothing, and why."""
+    """Say in one line which provider took little of what was left to it, and why."""
     placement = report.placement
     silent = {event.provider for event in report.events if event.stage != "cost"}
+    nodes, left = len(placement.nodes), 1.0
     for name in providers.names:
         share, count = placement.share(name), placement.counts().get(name, 0)
-        if (
-            share >= LITTLE
-            or name in silent
-            or HOST_ALIAS in providers.info(name).aliases
-        ):
+        offered, nodes = nodes, nodes - count
+        part, left = share / left if left > 0 else 1.0, left - share
+        expected = name in silent or HOST_ALIAS in providers.info(name).aliases
+        if expected or not offered or part >= LITTLE:
             continue
         refused = Counter(
             (node.op_type, node.refusals[name])
@@ -82,8 +82,8 @@ def tell_little(report: Report, providers: Providers) -> None:
             for (op, reason), number in refused.most_common(3)
         )
         reason = (
-            f"{count} of {len(placement.nodes)} nodes, {share:.0%} of the work; refused "
-            f"most: {top or 'nothing'}"
+            f"{count} of {offered} nodes, {part:.0%} of the work; refused most: "
+            f"{top or 'nothing'}"
         )
         remedy = "session.explain() tells who runs what and why"
         report.tell(Event(name, "placement", reason, remedy))

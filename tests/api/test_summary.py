@@ -61,6 +61,27 @@ def test_of_two_providers_only_the_idle_one_is_named(registered, caplog):
     assert line.startswith(idle)
 
 
+def test_who_was_left_nothing_is_not_named(registered, caplog):
+    second = "SecondExecutionProvider"
+    all_ = ["MatMul", "Add", "Relu", "Softmax"]
+    registered(Choosy(NAME, all_), Choosy(second, all_))
+    assert not told(caplog, NAME, second)
+
+
+def test_what_the_preferred_took_is_not_counted(registered, caplog):
+    second, third = "SecondExecutionProvider", "ThirdExecutionProvider"
+    registered(
+        Choosy(NAME, ["MatMul"]),
+        Choosy(second, ["Add", "Softmax"]),
+        Choosy(third, ["Relu"]),
+    )
+    assert not told(caplog, NAME, second)
+    (line,) = told(caplog, NAME, third)
+    assert line.startswith(
+        f"{third} took little of the model: 1 of 3 nodes, 33% of the work"
+    )
+
+
 def test_islands_that_do_not_pay_are_the_reason(registered, caplog):
     registered(Choosy(NAME, ["MatMul"], flops=1e12, overhead=1.0))
     (line,) = told(caplog, NAME)
