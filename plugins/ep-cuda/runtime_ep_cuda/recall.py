@@ -122,7 +122,7 @@ def _alike(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, Tensor):
-        return (
+        return bool(
             one.shape == other.shape
             and one.strides == other.strides
             and one.offset == other.offset
