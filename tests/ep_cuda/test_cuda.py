@@ -220,6 +220,10 @@ def test_events_go_with_their_objects(device, bindings):
     device.record(event, 5)
     device.wait(event, 6)
     assert device.elapsed(event, event) == 0.25
+    assert device.reached(event)
+    bindings.unready = 600
+    assert not device.reached(event)
+    device.finish(event)
     handle = event.handle
     del event
     assert handle in bindings.destroyed

@@ -5,6 +5,7 @@ import gc
 import random
 
 import pytest
+from double.current import Current
 from runtime.errors import LimitExceeded
 from runtime_ep_cuda.driver import OutOfMemory
 from runtime_ep_cuda.memory import ALIGNMENT, AS_REQUESTED, External, Pool, told_size
@@ -161,23 +162,64 @@ def test_a_second_free_is_an_error():
 def test_memory_can_be_a_callers():
     kept = {}
 
+    current, freed, emptied = Current(), [], []
+
     def allocate(size):
         kept[0] = ctypes.create_string_buffer(size)
-        return ctypes.addressof(kept[0])
+        return ctypes.addressof(kept[0]) if current.is_here else None
 
-    freed, emptied = [], []
     functions = (
         ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)(allocate),
-        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(freed.append),
-        ctypes.CFUNCTYPE(None)(lambda: emptied.append(1)),
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(
+            lambda address: freed.append((address, current.is_here))
+        ),
+        ctypes.CFUNCTYPE(None)(lambda: emptied.append(current.is_here)),
     )
     addresses = [ctypes.cast(f, ctypes.c_void_p).value for f in functions]
-    pool = Pool(External(*addresses), strategy=AS_REQUESTED)
+    pool = Pool(External(*addresses, current=current), strategy=AS_REQUESTED)
     address = pool.allocate(512)
     assert address == ctypes.addressof(kept[0])
     pool.free(address)
     pool.trim()
-    assert (freed, emptied) == ([address], [1])
+    assert (freed, emptied) == ([(address, True)], [True])
+
+
+class Mark:
+    """A place in a stream that is reached when it is waited for."""
+
+    def __init__(self):
+        self.done = False
+
+    def reached(self):
+        return self.done
+
+    def finish(self):
+        self.done = True
+
+
+def test_memory_in_use_in_a_callers_stream_is_not_given_out_before_that_is_done():
+    source, mark = Source(), Mark()
+    pool = Pool(source, strategy=AS_REQUESTED)
+    held = pool.hold(512)
+    address = held.address
+    held.until(mark)
+    del held
+    assert pool.allocate(512) != address
+    assert not mark.done, "there was other memory"
+    mark.done = True
+    assert pool.allocate(512) == address
+
+
+def test_where_no_other_memory_is_left_what_is_in_use_is_waited_for():
+    pool = Pool(Source(), limit=1024, strategy=AS_REQUESTED)
+    first, second = pool.hold(512), pool.hold(512)
+    marks = [Mark(), Mark()]
+    for held, mark in zip((first, second), marks, strict=True):
+        held.until(mark)
+    del held, first, second
+    pool.allocate(512)
+    assert all(mark.done for mark in marks)
+    pool.allocate(512)
 
 
 def test_regions_of_a_real_pool_are_the_drivers(driver):

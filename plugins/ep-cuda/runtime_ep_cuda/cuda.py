@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import os
-import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +12,7 @@ import numpy as np
 from runtime.errors import ProviderUnavailable
 
 from runtime_ep_cuda import nvrtc
-from runtime_ep_cuda.codegen.kernel import ARGUMENTS, Kernel
+from runtime_ep_cuda.codegen.kernel import Kernel
 from runtime_ep_cuda.current import Current, uncollected
 from runtime_ep_cuda.driver import (
     Candidate,
@@ -26,6 +23,12 @@ from runtime_ep_cuda.driver import (
     Stream,
     Unrecordable,
 )  # fmt: skip
+from runtime_ep_cuda.handles import (
+    CudaCandidate,
+    CudaEvent,
+    CudaFunction,
+    CudaRecording,
+)
 from runtime_ep_cuda.library import Library, versions
 from runtime_ep_cuda.operations import Operation
 from runtime_ep_cuda.staging import Staging
@@ -36,91 +39,6 @@ OLDEST = 75
 """The first compute capability that CUDA 13 has, times ten."""
 OUT_OF_MEMORY, NOT_INITIALIZED = 2, 3
 """CUDA's numbers of two errors."""
-FREE_SHARED = 48 << 10
-"""Dynamic shared memory that a kernel has without asking."""
-
-
-class CudaFunction:
-    """A kernel in a loaded module, and how its arguments are packed."""
-
-    __slots__ = ("dynamic", "handle", "kernel", "layout", "places")
-
-    def __init__(self, kernel: Kernel, handle: int):
-        self.kernel = kernel
-        self.handle = handle
-        self.dynamic = FREE_SHARED
-        codes = "".join(ARGUMENTS[word] + "0q" for word in kernel.parameters)
-        self.layout = struct.Struct(f"@{codes}")
-        self.places = [
-            struct.calcsize(f"@{codes[: 3 * number]}")
-            for number in range(len(kernel.parameters))
-        ]
-
-
-class CudaEvent:
-    """A place in a stream; given back with the object, by the process that made it."""
-
-    __slots__ = ("_destroy", "_process", "handle")
-
-    def __init__(self, handle: int, destroy: Any):
-        self.handle = handle
-        self._destroy = destroy
-        self._process = os.getpid()
-
-    def __del__(self) -> None:
-        if self._process == os.getpid():
-            self._destroy(self.handle)
-
-
-class CudaRecording:
-    """A captured graph, ready to be launched."""
-
-    def __init__(self, driver: CudaDriver, graph: int):
-        self._driver = driver
-        self._handle = 0
-        self._process = os.getpid()
-        try:
-            self._handle = driver.runtime.graphInstantiate(graph)
-        finally:
-            driver.runtime.graphDestroy(graph)
-
-    def launch(self, stream: Stream) -> None:
-        """Send all of it."""
-        with self._driver.current:
-            self._driver.runtime.graphLaunch(self._handle, stream)
-
-    def close(self) -> None:
-        """Forget it."""
-        handle, self._handle = self._handle, 0
-        if handle:
-            with self._driver.current:
-                self._driver.runtime.graphExecDestroy(handle)
-
-    def __del__(self) -> None:
-        if self._process == os.getpid():
-            with contextlib.suppress(Exception):  # the process ends, the driver is gone
-                self.close()
-
-
-class CudaCandidate:
-    """A library's candidate, run on its device by one thread at a time."""
-
-    def __init__(self, driver: CudaDriver, inner: Any):
-        self.name: str = inner.name
-        self.workspace: int = inner.workspace
-        self._driver = driver
-        self._inner = inner
-
-    def run(self, pointers: Sequence[int], workspace: int, stream: Stream) -> None:
-        """Begin it."""
-        with self._driver.library_lock, self._driver.current:
-            self._inner.run(pointers, workspace, stream)
-
-    def save(self) -> bytes:
-        """Return what `CudaDriver.restore` makes the same candidate of."""
-        with self._driver.library_lock, self._driver.current:
-            saved: bytes = self._inner.save()
-            return saved
 
 
 class CudaDriver:
@@ -227,10 +145,12 @@ class CudaDriver:
         self._streams.append(made)
         return made
 
-    def event(self) -> CudaEvent:
-        """Return a new event."""
+    def event(self, timed: bool = True) -> CudaEvent:
+        """Return a new event; one that is not timed costs less."""
+        runtime = self.runtime
+        flags = runtime.eventDefault if timed else runtime.eventDisableTiming
         with self.current:
-            made = self.runtime.eventCreateWithFlags(self.runtime.eventDefault)
+            made = runtime.eventCreateWithFlags(flags)
         return CudaEvent(made, self.runtime.eventDestroy)
 
     def record(self, event: CudaEvent, stream: Stream) -> None:
@@ -242,6 +162,16 @@ class CudaDriver:
         """Have a stream wait for a place in another."""
         with self.current:
             self.runtime.streamWaitEvent(stream, event.handle)
+
+    def reached(self, event: CudaEvent) -> bool:
+        """Whether all that was begun before a place in a stream is done."""
+        with self.current:
+            return bool(self.runtime.eventQuery(event.handle) == 0)
+
+    def finish(self, event: CudaEvent) -> None:
+        """Wait until a place in a stream is reached."""
+        with self.current:
+            self.runtime.eventSynchronize(event.handle)
 
     def elapsed(self, begin: CudaEvent, end: CudaEvent) -> float:
         """Return the seconds between two places that have been reached."""
@@ -326,6 +256,11 @@ class CudaDriver:
                 found.append(CudaRecording(self, runtime.streamEndCapture(stream)))
             except runtime.CUDARuntimeError as error:
                 raise Unrecordable(str(error)) from error
+
+    def records(self, stream: Stream) -> bool:
+        """Whether a stream is being captured, by whomever."""
+        with self.current:
+            return bool(self.runtime.streamIsCapturing(stream))
 
     def _abandon(self, stream: Stream) -> None:
         """End a capture that nobody wants; it may be broken already."""

@@ -12,6 +12,7 @@ from runtime.errors import ProviderUnavailable
 
 from runtime_ep_cuda.driver import Driver, Stream
 from runtime_ep_cuda.memory import Pool
+from runtime_ep_cuda.streams import Streams
 
 Factory = Callable[[int], Driver]
 
@@ -37,11 +38,15 @@ class Traffic:
 
 @dataclass(slots=True)
 class Opened:
-    """A device with what everybody shares: memory of values, and a stream to copy in."""
+    """A device with what everybody shares: memory of values, and a stream to copy in.
+
+    ``streams`` are for those who work there.
+    """
 
     driver: Driver
     pool: Pool
     stream: Stream
+    streams: Streams
     traffic: Traffic = field(default_factory=Traffic)
 
 
@@ -84,7 +89,7 @@ def opened(index: int) -> Driver:
 def _open(index: int) -> Opened:
     try:
         driver = _state.factory(index)
-        return Opened(driver, Pool(driver), driver.stream())
+        return Opened(driver, Pool(driver), driver.stream(), Streams(driver))
     except ProviderUnavailable:
         raise
     except Exception as error:

@@ -92,6 +92,10 @@ class Driver(Protocol):
     xp: Any
     """The array namespace of what has no kernel of its own: CuPy, or NumPy."""
 
+    @property
+    def current(self) -> AbstractContextManager[None]:
+        """Has the calling thread on this device meanwhile."""
+
     def allocate(self, size: int) -> int:
         """Return the address of new memory, aligned to 256 bytes."""
 
@@ -116,14 +120,20 @@ class Driver(Protocol):
     def stream(self) -> Stream:
         """Return a new stream, which waits for no other."""
 
-    def event(self) -> Any:
-        """Return a new event."""
+    def event(self, timed: bool = True) -> Any:
+        """Return a new event; one that is not timed costs less."""
 
     def record(self, event: Any, stream: Stream) -> None:
         """Mark a place in a stream."""
 
     def wait(self, event: Any, stream: Stream) -> None:
         """Have a stream wait for a place in another."""
+
+    def reached(self, event: Any) -> bool:
+        """Whether all that was begun before a place in a stream is done."""
+
+    def finish(self, event: Any) -> None:
+        """Wait until a place in a stream is reached; the stream may be gone."""
 
     def elapsed(self, begin: Any, end: Any) -> float:
         """Return the seconds between two places that have been reached."""
@@ -150,6 +160,9 @@ class Driver(Protocol):
 
         Raises `Unrecordable` where something in between cannot be captured.
         """
+
+    def records(self, stream: Stream) -> bool:
+        """Whether a stream is being recorded, by whomever."""
 
     def candidates(
         self,

@@ -2,7 +2,8 @@
 
 Blocks are found by best fit, split, and joined with free neighbours, as onnxruntime's arena
 does. What was freed is given out again at once: whoever frees has waited for the work that
-uses it, or frees and allocates for the same stream.
+uses it, or frees and allocates for the same stream. Work in a caller's stream nobody waits
+for: what it uses is kept back until the place in the stream is reached.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol
 
 from runtime.errors import LimitExceeded
 
 from runtime_ep_cuda.driver import OutOfMemory
+
+if TYPE_CHECKING:
+    from runtime_ep_cuda.marks import Mark
 
 ALIGNMENT = 256
 FIRST_REGION = 1 << 20
@@ -59,10 +65,11 @@ class Block:
 class Allocation:
     """Memory that goes back to its pool when nobody holds it any more."""
 
-    __slots__ = ("__weakref__", "_pool", "address", "size")
+    __slots__ = ("__weakref__", "_marks", "_pool", "address", "size")
 
     def __init__(self, pool: Pool, address: int, size: int):
         self._pool: Pool | None = pool
+        self._marks: tuple[Mark, ...] = ()
         self.address = address
         self.size = size
 
@@ -70,7 +77,14 @@ class Allocation:
         """Give it back now."""
         pool, self._pool = self._pool, None
         if pool is not None and pool.is_ours:
-            pool.free(self.address)
+            pool.free(self.address, self._marks)
+
+    def until(self, mark: Mark) -> None:
+        """Have it kept back, once it is given back, until a mark is reached."""
+        if self._pool is not None:
+            with self._pool.lock:
+                ahead = (each for each in self._marks if not each.reached())
+                self._marks = (*ahead, mark)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # the pool was closed, the process ends
@@ -86,13 +100,17 @@ class Pool:
         self._doubles = strategy == POWERS
         self._next = FIRST_REGION
         self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._later: deque[int] = deque()
+        self.lock = threading.Lock()
+        self._later: deque[tuple[int, Sequence[Mark]]] = deque()
+        self._busy: list[tuple[int, Sequence[Mark]]] = []
         self._regions: dict[int, int] = {}
         self._used: dict[int, Block] = {}
         self._free: list[tuple[int, int]] = []  # size and address, in order
         self._free_blocks: dict[int, Block] = {}
-        gone = weakref.finalize(self, _give_back, source, self._regions)
+        gone = weakref.finalize(
+            self, _give_back, source, self._regions, (self._busy, self._later),
+            self._process,
+        )  # fmt: skip
         gone.atexit = False  # the driver gives everything back then
 
     @property
@@ -107,7 +125,7 @@ class Pool:
 
     def held(self) -> Mapping[str, int]:
         """Return the bytes held by what they are for."""
-        with self._lock:
+        with self.lock:
             self._settle()
             return self._held()
 
@@ -123,8 +141,9 @@ class Pool:
         Raises `LimitExceeded` where the limit or the device has no more.
         """
         room = aligned(size)
-        with self._lock:
+        with self.lock:
             self._settle()
+            self._look()
             block = self._fitting(room)
             if block is None:
                 self._extend(room, note)
@@ -139,29 +158,51 @@ class Pool:
         """Return memory that is freed with the object."""
         return Allocation(self, self.allocate(size, note), size)
 
-    def free(self, address: int) -> None:
-        """Give memory back to the pool; may be called while it is at work, by a finalizer."""
+    def free(self, address: int, marks: Sequence[Mark] = ()) -> None:
+        """Give memory back to the pool; may be called while it is at work, by a finalizer.
+
+        It is given out again when all ``marks`` are reached.
+        """
         if address not in self._used:
             raise RuntimeError(f"{address:#x} is not held, or was freed already")
-        self._later.append(address)
-        if self._lock.acquire(blocking=False):
+        self._later.append((address, marks))
+        if self.lock.acquire(blocking=False):
             try:
                 self._settle()
             finally:
-                self._lock.release()
+                self.lock.release()
 
     def trim(self) -> int:
         """Give regions that nobody uses back to the device; return how many bytes."""
-        with self._lock:
+        with self.lock:
             self._settle()
+            self._look()
             return self._trimmed()
 
     def _settle(self) -> None:
-        """Free what was given back since."""
+        """Free what was given back since, or keep it back."""
         while self._later:
-            block = self._used.pop(self._later.popleft())
-            block.note = None
-            self._put(self._joined(self._joined(block, block.behind), block.before))
+            address, marks = self._later.popleft()
+            if marks:
+                self._busy.append((address, marks))
+            else:
+                self._release(address)
+
+    def _look(self, waits: bool = False) -> None:
+        """Free what was kept back and is done with; or wait until all of it is."""
+        for kept in tuple(self._busy):
+            address, marks = kept
+            if waits:
+                for mark in marks:
+                    mark.finish()
+            if waits or all(mark.reached() for mark in marks):
+                self._busy.remove(kept)
+                self._release(address)
+
+    def _release(self, address: int) -> None:
+        block = self._used.pop(address)
+        block.note = None
+        self._put(self._joined(self._joined(block, block.behind), block.before))
 
     def _trimmed(self) -> int:
         given = 0
@@ -178,11 +219,14 @@ class Pool:
 
     def close(self) -> None:
         """Give everything back, whoever still holds some of it."""
-        with self._lock:
+        with self.lock:
+            self._settle()
+            self._look(waits=True)
             for address in self._regions:
                 self._source.free(address)
             for kept in (
                 self._regions, self._used, self._free, self._free_blocks, self._later,
+                self._busy,
             ):  # fmt: skip
                 kept.clear()
 
@@ -229,13 +273,23 @@ class Pool:
         del self._free_blocks[block.address]
 
     def _extend(self, room: int, note: str) -> None:
-        """Take another region from the device, smaller than wished where it must be."""
-        for size in dict.fromkeys((self._wished(room), room)):
-            if self._taken(size):
-                return
-        if self._trimmed() and self._taken(room):
+        """Take another region from the device, or wait for what others still use."""
+        if self._grown(room):
             return
+        if self._busy:
+            self._look(waits=True)
+            if bisect.bisect_left(self._free, (room, 0)) < len(self._free):
+                return
+            if self._grown(room):
+                return
         raise LimitExceeded(self._refusal(room, note))
+
+    def _grown(self, room: int) -> bool:
+        """Whether a region could be taken, smaller than wished where it must be."""
+        sizes = dict.fromkeys((self._wished(room), room))
+        return any(map(self._taken, sizes)) or bool(
+            self._trimmed() and self._taken(room)
+        )
 
     def _taken(self, size: int) -> bool:
         """Whether a region of a size could be taken."""
@@ -277,9 +331,19 @@ class Pool:
         )
 
 
-def _give_back(source: Source, regions: dict[int, int]) -> None:
-    """Free the regions of a pool that nobody holds any more."""
+def _give_back(
+    source: Source,
+    regions: dict[int, int],
+    kept: Sequence[Iterable[tuple[int, Sequence[Mark]]]],
+    process: int,
+) -> None:
+    """Free the regions of a pool that nobody holds any more, in its own process."""
+    if process != os.getpid():
+        return
     with contextlib.suppress(RuntimeError):  # the driver is closed, and had it all
+        for _, marks in chain(*kept):
+            for mark in marks:
+                mark.finish()
         for address in regions:
             source.free(address)
     regions.clear()
@@ -302,10 +366,19 @@ class External:
     """A caller's allocator, given by the addresses of C functions.
 
     ``allocate`` is ``void* (size_t)`` and ``free`` is ``void (void*)``, as onnxruntime's
-    ``gpu_external_alloc`` and ``gpu_external_free`` are.
+    ``gpu_external_alloc`` and ``gpu_external_free`` are. They are called while the
+    thread is on the device, by ``current``.
     """
 
-    def __init__(self, allocate: int, free: int, empty_cache: int = 0):
+    def __init__(
+        self,
+        allocate: int,
+        free: int,
+        empty_cache: int = 0,
+        *,
+        current: AbstractContextManager[None],
+    ):
+        self._current = current
         sized = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)
         pointed = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
         self._allocate: Callable[[int], int | None] = sized(allocate)
@@ -314,13 +387,15 @@ class External:
 
     def allocate(self, size: int) -> int:
         """Return the address of new memory."""
-        address = self._allocate(size)
+        with self._current:
+            address = self._allocate(size)
         if not address:
             raise OutOfMemory(f"the external allocator has no {size} bytes")
         return address
 
     def free(self, address: int) -> None:
         """Give it back, and tell the caller's cache."""
-        self._free(address)
-        if self._empty is not None:
-            self._empty()
+        with self._current:
+            self._free(address)
+            if self._empty is not None:
+                self._empty()

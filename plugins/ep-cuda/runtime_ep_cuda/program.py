@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from runtime.abilities import Context
-from runtime.errors import Cancelled, LimitExceeded
+from runtime.errors import Cancelled, ExecutionError, LimitExceeded
 from runtime.graph import Value
 from runtime.plugin import Partition
 
@@ -21,6 +21,7 @@ from runtime_ep_cuda.arrays import DeviceArray
 from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.driver import Function, Recording, Stream, Unrecordable
 from runtime_ep_cuda.group import Group
+from runtime_ep_cuda.marks import Mark, keep
 from runtime_ep_cuda.plan import Plan
 from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.recall import Recall
@@ -61,13 +62,13 @@ class Program:
         self._walk = walk
         self._driver = session.driver
         self._pool = session.pool
-        self._own = session.driver.stream()
+        self._own = session.streams.lend(self)
         self._stream = self._own if session.stream is None else session.stream
         self._graphs = session.choice.graphs
         self._cache = cache
         self._lock = threading.Lock()
         self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
-        self._used = {self._own, self._stream}
+        self._last: Mark | None = None
         self._functions: dict[str, Function] = {}
         self._recall = Recall()
         self._room = (0, 0)
@@ -114,9 +115,11 @@ class Program:
         planner.plan(self._walk, self._recall)
         plan = Plan.of(planner, tuple(dict.fromkeys(self._setting.outputs)))
         self._load(plan.actions)
-        for weights in (self._setting.weights, plan.constants):
-            weights.settle(self._allocate, self._upload)
-        self._driver.synchronize(self._stream)
+        try:
+            for weights in (self._setting.weights, plan.constants):
+                weights.settle(self._allocate, self._upload)
+        finally:
+            self._driver.synchronize(self._stream)
         return plan
 
     def _allocate(self, size: int) -> int:
@@ -130,9 +133,7 @@ class Program:
         self._wait()
         plan.forget()
         plan.constants.release(self._pool.free)
-        if plan.home:
-            self._pool.free(plan.home)
-            plan.home = 0
+        self._leave_home(plan)
 
     def _load(self, actions: Sequence[Action]) -> None:
         """Compile the kernels that no plan before has needed."""
@@ -154,6 +155,12 @@ class Program:
         with self._lock:
             if context.stopped():
                 raise Cancelled("the run was stopped, as asked")
+            given = context.streams.get(self._partition.device)
+            if given is not None and self._driver.records(given):
+                raise ExecutionError(
+                    "the caller's stream is being captured, and memory moves between runs; "
+                    "run outside of the capture: sessions record graphs by themselves"
+                )
             plan = self.plan_for(inputs)
             self._settle(plan)
             made = [
@@ -169,14 +176,25 @@ class Program:
                 for array, hosted in zip(inputs, self._hosted, strict=True)
                 if not hosted
             ]
-            given = context.streams.get(self._partition.device)
             stream = self._stream if given is None else given
-            self._used.add(stream)
-            self._go(plan, sources, [array.pointer for array in made], stream, context)
-            if given is None:
-                self._driver.synchronize(stream)
+            targets = [array.pointer for array in made]
+            if self._last is not None:
+                self._last.precede(stream)
+            try:
+                self._go(plan, sources, targets, stream, context)
+            finally:
+                self._leave(stream, (*inputs, *made), given is None)
             found = dict(zip(plan.outputs, made, strict=True))
             return [found[value] for value in self._partition.outputs]
+
+    def _leave(self, stream: Stream, arrays: Sequence[Any], waits: bool) -> None:
+        """End a run: wait for it, or mark in a caller's stream until where it goes on."""
+        if waits:
+            self._driver.synchronize(stream)
+            self._last = None
+        else:
+            self._last = Mark(self._driver, stream)
+            keep(arrays, self._last)
 
     def _distinct(self, outputs: Sequence[Any]) -> list[Any]:
         return list(dict(zip(self._partition.outputs, outputs, strict=True)).values())
@@ -265,6 +283,11 @@ class Program:
             size = max(plan.home_size, 1)
             plan.home = self._pool.allocate(size, "copies of inputs and results")
 
+    def _leave_home(self, plan: Plan) -> None:
+        if plan.home:
+            self._pool.free(plan.home)
+            plan.home = 0
+
     def _finds_home(self, plan: Plan) -> bool:
         """Give a plan memory of its own if there is any; without, it runs as before."""
         try:
@@ -322,15 +345,17 @@ class Program:
             self._pool.trim()
 
     def _wait(self) -> None:
-        """Wait for every stream that a run may still be going on in."""
-        for stream in self._used:
-            self._driver.synchronize(stream)
+        """Wait for a run that may still be going on in a caller's stream."""
+        if self._last is not None:
+            self._last.finish()
+            self._last = None
 
     def _drop_room(self) -> None:
         self._wait()
         for plan in self._plans.values():
             plan.forget()
             plan.base = 0
+            self._leave_home(plan)
         if self._room[0]:
             self._pool.free(self._room[0])
         self._room = (0, 0)

@@ -11,6 +11,7 @@ from runtime.plugin import HOST, Device
 
 from runtime_ep_cuda.arrays import DeviceArray
 from runtime_ep_cuda.devices import Opened, device
+from runtime_ep_cuda.marks import Mark, keep
 
 KIND = "cuda"
 
@@ -52,6 +53,13 @@ class _Copies:
     def _stream(self, stream: Any) -> int:
         return self._opened.stream if stream is None else int(stream)
 
+    def _leave(self, stream: Any, *arrays: Any) -> None:
+        """Wait for a copy, or mark in a caller's stream until where it goes on."""
+        if stream is None:
+            self.synchronize()
+        else:
+            keep(arrays, Mark(self._opened.driver, int(stream)))
+
 
 class Upload(_Copies):
     """From the host to a device, through pinned memory of the driver's."""
@@ -73,8 +81,7 @@ class Upload(_Copies):
         opened = self._opened
         if array.nbytes:
             opened.driver.upload(target.pointer, array, self._stream(stream))
-            if stream is None:
-                opened.driver.synchronize(opened.stream)
+            self._leave(stream, target)
         opened.traffic.uploads += 1
         opened.traffic.uploaded += array.nbytes
         return target
@@ -140,8 +147,7 @@ class Across(_Copies):
         if size and target.pointer != source.pointer:
             where = self._stream(stream)
             opened.driver.copy(target.pointer, source.pointer, size, where)
-            if stream is None:
-                opened.driver.synchronize(where)
+            self._leave(stream, source, target)
         opened.traffic.copies += 1
         opened.traffic.copied += size
         return target

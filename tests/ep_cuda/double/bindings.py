@@ -45,6 +45,7 @@ class Runtime:
         self.graphs: dict[int, list[Callable[[], object]]] = {}
         self.broken = 0
         self.spoilt = False
+        self.unready = 0
 
     def __getattr__(self, name: str) -> Any:
         """Give handles where streams and events are made, and note where they go."""
@@ -61,6 +62,10 @@ class Runtime:
             return lambda handle: None
         if name in ("eventRecord", "streamWaitEvent"):
             return lambda *handles: None
+        if name == "streamIsCapturing":
+            return lambda stream: self.capturing is not None
+        if name == "eventQuery":
+            return lambda handle: self.unready
         raise AttributeError(name)
 
     def getDeviceCount(self) -> int:  # noqa: N802

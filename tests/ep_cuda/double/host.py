@@ -20,6 +20,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from double.compiling import compiled
+from double.current import Current
 from double.libraries import HostCandidate
 from double.memory import HostMemory
 from double.ordering import Event, Order
@@ -73,7 +74,7 @@ class HostDriver:
     """One device, or the one of that index, with so many bytes of memory.
 
     ``counts`` has ``launches``, ``calls``, ``uploads``, ``downloads``, ``copies``,
-    ``fills``, ``allocations``, ``replays``, and ``uploaded``, ``downloaded`` and
+    ``fills``, ``allocations``, ``replays``, ``events``, and ``uploaded``, ``downloaded`` and
     ``copied`` in bytes. With ``backwards``, blocks and the threads of a block run in the
     opposite order: what is computed must not depend on it.
     """
@@ -88,6 +89,7 @@ class HostDriver:
     ):
         self.index = index
         self.backwards = False
+        self.current = Current()
         self.counts: Counter[str] = Counter()
         self.space = HostMemory(memory)
         self.order = Order()
@@ -171,9 +173,10 @@ class HostDriver:
             self.order.clocks[number] = {}
             return number
 
-    def event(self) -> Event:
+    def event(self, timed: bool = True) -> Event:
         """Return a new event."""
-        return Event()
+        self.counts["events"] += 1
+        return Event(timed)
 
     def record(self, event: Event, stream: int) -> None:
         """Mark a place in a stream."""
@@ -188,15 +191,31 @@ class HostDriver:
         """Have a stream wait for a place in another."""
         self._do(stream, lambda on: self.order.wait(event, on))
 
+    def reached(self, event: Event) -> bool:
+        """Whether the host has waited for a place in a stream: else it may lie ahead."""
+        with self._lock:
+            self._not_recording("reached")
+            return self.order.is_behind(event)
+
+    def finish(self, event: Event) -> None:
+        """Wait for a place in a stream, which may be gone."""
+        with self._lock:
+            self._not_recording("finish")
+            self.order.finish(event)
+
+    def gone(self, stream: int) -> None:
+        """Destroy a stream, as its owner may: nothing may be asked of it any more."""
+        with self._lock:
+            self.order.retire(stream)
+
     def elapsed(self, begin: Event, end: Event) -> float:
         """Return the seconds between two places that the host has waited for."""
         with self._lock:
             self._not_recording("elapsed")
             for event in (begin, end):
-                if event.clock is None:
-                    raise RuntimeError("elapsed: an event was not recorded")
-                host = self.order.host
-                if any(host.get(s, 0) < n for s, n in event.clock.items()):
+                if event.clock is None or not event.timed:
+                    raise RuntimeError("elapsed: an event was not recorded, or timed")
+                if not self.order.is_behind(event):
                     raise RuntimeError(
                         "elapsed: an event may not have been reached yet"
                     )
@@ -261,6 +280,10 @@ class HostDriver:
         finally:
             with self._lock:
                 del self._recording[stream], self._recorders[stream]
+
+    def records(self, stream: int) -> bool:
+        """Whether a stream is being recorded."""
+        return stream in self._recording
 
     def candidates(
         self,

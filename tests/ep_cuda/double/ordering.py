@@ -25,9 +25,10 @@ class Place(NamedTuple):
 class Event:
     """A place in a stream, once it is recorded."""
 
-    __slots__ = ("at", "clock")
+    __slots__ = ("at", "clock", "timed")
 
-    def __init__(self) -> None:
+    def __init__(self, timed: bool = True) -> None:
+        self.timed = timed
         self.clock: Clock | None = None
         self.at = 0.0
 
@@ -38,6 +39,7 @@ class Order:
     def __init__(self) -> None:
         self.clocks: dict[int, Clock] = {0: {}}
         self.host: Clock = {}
+        self._retired: dict[int, Clock] = {}
         self._written: dict[tuple[int, int], Place] = {}
         self._touched: dict[tuple[int, int], Place] = {}
 
@@ -69,10 +71,27 @@ class Order:
         """Have everything that the host does from now on come after a stream."""
         _merge(self.host, self.clock(stream))
 
+    def finish(self, event: Event) -> None:
+        """Have everything that the host does from now on come after an event."""
+        if event.clock is None:
+            raise RuntimeError("an event is waited for that was not recorded")
+        _merge(self.host, event.clock)
+
+    def is_behind(self, event: Event) -> bool:
+        """Whether the host is known to come after an event."""
+        clock = event.clock or {}
+        return all(self.host.get(s, 0) >= n for s, n in clock.items())
+
+    def retire(self, stream: int) -> None:
+        """Have a stream be gone: what was begun in it goes on all the same."""
+        self._retired[stream] = self.clocks.pop(stream)
+
     def everything(self) -> None:
         """Have the host wait for all streams."""
         for stream in list(self.clocks):
             self.synchronize(stream)
+        for clock in list(self._retired.values()):
+            _merge(self.host, clock)
 
     def reads(self, address: int, place: Place) -> None:
         """Tell that work reads or writes memory from an address, no matter how much."""

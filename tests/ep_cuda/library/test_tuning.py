@@ -89,7 +89,7 @@ class FakeDriver:
         assert self.held[target] >= size
         self.filled[target] = byte
 
-    def event(self):
+    def event(self, timed=True):
         return {}
 
     def record(self, event, stream):

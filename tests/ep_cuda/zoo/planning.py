@@ -7,7 +7,7 @@ and asked libraries for is kept, to be compiled and built by those who have no d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
 from math import prod
 from typing import Any
@@ -53,6 +53,7 @@ class PlanningDriver:
 
     def __init__(self, index: int = 0, capability: tuple[int, int] = (9, 0)):
         self.index = index
+        self.current: AbstractContextManager[None] = nullcontext()
         self.properties = Properties(
             "planning alone", capability, 132, MEMORY, 227 << 10, 50 << 20,
             (("planning", "1"),),
@@ -97,7 +98,7 @@ class PlanningDriver:
         """Return a number."""
         return next(self._streams)
 
-    def event(self) -> object:
+    def event(self, timed: bool = True) -> object:
         """Return something."""
         return object()
 
@@ -105,6 +106,17 @@ class PlanningDriver:
         """Mark nothing."""
 
     def wait(self, event: object, stream: int) -> None:
+        """Wait for nothing."""
+
+    def records(self, stream: int) -> bool:
+        """Say no."""
+        return False
+
+    def reached(self, event: object) -> bool:
+        """Say so: nothing is ever begun."""
+        return True
+
+    def finish(self, event: object) -> None:
         """Wait for nothing."""
 
     def elapsed(self, begin: object, end: object) -> float:
