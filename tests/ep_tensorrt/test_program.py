@@ -1,10 +1,12 @@
 """Engines are built for the shapes that come, run side by side, and recorded."""
 
+import os
 import threading
 
 import numpy as np
 import pytest
 import runtime as ort
+import runtime_ep_tensorrt.sessions as sessions
 from runtime.errors import ExecutionError
 from trt_models import RNG, model
 from trt_sessions import CUDA, NAME, alone, driver, opened, placed, programs
@@ -592,9 +594,82 @@ def test_the_answers_are_those_of_the_cpu_provider(trt):
 def test_a_callers_stream_is_what_runs_are_put_into(trt):
     stream = driver().stream()
     session = opened(model(OPEN, w=W), user_compute_stream=str(stream), **SHAPES)
+    begun = [0]
     for rows in (1, 8, 3):
         right(session, x(rows))
-    assert all(slot.place.last == stream for slot in programs(session)[0]._idle)
+        begun.append(driver().order.clocks[stream].get(stream, 0))
+    assert begun == sorted(set(begun)), "more in it with every run"
+
+
+class Caller:
+    """Somebody who runs the only program of a session in streams of its own."""
+
+    def __init__(self, session):
+        (self.program,) = programs(session)
+        self.device = driver()
+        self.stream = self.device.stream()
+
+    def run(self, value, stream=None):
+        from runtime.abilities import Context
+        from runtime.plugin import Device
+
+        streams = {Device("cuda", 0): stream or self.stream}
+        return self.program.run([value], [None], Context(streams=streams))[0]
+
+
+def on_device():
+    return ort.OrtValue.ortvalue_from_numpy(x(), "cuda", 0)._value
+
+
+def test_what_runs_in_a_callers_stream_use_is_not_given_out_meanwhile(trt):
+    caller = Caller(opened(model(FIXED, w=W)))
+    value = on_device()
+    made = caller.run(value)
+    used = {value.pointer, made.pointer}
+    del value, made
+    held = [caller.program._pool.hold(80) for _ in range(6)]
+    assert not used & {each.address for each in held}
+
+
+@pytest.mark.parametrize("shared", [0, 1])
+def test_a_callers_stream_may_be_gone_before_the_next_run(trt, shared):
+    session = opened(model(FIXED, w=W), trt_context_memory_sharing_enable=shared)
+    caller = Caller(session)
+    value = on_device()
+    for _ in range(3):
+        stream = caller.device.stream()
+        caller.run(value, stream)
+        caller.device.gone(stream)
+    caller.program.trim()
+    right(session, x())
+
+
+def test_a_stream_that_its_owner_captures_is_refused(trt):
+    caller, value = Caller(opened(model(FIXED, w=W))), on_device()
+    with (
+        pytest.raises(ExecutionError, match="outside of the capture"),
+        caller.device.recording(caller.stream),
+    ):
+        caller.run(value)
+    caller.run(value)
+
+
+def test_runs_as_usual_make_no_events(trt):
+    session = opened(model(FIXED, w=W))
+    right(session, x())
+    before = driver().counts["events"]
+    right(session, x())
+    assert driver().counts["events"] == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_process_that_forks_off_while_a_session_is_opened_can_open_its_own():
+    with sessions._state.lock:
+        child = os.fork()
+        if not child:
+            os._exit(not sessions._state.lock.acquire(timeout=5))
+    _, status = os.waitpid(child, 0)
+    assert status == 0
 
 
 def test_runs_on_a_callers_stream_are_waited_for_by_the_next(trt):

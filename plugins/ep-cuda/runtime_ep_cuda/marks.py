@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from runtime.errors import ExecutionError
+
 from runtime_ep_cuda.driver import Driver, Stream
 from runtime_ep_cuda.memory import Allocation
 
@@ -28,6 +30,15 @@ class Mark:
     def finish(self) -> None:
         """Wait until all of it is done."""
         self._driver.finish(self._event)
+
+
+def check_free(driver: Driver, stream: Stream) -> None:
+    """Raise `ExecutionError` where a caller's stream is being captured."""
+    if driver.records(stream):
+        raise ExecutionError(
+            "the caller's stream is being captured, and memory moves between runs; "
+            "run outside of the capture: sessions record graphs by themselves"
+        )
 
 
 def keep(arrays: Iterable[Any], mark: Mark) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from runtime.abilities import Context
-from runtime.errors import Cancelled, ExecutionError, LimitExceeded
+from runtime.errors import Cancelled, LimitExceeded
 from runtime.graph import Value
 from runtime.plugin import Partition
 
@@ -21,7 +21,7 @@ from runtime_ep_cuda.arrays import DeviceArray
 from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.driver import Function, Recording, Stream, Unrecordable
 from runtime_ep_cuda.group import Group
-from runtime_ep_cuda.marks import Mark, keep
+from runtime_ep_cuda.marks import Mark, check_free, keep
 from runtime_ep_cuda.plan import Plan
 from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.recall import Recall
@@ -156,11 +156,8 @@ class Program:
             if context.stopped():
                 raise Cancelled("the run was stopped, as asked")
             given = context.streams.get(self._partition.device)
-            if given is not None and self._driver.records(given):
-                raise ExecutionError(
-                    "the caller's stream is being captured, and memory moves between runs; "
-                    "run outside of the capture: sessions record graphs by themselves"
-                )
+            if given is not None:
+                check_free(self._driver, given)
             plan = self.plan_for(inputs)
             self._settle(plan)
             made = [

@@ -16,6 +16,7 @@ from runtime.graph import Value
 from runtime.plugin import Partition
 from runtime_ep_cuda.arrays import DeviceArray
 from runtime_ep_cuda.driver import Driver, Stream
+from runtime_ep_cuda.marks import Mark, check_free, keep
 from runtime_ep_cuda.memory import Pool
 
 from runtime_ep_tensorrt.adapter import Engine
@@ -23,7 +24,7 @@ from runtime_ep_tensorrt.orders import BuildFailed, Ranges
 from runtime_ep_tensorrt.profiles import admitted, grown, is_fixed, seen
 from runtime_ep_tensorrt.recordings import replay
 from runtime_ep_tensorrt.records import Record, packed
-from runtime_ep_tensorrt.slots import Habits, Place, Slot
+from runtime_ep_tensorrt.slots import Habits, Slot
 from runtime_ep_tensorrt.spellings import Shape
 
 Make = Callable[[Sequence[Ranges]], tuple[Engine, Record]]
@@ -123,6 +124,8 @@ class Program:
         if context.stopped():
             raise Cancelled("the run was stopped, as asked")
         given = context.streams.get(self._partition.device)
+        if given is not None:
+            check_free(self._driver, given)
         arrays = dict(
             zip((v.name for v in self._partition.inputs), inputs, strict=True)
         )
@@ -189,12 +192,12 @@ class Program:
             memory = self._pool.hold(max(engine.memory, 1), "engines")
             run.use_memory(memory.address, engine.memory)
         stream = self._habits.streams.take()
-        return Slot(engine, run, stream, memory, Place(self._driver.event()))
+        return Slot(engine, run, stream, memory)
 
     def _release(self, slot: Slot) -> None:
         """Let a context go, once all that was begun with it is done."""
         self._driver.synchronize(slot.stream)
-        slot.place.settle(self._driver)
+        slot.place.settle()
         slot.forget()
         self._habits.streams.give(slot.stream)
 
@@ -208,18 +211,44 @@ class Program:
         waits: bool,
     ) -> dict[str, Any]:
         """Bind everything, run, and gather the results."""
+        shared, mark = self._habits.shared, None
+        places = [slot.place] if shared is None else [slot.place, shared.place]
+        for place in places:
+            place.enter(stream)
+        finished = False
+        try:
+            results, ours = self._begin(slot, index, arrays, buffers, stream)
+            on_host = [n for n, r in results.items() if isinstance(r, np.ndarray)]
+            if not waits or len(results) < len(buffers) or on_host or ours:
+                self._driver.synchronize(stream)
+                finished = True
+        finally:
+            mark = None if finished else Mark(self._driver, stream)
+            for place in places:
+                place.last = mark
+        if mark is not None:
+            keep((*arrays.values(), *results.values()), mark)
+        for name in on_host:
+            results[name] = self._moved(results[name], buffers[name], stream)
+        return results | self._gathered(slot, buffers, results, stream)
+
+    def _begin(
+        self,
+        slot: Slot,
+        index: int,
+        arrays: Mapping[str, Any],
+        buffers: Mapping[str, Any],
+        stream: Stream,
+    ) -> tuple[dict[str, Any], bool]:
+        """Begin a run; return what is known of its results, and if we hold its inputs."""
         run, engine = slot.run, slot.engine
         shared = self._habits.shared
         if shared is not None:
             slot.address = shared.address(engine.memory)
             run.use_memory(slot.address, engine.memory)
-        places = [slot.place] if shared is None else [slot.place, shared.place]
-        for place in places:
-            place.enter(self._driver, stream)
         if engine.profiles > 1:
             run.use_profile(index, stream)
         kept = self._brought(slot, arrays, stream)
-        ours = any(array is not arrays[name] for name, array in kept.items())
         for name, array in kept.items():
             run.give(name, _address(array), array.shape)
         with self._driver.using(stream):
@@ -233,14 +262,7 @@ class Program:
         else:
             with self._driver.using(stream):
                 run.go(stream)
-        on_host = [n for n, r in results.items() if isinstance(r, np.ndarray)]
-        if not waits or not static or on_host or ours:
-            self._driver.synchronize(stream)
-        for place in places:
-            place.leave(self._driver)
-        for name in on_host:
-            results[name] = self._moved(results[name], buffers[name], stream)
-        return results | self._gathered(slot, buffers, results, stream)
+        return results, any(array is not arrays[name] for name, array in kept.items())
 
     def _brought(
         self, slot: Slot, arrays: Mapping[str, Any], stream: Stream

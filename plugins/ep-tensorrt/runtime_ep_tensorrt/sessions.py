@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 import weakref
@@ -35,9 +36,24 @@ class Session:
     habits: Habits
 
 
-_lock = threading.Lock()
-_streams: weakref.WeakKeyDictionary[Driver, Streams] = weakref.WeakKeyDictionary()
-_sessions: weakref.WeakKeyDictionary[Graph, Session] = weakref.WeakKeyDictionary()
+class _State:
+    def __init__(self) -> None:
+        self.inherited: list[object] = []
+        self.streams: weakref.WeakKeyDictionary[Driver, Streams]
+        self.opened: weakref.WeakKeyDictionary[Graph, Session]
+        self.forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        """Begin anew: what a parent process opened is kept, and never touched."""
+        self.lock = threading.Lock()
+        self.streams = weakref.WeakKeyDictionary()
+        self.opened = weakref.WeakKeyDictionary()
+        self.inherited += [self.streams, self.opened]
+
+
+_state = _State()
 
 
 def build(partition: Partition, settings: Settings) -> Program | context.Chain:
@@ -66,10 +82,10 @@ def build(partition: Partition, settings: Settings) -> Program | context.Chain:
 
 
 def _session(partition: Partition, choice: Choice) -> Session:
-    with _lock:
-        session = _sessions.get(partition.graph)
+    with _state.lock:
+        session = _state.opened.get(partition.graph)
         if session is None:
-            session = _sessions[partition.graph] = _open(choice)
+            session = _state.opened[partition.graph] = _open(choice)
         return session
 
 
@@ -79,10 +95,10 @@ def _open(choice: Choice) -> Session:
         api.load_plugins(choice.plugins)
     except BuildFailed as error:
         raise Unsupported(str(error)) from error
-    shared = Shared(opened.pool, opened.driver) if choice.shared_memory else None
-    streams = _streams.get(opened.driver)
+    shared = Shared(opened.pool) if choice.shared_memory else None
+    streams = _state.streams.get(opened.driver)
     if streams is None:
-        streams = _streams[opened.driver] = Streams(opened.driver)
+        streams = _state.streams[opened.driver] = Streams(opened.driver)
     habits = Habits(streams, choice.stream, choice.graphs, shared)
     return Session(opened, api, habits)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime_ep_cuda.driver import Driver, Recording, Stream
+from runtime_ep_cuda.marks import Mark
 from runtime_ep_cuda.memory import Allocation, Pool
 
 from runtime_ep_tensorrt.adapter import Engine, Run
@@ -49,45 +50,38 @@ class Streams:
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """What one run at a time is in, from stream to stream; ``done`` marks that it left.
+    """What one run at a time is in: ``last`` marks one that goes on in a caller's stream.
 
-    Who enters waits in its stream for the run before, which may go on in a caller's.
+    That stream may be gone when somebody waits.
     """
 
-    done: Any
-    last: Stream | None = None
+    last: Mark | None = None
 
-    def enter(self, driver: Driver, stream: Stream) -> None:
+    def enter(self, stream: Stream) -> None:
         """Have a stream wait for the run before."""
-        if self.last not in (None, stream):
-            driver.wait(self.done, stream)
-        self.last = stream
-
-    def leave(self, driver: Driver) -> None:
-        """Mark where the run has ended."""
         if self.last is not None:
-            driver.record(self.done, self.last)
+            self.last.precede(stream)
 
-    def settle(self, driver: Driver) -> None:
+    def settle(self) -> None:
         """Wait until nobody is in it any more."""
         if self.last is not None:
-            driver.synchronize(self.last)
+            self.last.finish()
+            self.last = None
 
 
 class Shared:
     """Working memory for all engines of a session, which run one after another."""
 
-    def __init__(self, pool: Pool, driver: Driver) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._driver = driver
         self.lock = threading.RLock()
-        self.place = Place(driver.event())
+        self.place = Place()
         self._held: Allocation | None = None
 
     def address(self, size: int) -> int:
         """Return memory of a size; the lock must be held until the run has been begun."""
         if self._held is None or self._held.size < size:
-            self.place.settle(self._driver)
+            self.place.settle()
             self._held = self._pool.hold(max(size, 1), "engines")
         return self._held.address
 
@@ -115,7 +109,7 @@ class Slot:
     run: Run
     stream: Stream
     memory: Allocation | None
-    place: Place
+    place: Place = field(default_factory=Place)
     address: int = 0
     room: dict[str, Allocation] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
