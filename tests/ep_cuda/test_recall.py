@@ -192,3 +192,17 @@ def test_what_a_step_cannot_plan_goes_to_the_next_provider():
     with pytest.raises(Unsupported, match="too odd") as told:
         planner().plan([(one, step)], Recall())
     assert told.value.nodes == (one.anchor,)
+
+
+def test_what_was_pretended_is_over_where_planning_failed():
+    x, y = Value("x"), Value("y")
+    y.type = TensorType(1, (4,))
+    one = planner([x], {y: 1.0})
+    before, other = one.tensor(x), one.tensor(y)
+    with (
+        pytest.raises(Unplannable),
+        one.pretending({x: other}, {y: np.dtype(np.float16)}),
+    ):
+        raise Unplannable("too odd")
+    assert one.tensor(x) is before
+    assert one.storage(y) == FLOAT

@@ -280,14 +280,16 @@ class Planner:
         self._retyped = written
         for value, tensor in read.items():
             self.define(value, tensor)
-        yield
-        self._retyped = {}
-        for value, before in kept.items():
-            if self._log is not None:
-                self._log.made.pop(value, None)
-            del self._tensors[value]
-            if before is not None:
-                self._tensors[value] = before
+        try:
+            yield
+        finally:
+            self._retyped = {}
+            for value, before in kept.items():
+                if self._log is not None:
+                    self._log.made.pop(value, None)
+                del self._tensors[value]
+                if before is not None:
+                    self._tensors[value] = before
 
     def launch(self, launches: Iterable[Launch]) -> None:
         """Add calls of kernels."""

@@ -99,7 +99,7 @@ class Program:
         return self._partition.inputs[index] in self._partition.host_inputs
 
     def _make(self, inputs: Sequence[Any]) -> Plan:
-        """Plan, compile and lay out; raises `Unplannable` for shapes that do not go."""
+        """Plan, compile and lay out; raises `Unsupported` for shapes that do not go."""
         given: dict[Value, tuple[tuple[int, ...], Any]] = {}
         known: dict[Value, Any] = {}
         shapes: dict[Value, tuple[int, ...]] = {}
