@@ -3,12 +3,13 @@
 import gc
 import struct
 import sys
+import threading
 
 import numpy as np
 import pytest
 from double.bindings import Runtime, module
 from runtime.errors import ProviderUnavailable
-from runtime_ep_cuda import cuda, nvrtc, staging
+from runtime_ep_cuda import cuda, handles, nvrtc, staging
 from runtime_ep_cuda.codegen.kernel import Kernel
 from runtime_ep_cuda.driver import OutOfMemory, Unrecordable
 from runtime_ep_cuda.memory import Pool
@@ -213,6 +214,38 @@ def test_garbage_waits_until_a_recording_is_done(device, bindings):
     assert bindings.space.used
     gc.collect()
     assert not bindings.space.used
+
+
+def test_candidates_run_while_others_are_built(device):
+    began, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        name, workspace = "eng0", 0
+
+        def candidates(self, *asked):
+            began.set()
+            assert go_on.wait(5)
+            return [self]
+
+        def run(self, pointers, workspace, stream):
+            done.set()
+
+        def close(self):
+            pass
+
+    device._library = Slow()
+    builder = threading.Thread(target=device.candidates, args=(None, 0))
+    builder.start()
+    assert began.wait(5)
+    runner = threading.Thread(
+        target=handles.CudaCandidate(device, device._library).run, args=((), 0, 5)
+    )
+    runner.start()
+    ran = done.wait(2)
+    go_on.set()
+    builder.join()
+    runner.join()
+    assert ran
 
 
 def test_events_go_with_their_objects(device, bindings):

@@ -27,7 +27,7 @@ OWNERS = {
     "staging.py": {"self._runtime": runtime},
     "nvrtc.py": {"nvrtc": nvrtc},
 }
-OURS = {"current", "runtime", "library_lock", "cuda", "run"}
+OURS = {"current", "runtime", "library_lock", "building_lock", "cuda", "run"}
 """Attributes of our own objects that go by the same names."""
 
 

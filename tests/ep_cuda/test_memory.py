@@ -133,6 +133,20 @@ def test_free_regions_are_given_back_before_a_request_is_refused():
     assert pool.reserved == 8 * MIB
 
 
+def test_what_is_lent_counts_for_the_limit_and_leaves_no_trace():
+    source = Source()
+    pool = Pool(source, limit=8 * MIB)
+    lent = pool.lend(5 * MIB, "timing")
+    with pytest.raises(LimitExceeded, match=r"for timing .* held are 5\.0 MiB timing"):
+        pool.lend(4 * MIB, "timing")
+    pool.returned(lent)
+    pool.free(pool.allocate(MIB))
+    again = pool.lend(8 * MIB, "timing")
+    pool.returned(again)
+    pool.allocate(MIB)
+    assert source.sizes == [5 * MIB, MIB, 8 * MIB, MIB]
+
+
 def test_a_full_device_is_told_with_what_is_held_here():
     pool = Pool(Source(total=4 * MIB))
     pool.allocate(3 * MIB, "weights")

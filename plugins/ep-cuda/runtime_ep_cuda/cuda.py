@@ -51,7 +51,7 @@ class CudaDriver:
         self.index = index
         self.xp = cupy
         self.runtime = runtime
-        self.library_lock = threading.RLock()
+        self.library_lock, self.building_lock = threading.RLock(), threading.RLock()
         self._driver = driver
         try:
             self.current = Current(runtime, driver, index)
@@ -277,13 +277,13 @@ class CudaDriver:
         deterministic: bool = False,
     ) -> list[Candidate]:
         """Return what the libraries offer, the likely fastest first."""
-        with self.library_lock, self.current:
+        with self.building_lock, self.current:
             found = self._library.candidates(operation, limit, most, deterministic)
         return [CudaCandidate(self, each) for each in found]
 
     def restore(self, operation: Operation, saved: bytes) -> CudaCandidate | None:
         """Return a candidate that was saved, or ``None`` where it does not fit here."""
-        with self.library_lock, self.current:
+        with self.building_lock, self.current:
             found = self._library.restore(operation, saved)
         return None if found is None else CudaCandidate(self, found)
 
@@ -311,7 +311,7 @@ class CudaDriver:
 
     def close(self) -> None:
         """Give everything back."""
-        with self.library_lock, self.current:
+        with self.building_lock, self.library_lock, self.current:
             self._library.close()
             self._staging.close()
             for stream in self._streams:

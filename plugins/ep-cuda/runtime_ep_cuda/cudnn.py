@@ -27,8 +27,9 @@ class Device:
     are built where there is no device, and cannot be run. At most ``most`` plans are built
     for an operation, and at most ``most_compiled`` of those whose kernels are compiled for
     it, each of which takes a good part of a second. ``deterministic`` refuses those whose
-    results differ from run to run. While it is used, the device must be the calling
-    thread's.
+    results differ from run to run. Plans are run by the ``runner``, which has a handle of
+    its own, so that some may be built while others run. While either is used, the device
+    must be the calling thread's.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Device:
         most: int = 8,
         most_compiled: int = 4,
         deterministic: bool = False,
+        runner: Device | None = None,
     ):
         self.sm = sm
         self.multiprocessors = multiprocessors
@@ -47,6 +49,7 @@ class Device:
         self.most = most
         self.most_compiled = most_compiled
         self.deterministic = deterministic
+        self.runner = runner or self
         self._handle: int | None = None
         self._stream = 0
         self._properties: Any = None
@@ -98,26 +101,36 @@ class Device:
 
 
 class Plan:
-    """A plan of cuDNN's as a `driver.Candidate`: one of the plans of a graph."""
+    """A plan of cuDNN's as a `driver.Candidate`: one of the plans of a graph.
+
+    The handle that runs it is there before the first run, which may be recorded.
+    """
 
     def __init__(self, device: Device, graph: Any, index: int, name: str):
         self.name = name
         self.workspace = int(graph.get_workspace_size_plan_at_index(index))
-        self._device = device
+        self._runner = device.runner
+        self._handle = device.runner.handle
         self._graph = graph
         self._index = index
 
     def run(self, pointers: Sequence[int], workspace: int, stream: int) -> None:
         """Begin it; the pointers' places are the graph's uids, counted from 1."""
-        self._device.use(stream)
-        self._graph._execute_plan_at_index(
-            dict(enumerate(pointers, 1)), workspace, self._index, self._device.handle
-        )
+        self._runner.use(stream)
+        try:
+            self._graph._execute_plan_at_index(
+                dict(enumerate(pointers, 1)), workspace, self._index, self._handle
+            )
+        except _refusals() as error:
+            raise RuntimeError(f"{self.name}: {error}") from error
 
     def save(self) -> bytes:
         """Return the plan with its compiled kernel, as cuDNN serializes it."""
-        self._graph.build_plan_at_index(self._index)
-        return MARK + bytes(self._graph.serialize())
+        try:
+            self._graph.build_plan_at_index(self._index)
+            return MARK + bytes(self._graph.serialize())
+        except _refusals() as error:
+            raise RuntimeError(f"{self.name}: {error}") from error
 
 
 def candidates(

@@ -81,7 +81,10 @@ class CudaRecording:
 
 
 class CudaCandidate:
-    """A library's candidate, run on its device by one thread at a time."""
+    """A library's candidate, run on its device by one thread at a time.
+
+    That is while others are built: who runs does not wait for them.
+    """
 
     def __init__(self, driver: CudaDriver, inner: Any):
         self.name: str = inner.name
@@ -96,6 +99,6 @@ class CudaCandidate:
 
     def save(self) -> bytes:
         """Return what `CudaDriver.restore` makes the same candidate of."""
-        with self._driver.library_lock, self._driver.current:
+        with self._driver.building_lock, self._driver.current:
             saved: bytes = self._inner.save()
             return saved

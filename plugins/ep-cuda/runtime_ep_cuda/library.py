@@ -23,6 +23,8 @@ class Library:
     """cuDNN and cublasLt on the device that is current when they are first used.
 
     At most ``most`` candidates come from each; one is enough where none are timed.
+    Candidates may run while others are built: cuDNN has a handle for either, and
+    cublasLt's may be shared.
     """
 
     def __init__(
@@ -33,7 +35,8 @@ class Library:
         most: int = 8,
     ):
         self.sm = sm
-        self.cudnn = cudnn.Device(sm, multiprocessors, most=most)
+        self.runner = cudnn.Device(sm, multiprocessors)
+        self.cudnn = cudnn.Device(sm, multiprocessors, most=most, runner=self.runner)
         self.cublaslt = cublaslt.Device(most)
 
     def accepts(self, operation: Operation) -> str:
@@ -70,6 +73,7 @@ class Library:
     def close(self) -> None:
         """Give the handles back."""
         self.cudnn.close()
+        self.runner.close()
         self.cublaslt.close()
 
 

@@ -154,6 +154,30 @@ class Pool:
             self._used[block.address] = block
             return block.address
 
+    def lend(self, size: int, note: str) -> int:
+        """Return the address of a region of its own, until it is `returned`.
+
+        It counts for the limit, and is not kept: other regions are as large as before.
+        Raises `LimitExceeded` as `allocate` does.
+        """
+        room = aligned(size)
+        with self.lock:
+            self._settle()
+            self._look()
+            address = self._region(room)
+            if address is None and self._trimmed():
+                address = self._region(room)
+            if address is None:
+                raise LimitExceeded(self._refusal(room, note))
+            self._used[address] = Block(address, room, note)
+            return address
+
+    def returned(self, address: int) -> None:
+        """Take a region back that was lent, with nothing left to do in it."""
+        with self.lock:
+            del self._used[address], self._regions[address]
+            self._source.free(address)
+
     def hold(self, size: int, note: str = "values") -> Allocation:
         """Return memory that is freed with the object."""
         return Allocation(self, self.allocate(size, note), size)
@@ -292,16 +316,22 @@ class Pool:
         )
 
     def _taken(self, size: int) -> bool:
-        """Whether a region of a size could be taken."""
+        """Whether a region of a size could be taken, to be cut into blocks."""
+        address = self._region(size)
+        if address is not None:
+            self._put(Block(address, size))
+        return address is not None
+
+    def _region(self, size: int) -> int | None:
+        """Take memory from the device, or return ``None``: there is none within the limit."""
         if self._limit and self.reserved + size > self._limit:
-            return False
+            return None
         try:
             address = self._source.allocate(size)
         except OutOfMemory:
-            return False
+            return None
         self._regions[address] = size
-        self._put(Block(address, size))
-        return True
+        return address
 
     def _wished(self, room: int) -> int:
         if not self._doubles:

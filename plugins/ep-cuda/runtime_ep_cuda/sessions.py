@@ -78,8 +78,9 @@ def _open(choice: Choice, settings: Settings) -> Session:
         source = External(*choice.allocator, current=driver.current)
     pool = Pool(source, choice.limit, choice.strategy)
     tuner = Tuner(
-        driver, CompileCache.of(settings), choice.search, choice.key, choice.graphs
-    )
+        driver, CompileCache.of(settings), choice.search, choice.key, choice.graphs,
+        pool=pool,
+    )  # fmt: skip
     tuner.deterministic = settings.deterministic
     if not choice.cudnn:
         tuner.admits = is_others

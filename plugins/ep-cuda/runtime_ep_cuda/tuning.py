@@ -13,8 +13,10 @@ from typing import Any, Literal, NamedTuple
 
 import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by it
 import numpy as np
+from runtime.errors import LimitExceeded
 
-from runtime_ep_cuda.driver import Candidate, Driver, OutOfMemory, Stream
+from runtime_ep_cuda.driver import Candidate, Driver, Stream
+from runtime_ep_cuda.memory import Pool
 from runtime_ep_cuda.operations import Operation, Spec, specs_of, text_of
 
 logger = logging.getLogger("runtime")
@@ -60,8 +62,8 @@ class Tuner:
     ``EXHAUSTIVE`` times every candidate on the device, ``HEURISTIC`` takes the first,
     ``DEFAULT`` the first of those that need the least scratch memory. ``options`` are
     whatever else the driver's candidates depend on. With ``captured`` candidates are
-    timed as parts of a recording, and those that cannot be recorded are not taken; the
-    default stream cannot be recorded.
+    timed as parts of a recording, and those that cannot be recorded are taken only where
+    none can; the default stream cannot be recorded. One that fails is never taken.
     ``admits`` tells of a candidate whether it may be chosen at all; ``deterministic``
     ones alone are offered where that is asked for.
     """
@@ -75,7 +77,11 @@ class Tuner:
     deterministic: bool = False
     choices: list[Choice] = field(default_factory=list)
 
+    pool: Pool | None = None
+    """Whose memory candidates are timed in: a session's, with its limit."""
+
     def __post_init__(self) -> None:
+        self._pool = Pool(self.driver) if self.pool is None else self.pool
         self._known: dict[str, Candidate | None] = {}
         self._lock = Lock()
 
@@ -139,51 +145,69 @@ class Tuner:
             return Choice(operation, found[0], "first")
         try:
             return self._timed(operation, found, stream)
-        except OutOfMemory as error:
+        except LimitExceeded as error:
             logger.debug("too little memory to time candidates: %s", error)
             least = min(found, key=lambda candidate: candidate.workspace)
             return Choice(operation, least, "first")
 
     def _timed(
         self, operation: Operation, found: Sequence[Candidate], stream: Stream
-    ) -> Choice:
-        timed: list[tuple[Candidate, float]] = []
+    ) -> Choice | None:
         scratch = max(candidate.workspace for candidate in found)
         sizes = [_span(spec) for spec in specs_of(operation)]
         with self._memory([*sizes, scratch], stream) as addresses:
-            *pointers, workspace = addresses
-            best = float("inf")
-            for candidate in found:
-                clock = _Clock(self, candidate, pointers, workspace, stream)
-                try:
-                    seconds = clock.measure(best)
-                except RuntimeError as error:
-                    logger.debug("%s cannot run: %s", candidate.name, error)
-                    continue
-                timed.append((candidate, seconds))
-                best = min(best, seconds)
+            captured = self.captured and stream != 0
+            timed = self._clocked(found, addresses, stream, captured)
+            if not timed and captured:  # a plan may do without a recording
+                timed = self._clocked(found, addresses, stream, False)
         if not timed:
-            return Choice(operation, found[0], "first")
-        enough = best * (1 + NOTICEABLE)
+            told = text_of(operation)
+            logger.warning("%d ways of libraries to do %s fail", len(found), told)
+            return None
+        enough = min(seconds for _, seconds in timed) * (1 + NOTICEABLE)
         chosen = next(candidate for candidate, seconds in timed if seconds <= enough)
         names = tuple((candidate.name, seconds) for candidate, seconds in timed)
         logger.debug("%s is chosen of %s", chosen.name, names)
         return Choice(operation, chosen, "timed", names)
 
+    def _clocked(
+        self,
+        found: Sequence[Candidate],
+        addresses: Sequence[int],
+        stream: Stream,
+        captured: bool,
+    ) -> list[tuple[Candidate, float]]:
+        """Return those of some candidates that run, with their seconds."""
+        timed: list[tuple[Candidate, float]] = []
+        best = float("inf")
+        for candidate in found:
+            clock = _Clock(self.driver, candidate, addresses, stream, captured)
+            try:
+                seconds = clock.measure(best)
+            except RuntimeError as error:
+                logger.debug("%s cannot run: %s", candidate.name, error)
+                continue
+            timed.append((candidate, seconds))
+            best = min(best, seconds)
+        return timed
+
     @contextmanager
     def _memory(self, sizes: Sequence[int], stream: Stream) -> Iterator[list[int]]:
-        """Lend memory of these sizes, filled; 0 where there is nothing to lend."""
+        """Lend memory of these sizes, filled; 0 where there is nothing to lend.
+
+        Raises `LimitExceeded` where there is none within the session's limit.
+        """
         addresses: list[int] = []
         try:
             for size in sizes:
-                addresses.append(self.driver.allocate(size) if size else 0)
+                addresses.append(self._pool.lend(size, "timing") if size else 0)
                 if size:
                     self.driver.fill(addresses[-1], FILLING, size, stream)
             yield addresses
         finally:
             self.driver.synchronize(stream)
             for address in filter(None, addresses):
-                self.driver.free(address)
+                self._pool.returned(address)
 
 
 class _Clock:
@@ -191,18 +215,18 @@ class _Clock:
 
     def __init__(
         self,
-        tuner: Tuner,
+        driver: Driver,
         candidate: Candidate,
-        pointers: Sequence[int],
-        workspace: int,
+        addresses: Sequence[int],
         stream: Stream,
+        captured: bool,
     ):
-        self.driver = tuner.driver
-        self.captured = tuner.captured and stream != 0
+        self.driver = driver
+        self.captured = captured
         self.candidate = candidate
-        self.arguments = (pointers, workspace, stream)
+        self.arguments = (addresses[:-1], addresses[-1], stream)
         self.stream = stream
-        self.begin, self.end = tuner.driver.event(), tuner.driver.event()
+        self.begin, self.end = driver.event(), driver.event()
 
     def measure(self, best: float) -> float:
         """Return the seconds of a run: the median, or a single run's if it is hopeless."""

@@ -134,20 +134,28 @@ def test_every_descriptor_is_destroyed(fake):
     assert sorted(fake.destroyed) == list(range(1, fake.made + 1))
 
 
+class Refused(Exception):
+    """The frontend's ``cudnnGraphNotSupportedError``, which is no ``RuntimeError``."""
+
+
 class FakeGraph:
     """A graph with two plans, as far as a plan uses it."""
 
     def __init__(self):
-        self.executed, self.built = [], None
+        self.executed, self.built, self.refused = [], None, False
 
     def get_workspace_size_plan_at_index(self, index):
         return 100 + index
 
     def _execute_plan_at_index(self, pointers, workspace, index, handle):
+        if self.refused:
+            raise Refused("not in this layout")
         self.executed.append((pointers, workspace, index, handle))
 
     def build_plan_at_index(self, index):
         self.built = index
+        if self.refused:
+            raise Refused("no serialization")
 
     def serialize(self):
         return [1, 2, self.built]
@@ -158,11 +166,12 @@ def frontend(monkeypatch):
     """The frontend's module as far as a device uses it."""
     calls = []
     inner = SimpleNamespace(
-        create_handle=lambda: calls.append("create") or 11,
+        create_handle=lambda: calls.append("create") or 10 + len(calls),
         _raw_set_stream=lambda handle, stream: calls.append((handle, stream)),
         _raw_destroy_handle=lambda handle: calls.append(("destroy", handle)),
     )
-    monkeypatch.setitem(sys.modules, "cudnn", SimpleNamespace(_pybind_module=inner))
+    module = SimpleNamespace(_pybind_module=inner, cudnnGraphNotSupportedError=Refused)
+    monkeypatch.setitem(sys.modules, "cudnn", module)
     return calls
 
 
@@ -173,6 +182,28 @@ def test_a_plan_of_cudnns_runs_with_uids_counted_from_one(frontend):
     plan.run([A, B, Y], SCRATCH, 0)
     assert graph.executed == [({1: A, 2: B, 3: Y}, SCRATCH, 1, 11)]
     assert plan.save() == cudnn.MARK + bytes([1, 2, 1])
+
+
+def test_what_cudnn_refuses_to_run_or_save_is_a_runtime_error(frontend):
+    graph = FakeGraph()
+    plan = cudnn.Plan(cudnn.Device(90, 132), graph, 1, "eng7")
+    graph.refused = True
+    with pytest.raises(RuntimeError, match="eng7: not in this layout"):
+        plan.run([A, B, Y], SCRATCH, 0)
+    with pytest.raises(RuntimeError, match="eng7: no serialization"):
+        plan.save()
+
+
+def test_plans_run_by_a_handle_of_their_own_made_before_they_run(frontend):
+    runner = cudnn.Device(90, 132)
+    builder = cudnn.Device(90, 132, runner=runner)
+    assert builder.handle
+    graph = FakeGraph()
+    plan = cudnn.Plan(builder, graph, 1, "eng7")
+    assert frontend == ["create", "create"]
+    plan.run([A, B, Y], SCRATCH, STREAM)
+    assert frontend[2:] == [(runner.handle, STREAM)]
+    assert graph.executed[0][-1] == runner.handle != builder.handle
 
 
 def test_cudnn_is_told_of_a_stream_only_when_it_changes(frontend):

@@ -10,6 +10,7 @@ from double.libraries import HostCandidate
 from library.specs import attention, convolution, product
 from runtime.cache import CompileCache
 from runtime_ep_cuda.driver import OutOfMemory, Properties
+from runtime_ep_cuda.memory import Pool
 from runtime_ep_cuda.operations import specs_of
 from runtime_ep_cuda.tuning import MOST_RUNS, ROUNDS, Tuner
 
@@ -28,9 +29,12 @@ class FakeCandidate:
     workspace: int = 0
     recordable: bool = True
     savable: bool = True
+    works: bool = True
     runs: list = field(default_factory=list)
 
     def run(self, pointers, workspace, stream):
+        if not self.works:
+            raise RuntimeError("it fails here")
         if self.driver.captures and not self.recordable:
             raise RuntimeError("not while recording")
         self.runs.append((tuple(pointers), workspace))
@@ -66,7 +70,7 @@ class FakeDriver:
         self.offered = [FakeCandidate(self, *each) for each in offered]
         self.now, self.captures, self.recorded = 0.0, 0, 0.0
         self.room, self.held, self.asked, self.restored = room, {}, 0, []
-        self.filled = {}
+        self.filled, self.most = {}, 0
         self.recordings = []
 
     def work(self, seconds):
@@ -80,6 +84,7 @@ class FakeDriver:
             raise OutOfMemory(f"{size} bytes")
         address = 256 * (1 + len(self.filled) + len(self.held))
         self.held[address] = size
+        self.most = max(self.most, sum(self.held.values()))
         return address
 
     def free(self, address):
@@ -235,6 +240,36 @@ def test_what_cannot_be_recorded_is_not_taken_unless_nothing_is_recorded(cache):
     driver = FakeDriver(("stubborn", 1e-5, 0, False), ("willing", 2e-5))
     eager = Tuner(driver, cache, captured=False)
     assert eager.choose(OPERATION, LIMIT, STREAM).name == "stubborn"
+
+
+def test_what_cannot_be_recorded_is_taken_where_nothing_can(cache):
+    driver = FakeDriver(("slow", 2e-5, 0, False), ("fast", 1e-5, 0, False))
+    tuner = Tuner(driver, cache)
+    assert tuner.choose(OPERATION, LIMIT, STREAM).name == "fast"
+    assert tuner.choices[0].origin == "timed"
+    assert driver.held == {}
+
+
+def test_where_all_candidates_fail_the_library_does_not_have_the_operation(
+    cache, caplog
+):
+    failing = (1e-5, 0, True, True, False)
+    driver = FakeDriver(("one", *failing), ("another", *failing))
+    assert Tuner(driver, cache).choose(OPERATION, LIMIT, STREAM) is None
+    assert "2 ways of libraries" in caplog.text
+    assert cache.entries() == []
+    assert driver.held == {}
+
+
+def test_timing_keeps_to_the_limit_of_its_pool(cache):
+    offered = (("large", 1e-5, 1 << 20), ("small", 3e-5, 64))
+    for limit, name in ((1 << 21, "large"), (1 << 20, "small")):
+        driver = FakeDriver(*offered)
+        pool = Pool(driver, limit)
+        tuner = Tuner(driver, CompileCache("", False), pool=pool)
+        assert tuner.choose(OPERATION, LIMIT, STREAM).name == name
+        assert driver.most <= limit
+        assert (pool.reserved, dict(pool.held())) == (0, {})
 
 
 def test_in_the_default_stream_nothing_is_recorded(cache):
