@@ -292,8 +292,11 @@ class Planner:
                     self._tensors[value] = before
 
     def launch(self, launches: Iterable[Launch]) -> None:
-        """Add calls of kernels."""
-        self.actions += [Action(each, self._group) for each in launches]
+        """Add calls of kernels; raises `Unplannable` for more than GPUs launch."""
+        for each in launches:
+            if not each.is_possible:
+                raise Unplannable(f"too large for the kernel {each.kernel.name}")
+            self.actions.append(Action(each, self._group))
 
     def tail(
         self,

@@ -52,7 +52,7 @@ real* const qs = reinterpret_cast<real*>(q_room);
 real* const kvs = reinterpret_cast<real*>(kv_room);
 real* const ps = reinterpret_cast<real*>(p_room);
 const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
-const int begin = int(blockIdx.x) * BQ;
+const int begin = tile * BQ;
 const int most_rows = queries - begin < BQ ? queries - begin : BQ;
 rt_rows_of<BQ, DK, QV, THREADS>(
     q + qo + offset(begin) * q_row, q_row, q_step, most_rows, depth, scale, qs);
@@ -229,7 +229,14 @@ def tiles_of(q: Tensor, v: Tensor) -> Tiles | None:
 def _by_tiles(heads: Heads, rules: Rules, tiles: Tiles) -> Launch:
     """Return the launch of the kernel with tiles of queries and keys."""
     draft = Draft(is_narrow(heads, rules))
-    draft.line("const int h = int(blockIdx.y), b = int(blockIdx.z);")
+    batch, count, rows, _ = heads.q.shape
+    each = -(-rows // tiles.queries)
+    draft.number("i32", "each", each)
+    draft.number("i32", "head_count", count)
+    draft.line(
+        "const int tile = int(blockIdx.x) % each, bh = int(blockIdx.x) / each;",
+        "const int h = bh % head_count, b = bh / head_count;",
+    )
     places(draft, heads)
     scoring(draft, heads, rules)
     vectors = [vector_of(tensor) for tensor in (heads.q, heads.k, heads.v)]
@@ -242,6 +249,5 @@ def _by_tiles(heads: Heads, rules: Rules, tiles: Tiles) -> Launch:
     name = "attention_{}_{}_{}x{}x{}x{}".format(
         heads.codes, "".join(map(str, vectors)), *tiles
     )
-    batch, count, rows, _ = heads.q.shape
-    grid = (-(-rows // tiles.queries), count, batch)
-    return preceded(draft.launch(name, grid, THREADS, resident=RESIDENT), ATTENTION)
+    launch = draft.launch(name, each * count * batch, THREADS, resident=RESIDENT)
+    return preceded(launch, ATTENTION)

@@ -10,10 +10,17 @@ from runtime_ep_cuda.tensor import Tensor
 MOST_THREADS = 1024
 """Threads a block may have on every GPU there is."""
 
+GRID = (2**31 - 1, 65535, 65535)
+"""Blocks a grid may have along each axis on every GPU there is."""
+
 ARGUMENTS = {
     "pointer": "Q", "i32": "i", "u32": "I", "i64": "q", "u64": "Q", "f32": "f", "f64": "d",
 }  # fmt: skip
 """What a kernel's parameters may be, and how `struct` packs each."""
+
+
+RANGES = {"i32": (-(2**31), 2**31 - 1), "u32": (0, 2**32 - 1)}
+"""What numbers go into the parameters that larger ones could be meant for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,18 @@ class Launch:
     block: tuple[int, int, int]
     arguments: tuple[Any, ...]
     shared: int = 0
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether GPUs launch so many blocks, and numbers fit into the parameters."""
+        if any(not 1 <= n <= most for n, most in zip(self.grid, GRID, strict=True)):
+            return False
+        given = zip(self.kernel.parameters, self.arguments, strict=True)
+        return all(
+            RANGES[kind][0] <= number <= RANGES[kind][1]
+            for kind, number in given
+            if kind in RANGES
+        )
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from runtime_ep_cuda.codegen.elements import element
 from runtime_ep_cuda.codegen.expression import SAME
-from runtime_ep_cuda.codegen.kernel import Launch
+from runtime_ep_cuda.codegen.kernel import GRID, Launch
 from runtime_ep_cuda.codegen.lines import Lines, Team, arrange, power_of_two
 from runtime_ep_cuda.codegen.teams import preceded
 from runtime_ep_cuda.codegen.walker import Walker
@@ -26,6 +26,9 @@ from runtime_ep_cuda.tensor import Dtype, Tensor
 
 ROOM = 4096
 """Elements of up to 32 bits that a block sorts; half as many of 64 bits."""
+
+MOST_AT_ONCE = GRID[1]
+"""Pieces of a line that have blocks of their own; blocks go on to further ones."""
 
 _RANK = r"""
 #if !defined(RT_RANKS) || !defined(__CUDACC__)
@@ -101,7 +104,8 @@ for (int i = lane; i < N; i += T) {
 """
 _WRITE_ITEMS = """
 for (int i = lane; active && i < wanted; i += T)
-  to[(rt_i64(row) * gridDim.y + blockIdx.y) * wanted + i] = items[i];
+  to[(rt_i64(row) * pieces + piece) * wanted + i] = items[i];
+__syncthreads();
 """
 _BY_PLACE = """
 for (int i = lane; i < N; i += T) {
@@ -210,7 +214,6 @@ def _sorting(
     walker.head += [
         f"constexpr int N = {room};",
         f"__shared__ {kind} items[N];",
-        "const int begin = int(blockIdx.y) * N;",
     ]
     if source is None:
         walker.head.append(f"typedef {element(dtype).computed} real;")
@@ -237,7 +240,13 @@ def _step(
     walker, body = _sorting(lines.of([0]), tensors[:1], (), largest, source, count)
     walker.pointer("to", target, False, _item(tensors[0].dtype)[0])
     walker.scalar("i32", "wanted", k)
-    launch = walker.launch("topk_pieces", body + _WRITE_ITEMS, chunks=pieces)
+    walker.scalar("i32", "pieces", pieces)
+    loop = (
+        "for (int piece = int(blockIdx.y); piece < pieces; piece += int(gridDim.y)) {",
+        "const int begin = piece * N;",
+    )
+    body = "\n".join((*loop, body.strip("\n"), _WRITE_ITEMS.strip("\n"), "}"))
+    launch = walker.launch("topk_pieces", body, chunks=min(pieces, MOST_AT_ONCE))
     return preceded(launch, _RANK)
 
 
@@ -256,9 +265,13 @@ def _last(
     if not in_order:
         rank = "rt_u32" if tensors[0].dtype.itemsize < 8 else "rt_u64"
         body += _BY_PLACE.replace("RANK", rank)
-    body += (
-        _WRITE_LINE.replace("VALUE", walker.place(1, "i"))
-        .replace("SOURCE", walker.place(0, "place"))
-        .replace("PLACE", walker.place(2, "i"))
+    body = (
+        "const int begin = 0;\n"
+        + body
+        + (
+            _WRITE_LINE.replace("VALUE", walker.place(1, "i"))
+            .replace("SOURCE", walker.place(0, "place"))
+            .replace("PLACE", walker.place(2, "i"))
+        )
     )
     return preceded(walker.launch("topk", body), _RANK)
