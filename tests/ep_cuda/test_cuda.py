@@ -216,6 +216,20 @@ def test_garbage_waits_until_a_recording_is_done(device, bindings):
     assert not bindings.space.used
 
 
+def test_cupy_works_in_a_pools_memory_where_one_is_given(device):
+    pool = Pool(device)
+    with device.using(5, pool):
+        made = device.xp.cuda.alloc(1000)
+        assert (made.size, made.device_id) == (1000, 1)
+        assert pool.held() == {"values": 1024}
+    assert device.xp.cuda.alloc is None
+    with device.using(0):
+        assert device.xp.cuda.alloc is None
+    assert made.ptr
+    del made
+    assert pool.held() == {}
+
+
 def test_candidates_run_while_others_are_built(device):
     began, go_on, done = threading.Event(), threading.Event(), threading.Event()
 

@@ -8,7 +8,8 @@ import pytest
 from double.current import Current
 from runtime.errors import LimitExceeded
 from runtime_ep_cuda.driver import OutOfMemory
-from runtime_ep_cuda.memory import ALIGNMENT, AS_REQUESTED, External, Pool, told_size
+from runtime_ep_cuda.memory import ALIGNMENT, AS_REQUESTED, Pool, told_size
+from runtime_ep_cuda.sources import External, Share
 
 MIB = 1 << 20
 
@@ -251,3 +252,16 @@ def test_regions_of_a_real_pool_are_the_drivers(driver):
 )
 def test_sizes_are_told_for_people(size, told):
     assert told_size(size) == told
+
+
+def test_a_part_of_a_pool_is_a_pool_within():
+    outer = Pool(Source(), limit=2 * MIB)
+    inner = Pool(Share(outer, "temporaries"), strategy=AS_REQUESTED)
+    held = inner.hold(1000)
+    assert outer.held() == {"temporaries": 1024}
+    del held
+    assert outer.held() == {"temporaries": 1024}, "kept for whoever has the part"
+    with pytest.raises(LimitExceeded, match=r"gpu_mem_limit is .* for temporaries"):
+        inner.allocate(2 * MIB)
+    inner.trim()
+    assert outer.held() == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from runtime_ep_cuda.current import Current, uncollected
 from runtime_ep_cuda.driver import (
     Candidate,
     Function,
+    Memory,
     OutOfMemory,
     Properties,
     Recording,
@@ -299,15 +300,25 @@ class CudaDriver:
             return self.xp.ndarray(shape, dtype, pointer)
 
     @contextmanager
-    def using(self, stream: Stream) -> Iterator[None]:
-        """Have CuPy work in a stream of this device meanwhile."""
+    def using(self, stream: Stream, memory: Memory | None = None) -> Iterator[None]:
+        """Have CuPy work in a stream of this device meanwhile, and in some memory."""
         cuda = self.xp.cuda
-        with self.current, cuda.Device(self.index):
-            theirs = (
+
+        def allocate(size: int) -> Any:
+            assert memory is not None
+            held = memory.hold(size)
+            lent = cuda.UnownedMemory(held.address, size, held, self.index)
+            return cuda.MemoryPointer(lent, 0)
+
+        with ExitStack() as entered:
+            entered.enter_context(self.current)
+            entered.enter_context(cuda.Device(self.index))
+            entered.enter_context(
                 cuda.ExternalStream(stream, self.index) if stream else cuda.Stream.null
             )
-            with theirs:
-                yield
+            if memory is not None:
+                entered.enter_context(cuda.using_allocator(allocate))
+            yield
 
     def close(self) -> None:
         """Give everything back."""

@@ -72,6 +72,19 @@ class Candidate(Protocol):
         """Return what `Driver.restore` makes the same candidate of."""
 
 
+class Held(Protocol):
+    """Memory that is somebody's as long as this object lives."""
+
+    address: int
+
+
+class Memory(Protocol):
+    """Where memory comes from: a `memory.Pool`."""
+
+    def hold(self, size: int) -> Held:
+        """Return memory that is freed with the object."""
+
+
 class OutOfMemory(Exception):
     """The device has not as many bytes left as were asked for."""
 
@@ -187,8 +200,10 @@ class Driver(Protocol):
     ) -> Any:
         """Return memory of the device as an array of `xp`, which keeps its owner alive."""
 
-    def using(self, stream: Stream) -> AbstractContextManager[None]:
-        """Have `xp` work in a stream meanwhile, on this device."""
+    def using(
+        self, stream: Stream, memory: Memory | None = None
+    ) -> AbstractContextManager[None]:
+        """Have `xp` work in a stream meanwhile, on this device, and in some memory."""
 
     def close(self) -> None:
         """Give everything back."""

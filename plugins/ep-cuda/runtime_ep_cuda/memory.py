@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import ctypes
 import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
@@ -390,42 +388,3 @@ def told_size(size: int) -> str:
         if size >= step:
             return f"{size / step:.1f} {unit}"
     return f"{size} bytes"
-
-
-class External:
-    """A caller's allocator, given by the addresses of C functions.
-
-    ``allocate`` is ``void* (size_t)`` and ``free`` is ``void (void*)``, as onnxruntime's
-    ``gpu_external_alloc`` and ``gpu_external_free`` are. They are called while the
-    thread is on the device, by ``current``.
-    """
-
-    def __init__(
-        self,
-        allocate: int,
-        free: int,
-        empty_cache: int = 0,
-        *,
-        current: AbstractContextManager[None],
-    ):
-        self._current = current
-        sized = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)
-        pointed = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        self._allocate: Callable[[int], int | None] = sized(allocate)
-        self._free: Callable[[int], None] = pointed(free)
-        self._empty = ctypes.CFUNCTYPE(None)(empty_cache) if empty_cache else None
-
-    def allocate(self, size: int) -> int:
-        """Return the address of new memory."""
-        with self._current:
-            address = self._allocate(size)
-        if not address:
-            raise OutOfMemory(f"the external allocator has no {size} bytes")
-        return address
-
-    def free(self, address: int) -> None:
-        """Give it back, and tell the caller's cache."""
-        with self._current:
-            self._free(address)
-            if self._empty is not None:
-                self._empty()

@@ -13,6 +13,7 @@ from runtime_ep_cuda.actions import Action, Chosen, Tail
 from runtime_ep_cuda.arena import aligned, lay_out
 from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.driver import Driver, Function, Recording, Stream
+from runtime_ep_cuda.memory import Pool
 from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.tensor import Tensor
 from runtime_ep_cuda.weights import Weights
@@ -47,6 +48,8 @@ class Plan:
     base: int = 0
     home: int = 0
     misses: int = 0
+    temporaries: Pool | None = None
+    """Memory in which the array namespace works."""
     is_static: bool = field(init=False)
     """Whether everything can be recorded: nothing is left to the array namespace."""
 
@@ -160,7 +163,7 @@ class Plan:
                 pointers = [tensor.address for tensor in chosen.tensors]
                 chosen.candidate.run(pointers, self.base + self.arena, stream)
             case Tail() as tail:
-                _run_tail(driver, tail, stream)
+                _run_tail(driver, tail, stream, self.temporaries)
 
     def forget(self) -> None:
         """Drop recordings: what they point at has moved."""
@@ -175,9 +178,9 @@ def _is_chosen(action: Action) -> bool:
     return isinstance(action.work, Chosen)
 
 
-def _run_tail(driver: Driver, tail: Tail, stream: Stream) -> None:
+def _run_tail(driver: Driver, tail: Tail, stream: Stream, memory: Pool | None) -> None:
     """Run an operator by its array kernel, and copy the results where they belong."""
-    with driver.using(stream):
+    with driver.using(stream, memory):
         arrays = [
             _seen(driver, each) if isinstance(each, Tensor) else each
             for each in tail.inputs

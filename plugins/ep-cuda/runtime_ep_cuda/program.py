@@ -22,10 +22,12 @@ from runtime_ep_cuda.codegen.kernel import Launch
 from runtime_ep_cuda.driver import Function, Recording, Stream, Unrecordable
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.marks import Mark, check_free, keep
+from runtime_ep_cuda.memory import AS_REQUESTED, Pool
 from runtime_ep_cuda.plan import Plan
 from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.recall import Recall
 from runtime_ep_cuda.sessions import Session
+from runtime_ep_cuda.sources import Share
 from runtime_ep_cuda.tensor import Tensor
 
 logger = logging.getLogger("runtime")
@@ -72,6 +74,7 @@ class Program:
         self._functions: dict[str, Function] = {}
         self._recall = Recall()
         self._room = (0, 0)
+        self._temporaries = Pool(Share(self._pool, "temporaries"), 0, AS_REQUESTED)
         self._hosted = [
             value in partition.host_inputs or value in partition.shape_only
             for value in partition.inputs
@@ -114,6 +117,7 @@ class Program:
         planner = Planner(self._setting, given, known, shapes)
         planner.plan(self._walk, self._recall)
         plan = Plan.of(planner, tuple(dict.fromkeys(self._setting.outputs)))
+        plan.temporaries = self._temporaries
         self._load(plan.actions)
         try:
             for weights in (self._setting.weights, plan.constants):
@@ -189,6 +193,8 @@ class Program:
         if waits:
             self._driver.synchronize(stream)
             self._last = None
+            if self._temporaries.reserved:
+                self._temporaries.trim()
         else:
             self._last = Mark(self._driver, stream)
             keep(arrays, self._last)
@@ -349,6 +355,7 @@ class Program:
 
     def _drop_room(self) -> None:
         self._wait()
+        self._temporaries.trim()
         for plan in self._plans.values():
             plan.forget()
             plan.base = 0

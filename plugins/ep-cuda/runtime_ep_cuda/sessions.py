@@ -16,8 +16,9 @@ from runtime_ep_cuda import devices
 from runtime_ep_cuda.actions import Chooser
 from runtime_ep_cuda.choosing import Choosing, is_others
 from runtime_ep_cuda.driver import Driver, Stream
-from runtime_ep_cuda.memory import External, Pool, Source
+from runtime_ep_cuda.memory import Pool, Source
 from runtime_ep_cuda.options import Choice, chosen
+from runtime_ep_cuda.sources import External
 from runtime_ep_cuda.streams import Streams
 from runtime_ep_cuda.tuning import Tuner
 

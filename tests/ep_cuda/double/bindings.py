@@ -7,9 +7,10 @@ arguments packed, captures ended. ``test_cuda_names`` shows that CuPy has these 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from double.memory import HostMemory
 from runtime_ep_cuda.driver import OutOfMemory
@@ -202,12 +203,42 @@ class Launcher:
         self._runtime.do(lambda: self.launches.append(launch))
 
 
+class Device(nullcontext[None]):
+    """``cupy.cuda.Device``."""
+
+    def __init__(self, index: int, capability: str):
+        super().__init__()
+        self.compute_capability = capability
+
+
+class UnownedMemory(NamedTuple):
+    """``cupy.cuda.UnownedMemory``."""
+
+    ptr: int
+    size: int
+    owner: Any
+    device_id: int
+
+
 def module(runtime: Runtime, capability: str = "90") -> ModuleType:
     """Return what ``import cupy`` shall find."""
     made = ModuleType("cupy")
+
+    @contextmanager
+    def using_allocator(allocate: Callable[[int], object]) -> Iterator[None]:
+        before, made.cuda.alloc = made.cuda.alloc, allocate
+        yield
+        made.cuda.alloc = before
+
     made.cuda = SimpleNamespace(  # type: ignore[attr-defined]
         runtime=runtime,
         driver=Launcher(runtime),
-        Device=lambda index: SimpleNamespace(compute_capability=capability),
+        Device=lambda index: Device(index, capability),
+        ExternalStream=lambda stream, index: nullcontext(),
+        Stream=SimpleNamespace(null=nullcontext()),
+        UnownedMemory=UnownedMemory,
+        MemoryPointer=lambda memory, offset: memory,
+        alloc=None,
+        using_allocator=using_allocator,
     )
     return made

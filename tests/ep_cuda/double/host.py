@@ -26,6 +26,7 @@ from double.memory import HostMemory
 from double.ordering import Event, Order
 from runtime_ep_cuda.codegen.kernel import ARGUMENTS, MOST_THREADS, Kernel
 from runtime_ep_cuda.driver import Properties
+from runtime_ep_cuda.memory import Pool
 from runtime_ep_cuda.operations import Operation
 
 Work = Callable[[int], None]
@@ -89,6 +90,8 @@ class HostDriver:
     ):
         self.index = index
         self.backwards = False
+        self.scratch = 4096
+        self.is_closed = False
         self.current = Current()
         self.counts: Counter[str] = Counter()
         self.space = HostMemory(memory)
@@ -111,8 +114,10 @@ class HostDriver:
             return self.space.allocate(size)
 
     def free(self, address: int) -> None:
-        """Give memory back; nobody can touch it any more."""
+        """Give memory back; nobody can touch it any more. What is closed has it all."""
         with self._lock:
+            if self.is_closed:
+                return
             self._not_recording("free")
             self.order.everything()
             block = self.space.free(address)
@@ -313,15 +318,20 @@ class HostDriver:
         return np.frombuffer(raw, dtype).reshape(shape)
 
     @contextmanager
-    def using(self, stream: int) -> Iterator[None]:
-        """Let NumPy work, which is done at once."""
+    def using(self, stream: int, memory: Pool | None = None) -> Iterator[None]:
+        """Let NumPy work, which is done at once, and takes `scratch` of memory."""
         if stream in self._recording:
             raise RuntimeError("NumPy's work cannot be recorded")
         self.begin(stream, lambda on: None)
+        held = memory.hold(self.scratch) if memory is not None else None
+        if held is not None:
+            self.fill(held.address, 0xFF, self.scratch, stream)
         yield
+        del held
 
     def close(self) -> None:
         """Give everything back."""
+        self.is_closed = True
         self.space.close()
 
     def begin(self, stream: int, work: Work) -> None:

@@ -164,7 +164,7 @@ class PlanningDriver:
         return np.zeros(max(prod(shape), 1), dtype)[: prod(shape)].reshape(shape)
 
     @contextmanager
-    def using(self, stream: int) -> Iterator[None]:
+    def using(self, stream: int, memory: object = None) -> Iterator[None]:
         """Let NumPy work on zeros."""
         yield
 

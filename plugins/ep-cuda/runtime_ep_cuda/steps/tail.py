@@ -8,12 +8,14 @@ import numpy as np
 from runtime.graph import Node
 from runtime_ep_cpu.ops import table
 
+from runtime_ep_cuda.actions import Array, Unplannable
 from runtime_ep_cuda.group import Group
 from runtime_ep_cuda.planner import Planner
 from runtime_ep_cuda.steps.table import plans
 from runtime_ep_cuda.steps.view import anchor_of
+from runtime_ep_cuda.tensor import Tensor
 
-NAMES = ("Det", "Einsum", "Hardmax", "LRN", "GridSample", "AffineGrid")
+NAMES = ("Det", "Einsum", "Hardmax", "LRN", "GridSample")
 """Operators without a kernel of their own whose kernels take any array namespace."""
 
 
@@ -23,12 +25,24 @@ def tail(planner: Planner, group: Group) -> None:
 
     Its results are copied to where the plan has them, and none of it is recorded.
     """
+    inputs = anchor_of(group).inputs
+    _run(planner, group, [None if v is None else planner.tensor(v) for v in inputs])
+
+
+@plans("AffineGrid", refuse=table.refuses, known=(1,))
+def affine_grid(planner: Planner, group: Group) -> None:
+    """AffineGrid, whose second input is the size of an image."""
+    theta, size = anchor_of(group).inputs
+    numbers = planner.numbers(size)
+    if numbers is None:
+        raise Unplannable("the size of the image is missing")
+    _run(planner, group, [planner.tensor(theta), np.array(numbers, np.int64)])
+
+
+def _run(planner: Planner, group: Group, inputs: list[Tensor | Array | None]) -> None:
     node = anchor_of(group)
     run = table.bind(node)
-    inputs = [None if v is None else planner.tensor(v) for v in node.inputs]
-    shapes = _shapes(
-        node, run, [None if t is None else t.shape for t in inputs], planner
-    )
+    shapes = _shapes(planner, node, run, inputs)
     results = [
         planner.result(value, shape) if value.name or value.uses else None
         for value, shape in zip(node.outputs, shapes, strict=False)
@@ -37,17 +51,20 @@ def tail(planner: Planner, group: Group) -> None:
 
 
 def _shapes(
-    node: Node, run: Any, given: list[tuple[int, ...] | None], planner: Planner
+    planner: Planner, node: Node, run: Any, inputs: list[Tensor | Array | None]
 ) -> list[tuple[int, ...]]:
     """Return the results' shapes: as they are declared, or as zeros give them."""
     declared = [value.shape for value in node.outputs]
     if all(s is not None and all(isinstance(d, int) for d in s) for s in declared):
         return [tuple(map(int, shape)) for shape in declared if shape is not None]
     zeros = [
-        None
-        if shape is None or value is None
-        else np.zeros(shape, planner.storage(value))
-        for value, shape in zip(node.inputs, given, strict=True)
+        np.zeros(each.shape, planner.storage(value))
+        if value is not None and isinstance(each, Tensor)
+        else each
+        for value, each in zip(node.inputs, inputs, strict=True)
     ]
-    made = run(*zeros)
+    try:
+        made = run(*zeros)
+    except ValueError as error:
+        raise Unplannable(str(error)) from error
     return [array.shape for array in (made if type(made) is tuple else (made,))]
