@@ -9,6 +9,7 @@ from runtime.errors import LimitExceeded
 from runtime_ep_cuda import devices
 from runtime_ep_cuda.transfer import Upload
 
+pytestmark = pytest.mark.filterwarnings("error::runtime.FallbackWarning")
 RNG = np.random.default_rng(9)
 
 
