@@ -116,17 +116,22 @@ def test_a_bias_is_added_and_positions_may_be_given(cuda, prompt):
     case.check()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("prompt", [False, True])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_heads_may_have_a_sink_beside_their_scores(cuda, dtype, prompt, smooth):
+    way = PROMPT | {"room": 0} if prompt else {"rows": 2}
+    case = Case(**way, dtype=dtype)
+    if not smooth:
+        case.inputs += [floats(case.random, HEADS, dtype=dtype)]
+    case.check(**{"smooth_softmax": 1} if smooth else {}, local_window_size=4)
+
+
 def test_what_is_not_supported_is_refused_with_a_reason(cuda):
     case = Case()
-    for name, attributes, told in (
-        ("sink", {}, "head_sink"),
-        ("smooth", {"smooth_softmax": 1}, "smooth_softmax"),
-    ):
-        inputs = [*case.inputs, floats(case.random, HEADS) if name == "sink" else None]
-        single = Single(
-            "GroupQueryAttention", inputs, 3, **case.attributes | attributes
-        )
-        assert told in single.refusal()
+    norms = [None, None, None, *[floats(case.random, SIZE) for _ in range(2)]]
+    single = Single("GroupQueryAttention", case.inputs + norms, 3, **case.attributes)
+    assert "norms of queries and keys" in single.refusal()
 
 
 def decoder(room):

@@ -161,7 +161,52 @@ def examples():
     )
 
 
-EXAMPLES = list(examples())
+def sunk(name, q, k, dtype=np.float32, *, mask=None, causal=False):
+    """Return an example whose heads have numbers beside their scores."""
+    values = [normal(shape, seed) for seed, shape in enumerate((q, k, k))]
+    sinks = np.linspace(-2, 3, q[1])
+    inputs = [given(value, dtype) for value in (*values, sinks)]
+    inputs += [] if mask is None else [given(mask, dtype)]
+    need = attention_scratch(*(tensor for tensor, _ in inputs[:3]))
+
+    def make(q, k, v, sink, *rest):
+        mask_, y, scratch = [*((None,) if mask is None else ()), *rest, None][:3]
+        return attention(
+            q, k, v, y, 0.5, sink=sink, mask=mask_, causal=causal, scratch=scratch
+        )
+
+    def reference(q, k, v, sink, mask=None):
+        k, v = (np.repeat(part, q.shape[1] // k.shape[1], axis=1) for part in (k, v))
+        scores = 0.5 * q @ k.swapaxes(2, 3) + (0 if mask is None else mask)
+        if causal:
+            scores[..., ~np.tri(*scores.shape[2:], dtype=bool)] = -np.inf
+        extra = np.broadcast_to(sink.reshape(-1, 1, 1), (*scores.shape[:3], 1))
+        every = np.concatenate([scores, extra], axis=3)
+        weights = np.exp(every - every.max(axis=3, keepdims=True))
+        return weights[..., :-1] @ v / weights.sum(axis=3, keepdims=True)
+
+    return Example(
+        name, inputs, [wanted(dtype, q)], make, reference,
+        ulps=2 if np.dtype(dtype).itemsize < 4 else 8, absolute=1e-5,
+        scratch=[wanted(np.uint8, (need,))] if need else [],
+    )  # fmt: skip
+
+
+def sinks():
+    """Yield heads with sinks by tiles, key by key, and by chunks of keys."""
+    hidden = np.zeros((1, 1, 20, 45))
+    hidden[:, :, 2], hidden[:, :, 5, ::2] = -np.inf, -np.inf
+    for dtype in (np.float32, np.float16, np.float64):
+        kind = np.dtype(dtype).name
+        yield sunk(f"sinks by tiles {kind}", (2, 4, 20, 32), (2, 2, 45, 32), dtype)
+        yield sunk(f"sinks by keys {kind}", (2, 4, 3, 32), (2, 2, 45, 32), dtype)
+        yield sunk(f"sinks by chunks {kind}", (1, 4, 1, 32), (1, 2, 300, 32), dtype)
+    shapes = (2, 4, 20, 32), (2, 2, 45, 32)
+    yield sunk("sinks of hidden keys", *shapes, mask=hidden)
+    yield sunk("sinks and causal", *shapes, causal=True)
+
+
+EXAMPLES = [*examples(), *sinks()]
 
 
 @pytest.fixture(scope="module")

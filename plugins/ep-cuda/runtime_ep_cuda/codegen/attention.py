@@ -20,11 +20,13 @@ from typing import NamedTuple
 from runtime_ep_cuda.codegen.attention_keys import by_keys, keys_scratch
 from runtime_ep_cuda.codegen.attention_scores import (
     ATTENTION,
+    SINK,
     Heads,
     Rules,
     is_narrow,
     places,
     scoring,
+    sinking,
     vector_of,
 )
 from runtime_ep_cuda.codegen.draft import Draft
@@ -142,16 +144,24 @@ for (int start = first_key(begin) / BK * BK; start < end; start += BK) {
 #pragma unroll
 for (int i = 0; i < RI; ++i) {
   const int at = begin + ty * RI + i;
+  ROW
 #pragma unroll
   for (int c = 0; c < CC * C; ++c) {
     const int column = c / C * 16 * C + tx * C + c % C;
     if (at < queries && column < width) {
-      const real value = total[i] == real(0) ? real(0) : o[i][c / C][c % C] / total[i];
+      const real value = VALUE;
       rt_put(y[yo + offset(at) * y_row + offset(column) * y_step], value);
     }
   }
 }
 """
+
+
+_ROW = "", "total[i] == real(0) ? real(0) : o[i][c / C][c % C] / total[i]"
+_SINK_ROW = (
+    "\n".join(SINK).format(top="top[i]", total="total[i]"),
+    "o[i][c / C][c % C] * keep / all",
+)
 
 
 class Tiles(NamedTuple):
@@ -178,6 +188,7 @@ def attention(
     right: int = -1,
     valid: Tensor | None = None,
     softcap: float = 0.0,
+    sink: Tensor | None = None,
     scratch: Tensor | None = None,
 ) -> list[Launch]:
     """Attend: y = softmax(q kᵀ · scale + …) v, all (batch, heads, rows, size).
@@ -186,7 +197,8 @@ def attention(
     booleans, or numbers to add, broadcast to the scores. Query i stands at key
     i + ``past``: ``causal`` hides what comes after, ``left`` and ``right`` what is
     farther away than that. ``valid`` are int64 counts of each image's keys, of which the
-    last is the last query's. ``scratch`` is memory of `attention_scratch` bytes.
+    last is the last query's. ``sink`` are numbers of heads, each beside its scores in the
+    softmax. ``scratch`` is memory of `attention_scratch` bytes.
     """
     if y.size == 0:
         return []
@@ -194,7 +206,7 @@ def attention(
     masks = tuple(m.broadcast(scores) for m in (mask, bias) if m is not None)
     if causal:
         right = min(right, 0) if right >= 0 else 0
-    rules = Rules(scale, softcap, masks, past, left, right, valid)
+    rules = Rules(scale, softcap, masks, past, left, right, valid, sink)
     heads = Heads(q, k, v, y)
     tiles = tiles_of(q, v)
     if tiles is None or q.shape[2] <= FEW_QUERIES:
@@ -239,12 +251,15 @@ def _by_tiles(heads: Heads, rules: Rules, tiles: Tiles) -> Launch:
     )
     places(draft, heads)
     scoring(draft, heads, rules)
+    sinking(draft, rules)
+    row, value = _ROW if rules.sink is None else _SINK_ROW
+    body = _BODY.replace("  ROW\n", row and f"{row}\n").replace("VALUE", value)
     vectors = [vector_of(tensor) for tensor in (heads.q, heads.k, heads.v)]
     draft.line(
         f"constexpr int BQ = {tiles.queries}, BK = {tiles.keys}, DK = {tiles.depth}, "
         f"DV = {tiles.width}, THREADS = {THREADS};",
         "constexpr int QV = {}, KV = {}, VV = {};".format(*vectors),
-        *_BODY.strip("\n").splitlines(),
+        *body.strip("\n").splitlines(),
     )
     name = "attention_{}_{}_{}x{}x{}x{}".format(
         heads.codes, "".join(map(str, vectors)), *tiles

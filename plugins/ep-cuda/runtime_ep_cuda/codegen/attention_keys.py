@@ -20,11 +20,13 @@ import numpy as np
 
 from runtime_ep_cuda.codegen.attention_scores import (
     ATTENTION,
+    SINK,
     Heads,
     Rules,
     is_narrow,
     places,
     scoring,
+    sinking,
     vector_of,
 )
 from runtime_ep_cuda.codegen.draft import Draft
@@ -124,6 +126,13 @@ rt_put(y[yo + offset(i) * y_row + offset(c) * y_step],
        sum == real(0) ? real(0) : value / sum);
 """
 
+_SINK_WRITE = (
+    "\n".join(SINK).format(top="high", total="sum")
+    + r"""
+rt_put(y[yo + offset(i) * y_row + offset(c) * y_step], value * keep / all);
+"""
+)
+
 _PART = r"""
 parts[(rt_i64(blockIdx.x) * gridDim.y + blockIdx.y) * (width + 2) + 2 + c] = value;
 if (c == 0) {
@@ -159,7 +168,7 @@ def by_keys(heads: Heads, rules: Rules, scratch: Tensor | None) -> list[Launch]:
     start = scratch.offset * scratch.dtype.itemsize // real.itemsize
     parts = replace(scratch, dtype=real, offset=start)
     first = _gathered(heads, rules, parts, chunks, chunk)
-    return [first, _joined(heads, parts, chunks)]
+    return [first, _joined(heads, rules, parts, chunks)]
 
 
 def keys_scratch(q: Tensor, k: Tensor, v: Tensor) -> int:
@@ -208,7 +217,9 @@ def _gathered(
     draft.number("i32", "chunk", chunk)
     if parts is not None:
         draft.writes("parts", parts)
-    body = _QUERY + _GROUPS.replace("END", _WRITE if parts is None else _PART)
+    body = _QUERY + _GROUPS.replace(
+        "END", _PART if parts is not None else _ending(draft, rules)
+    )
     draft.line(
         f"constexpr int G = {lanes}, V = {vector}, EK = {turns[0]}, EV = {turns[1]};",
         *(line for line in body.splitlines() if line),
@@ -220,12 +231,18 @@ def _gathered(
     )
 
 
-def _joined(heads: Heads, parts: Tensor, chunks: int) -> Launch:
+def _ending(draft: Draft, rules: Rules) -> str:
+    """Return the text that writes a result, whose sink is read by then."""
+    sinking(draft, rules)
+    return _WRITE if rules.sink is None else _SINK_WRITE
+
+
+def _joined(heads: Heads, rules: Rules, parts: Tensor, chunks: int) -> Launch:
     """Return the launch that puts together what chunks have."""
     draft = _begun(heads, Rules(1.0))
     draft.reads("parts", parts)
     draft.number("i32", "chunks", chunks)
-    body = _CHUNKS.replace("END", _WRITE)
+    body = _CHUNKS.replace("END", _ending(draft, rules))
     draft.line(*(line for line in body.splitlines() if line))
     rows = heads.q.shape[0] * heads.q.shape[1] * heads.q.shape[2]
     launch = draft.launch(f"attention_chunks_{heads.codes}", (rows, 1, 1), THREADS)

@@ -80,7 +80,8 @@ class Rules:
     ``masks`` are booleans, or numbers to add, of the scores' shape. Query i stands at
     key i + ``past``, or where ``valid`` (batch) counts keys, so that the last query
     stands at the last of these; ``left`` and ``right`` bound the distance to a key where
-    they are not negative.
+    they are not negative. ``sink`` (heads) are numbers that count as the score of one more
+    key, whose values are zeros.
     """
 
     scale: float
@@ -90,6 +91,7 @@ class Rules:
     left: int = -1
     right: int = -1
     valid: Tensor | None = None
+    sink: Tensor | None = None
 
 
 def is_narrow(heads: Heads, rules: Rules) -> bool:
@@ -170,6 +172,21 @@ def scoring(draft: Draft, heads: Heads, rules: Rules) -> None:
     if hidden:
         draft.line(f"if ({' || '.join(hidden)}) s = -real(RT_INF);")
     draft.line("return s;", "};")
+
+
+def sinking(draft: Draft, rules: Rules) -> None:
+    """Append the ``sink`` of the block's head, where heads have any."""
+    if rules.sink is not None:
+        draft.reads("sinks", rules.sink)
+        draft.placed("sinko", ["h"], rules.sink.strides)
+        draft.line("const real sink = real(rt_wide(sinks[sinko]));")
+
+
+SINK: Final = (
+    "const real most = rt_most({top}, sink), keep = rt_decay({top}, most);",
+    "const real all = {total} * keep + rt_decay(sink, most);",
+)
+"""Of a row's highest score and its sum, what y is by: the sums of values · keep / all."""
 
 
 def _masked(draft: Draft, name: str, mask: Tensor) -> None:

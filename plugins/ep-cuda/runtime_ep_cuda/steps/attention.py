@@ -50,7 +50,8 @@ class Rules:
     """How scores are made, and who may attend whom.
 
     ``left`` and ``right`` bound the distance between a query and a key, -1 does not.
-    ``source`` is the value that the mask is, where it is one.
+    ``source`` is the value that the mask is, where it is one. ``sink`` are numbers of
+    heads, each beside its scores in the softmax.
     """
 
     scale: float
@@ -60,11 +61,13 @@ class Rules:
     left: int = -1
     right: int = -1
     source: Value | None = None
+    sink: Tensor | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether a library knows all of it."""
-        return not self.softcap and self.left == -1 and self.right == -1
+        bounded = self.left != -1 or self.right != -1
+        return not self.softcap and not bounded and self.sink is None
 
 
 def _refuses(node: Node) -> str:
@@ -234,6 +237,7 @@ def attend(planner: Planner, heads: Heads, y: Tensor, rules: Rules) -> None:
             right=rules.right,
             valid=heads.valid,
             softcap=rules.softcap,
+            sink=rules.sink,
             scratch=Tensor.dense(Buffer(size), "uint8", (size,)) if size else None,
         )
     )

@@ -58,8 +58,7 @@ class Room:
 
 
 _NOT_HERE = {
-    "a head_sink": 11, "a quantized cache": 12, "norms of queries and keys": 14,
-    "query_seqlens": 16,
+    "a quantized cache": 12, "norms of queries and keys": 14, "query_seqlens": 16,
 }  # fmt: skip
 
 
@@ -67,14 +66,12 @@ def _refuses(node: Node) -> str:
     for what, place in _NOT_HERE.items():
         if node.input(place) is not None:
             return f"{what} of GroupQueryAttention is not supported"
-    if node.attribute("smooth_softmax", -1) > 0:
-        return "smooth_softmax of GroupQueryAttention is not supported"
     kinds = {node.attribute(f"{name}_quant_type", "NONE") for name in "kv"}
     if node.attribute("sliding_window_cache", 0) or kinds != {"NONE"}:
         return "quantized and sliding caches are not supported"
     if used(node, 3) is not None:
         return "scores are not written"
-    if not floats_alike(node, (0, 1, 2, 3, 4, 7, 8, 10)):
+    if not floats_alike(node, (0, 1, 2, 3, 4, 7, 8, 10, 11)):
         return "attention over these element types is not supported"
     if not {dtype_of(node.input(place)) for place in (5, 6)} <= {INT32, INT64}:
         return "counts that are no integers are not supported"
@@ -123,8 +120,19 @@ def group_query_attention(planner: Planner, group: Group) -> None:
         causal,
         float(node.attribute("softcap") or 0.0),
         window - 1 if 0 < window < keys else -1,
+        sink=_sink(planner, node, y),
     )
     attend(planner, Heads(q, k, v, 0, valid), y, rules)
+
+
+def _sink(planner: Planner, node: Node, y: Tensor) -> Tensor | None:
+    """Return what stands beside each head's scores: a number, or 0 if it is smooth."""
+    value, heads = node.input(11), y.shape[1]
+    if value is None:
+        smooth = node.attribute("smooth_softmax", -1) > 0
+        return planner.constant(np.zeros(heads, y.dtype)) if smooth else None
+    found = planner.typed(planner.tensor(value), y.dtype)
+    return planner.reshape(found, (heads,))
 
 
 def _unpacked(planner: Planner, node: Node) -> tuple[Tensor, Tensor, Tensor]:
