@@ -1,8 +1,10 @@
 """Groups: element-wise work is done where its operands are at hand."""
 
 import numpy as np
+import pytest
 from models import FLOAT, INT64, model, node
-from on_the_double import opened, programs
+from on_the_double import alone, driver, error, opened, programs
+from onnx import TensorProto
 
 RNG = np.random.default_rng(0)
 
@@ -144,3 +146,71 @@ def test_indices_that_are_fed_do_not_decide_what_is_planned(cuda):
         np.testing.assert_array_equal(got, np.maximum(x[i], 0))
     (program,) = programs(session)
     assert len(program._plans) == 1
+
+
+def work(session, given):
+    """Return how many kernels and calls of libraries a run is."""
+    counts = driver().counts
+    session.run(None, given)
+    before = counts["launches"], counts["calls"]
+    session.run(None, given)
+    return counts["launches"] - before[0], counts["calls"] - before[1]
+
+
+def convolved(dtype=FLOAT, *, normalized=True, bias=False, large=1.0, group=1):
+    """Return a model of a convolution, a BatchNormalization and a Relu, and its inputs."""
+    rng = np.random.default_rng(3)
+    arrays = {
+        "w": rng.standard_normal((8, 4 // group, 3, 3)) * large,
+        "c": rng.standard_normal(8),
+        **{name: rng.random(8) + 0.5 for name in "sbmv"},
+    }
+    kind = np.float16 if dtype == TensorProto.FLOAT16 else np.float32
+    last = node("BatchNormalization", ["a", "s", "b", "m", "v"], ["n"])
+    made = model(
+        [
+            node("Conv", ["x", "w", "c"][: 2 + bias], ["a"], group=group),
+            *([last] if normalized else []),
+            node("Relu", ["n" if normalized else "a"], ["y"]),
+        ],
+        {"x": (dtype, [2, 4, 6, 6])},
+        {"y": (dtype, None)},
+        {name: array.astype(kind) for name, array in arrays.items()},
+    )
+    return made, {"x": rng.standard_normal((2, 4, 6, 6)).astype(kind)}
+
+
+@pytest.mark.parametrize("dtype", [FLOAT, TensorProto.FLOAT16])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_a_normalization_is_in_the_weights_of_the_convolution_before_it(
+    cuda, dtype, bias, group
+):
+    source, given = convolved(dtype, bias=bias, group=group)
+    session = opened(source, simplified=False)
+    assert labels(session) == ["Conv+BatchNormalization+Relu"]
+    (got,), (want,) = session.run(None, given), alone(source).run(None, given)
+    assert error(got, want) <= (3e-3 if dtype == TensorProto.FLOAT16 else 2e-6)
+    bare, _ = convolved(dtype, normalized=False, bias=True, group=group)
+    assert work(session, given) == work(opened(bare), given)
+
+
+def test_weights_that_would_be_too_large_for_halves_are_scaled_behind(cuda):
+    source, given = convolved(large=1e5)
+    session = opened(source, simplified=False)
+    assert labels(session) == ["Conv", "BatchNormalization+Relu"]
+    (got,), (want,) = session.run(None, given), alone(source).run(None, given)
+    assert error(got, want) <= 2e-6
+
+
+def test_what_others_read_unscaled_is_not_in_the_weights(cuda):
+    session = image(
+        [
+            node("Conv", ["x", "w"], ["c"]),
+            node("BatchNormalization", ["c", "s", "s", "s", "v"], ["y"]),
+            node("Relu", ["c"], ["z"]),
+        ],
+        [("w", (4, 4, 1, 1)), ("s", (4,)), ("v", (4,))],
+        ("y", "z"),
+    )
+    assert sorted(labels(session)) == ["BatchNormalization", "Conv", "Relu"]

@@ -30,13 +30,15 @@ class Habits:
 
     One that is ``quantized`` takes along whatever dequantizes its first two inputs. One
     that ``moves`` elements does so in bytes where all that it reads is dequantized and its
-    result quantized by the same scale.
+    result quantized by the same scale. What ``scales`` channels by constants tells of an
+    anchor whether its weights can do that, too.
     """
 
     before: bool = False
     after: bool = False
     quantized: bool = False
     moves: bool = False
+    scales: Callable[[Node, Node], bool] | None = None
 
 
 Judge = Callable[[Node], Habits]
@@ -180,6 +182,10 @@ class _Grouping:
 
     def _anchor(self, node: Node) -> Group:
         habits = self._judge(node)
+        scaled = self._scaled(node, habits)
+        if scaled is not None:
+            scaled.scaling = node
+            return scaled
         group = Group(node, open=habits.after)
         if habits.moves and self._moves_bytes(node):
             read = [self._anew[v] for v in node.inputs if v in self._anew]
@@ -204,6 +210,18 @@ class _Grouping:
                 for value in inner.outputs:
                     self._makers[value] = group
         return group
+
+    def _scaled(self, node: Node, habits: Habits) -> Group | None:
+        """Return the group whose weights can scale channels as a node does, if any."""
+        value = node.input(0)
+        group = None if value is None else self._makers.get(value)
+        if habits.scales is None or value is None or group is None:
+            return None
+        anchor = group.anchor
+        alone = anchor is not None and group.nodes == [anchor]
+        if anchor is None or not alone or not self._only_for(value, node):
+            return None
+        return group if habits.scales(anchor, node) else None
 
     def _of_bytes(self, node: Node) -> Group | None:
         """Return the group that moves bytes, and whose result a node quantizes."""

@@ -13,19 +13,21 @@ class Group:
 
     ``before`` are element-wise nodes that make what the anchor reads first, ``after``
     those that follow on its result; a group without an anchor has all of its nodes in
-    ``after``. ``results`` are the values that others read.
+    ``after``. ``scaling`` gives each channel a factor and an offset between the two, which
+    go into the anchor's weights. ``results`` are the values that others read.
     """
 
     anchor: Node | None = None
     before: list[Node] = field(default_factory=list)
     after: list[Node] = field(default_factory=list)
     results: list[Value] = field(default_factory=list)
+    scaling: Node | None = None
     open: bool = False
 
     @property
     def nodes(self) -> list[Node]:
         """All nodes in order."""
-        middle = [] if self.anchor is None else [self.anchor]
+        middle = [n for n in (self.anchor, self.scaling) if n is not None]
         return [*self.before, *middle, *self.after]
 
     @property

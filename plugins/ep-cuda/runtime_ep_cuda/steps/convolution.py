@@ -16,6 +16,7 @@ from runtime_ep_cuda.operations import Convolution, Pointwise, Spec
 from runtime_ep_cuda.planner import Planner, broadcast
 from runtime_ep_cuda.quantized import is_constant
 from runtime_ep_cuda.steps import behind as inside
+from runtime_ep_cuda.steps import filters as constant
 from runtime_ep_cuda.steps.behind import Behind
 from runtime_ep_cuda.steps.elementwise import finish, value_after
 from runtime_ep_cuda.steps.epilogue import Follower
@@ -64,7 +65,7 @@ def convolve(planner: Planner, group: Group, behind: Behind = ()) -> None:
     if _is_depthwise(planner, w, wide, x.shape[1], groups):  # type: ignore[arg-type]
         _depthwise(planner, group, x, window, shape, dtype, behind)
         return
-    x, filters = _even(planner, x, w, dtype, groups)  # type: ignore[arg-type]
+    x, filters = _even(planner, group, x, dtype, groups)
     operation = Convolution(
         Spec.of(x),
         Spec.of(filters),
@@ -107,15 +108,14 @@ def _depthwise(
     behind: Behind,
 ) -> None:
     """Plan windows of single channels, with all that follows, as one kernel."""
-    node, order = anchor_of(group), channels_last(x.rank)
-    taps = (*range(2, x.rank), 0, 1)
-    weights = planner.weight(
-        node.inputs[1],  # type: ignore[arg-type]
+    order, taps = channels_last(x.rank), (*range(2, x.rank), 0, 1)
+    weights = constant.filters(
+        planner,
+        group,
         "depthwise",
         lambda array: array.transpose(taps)[..., 0],
         dtype,
     )
-    bias = node.input(2)
     if behind:
         after, further, done = *inside.expression_of(behind), 0
     else:
@@ -127,7 +127,7 @@ def _depthwise(
             weights,
             y,
             window,
-            None if bias is None else planner.tensor(bias),
+            constant.bias_of(planner, group, dtype),
             after,
             further,
         )
@@ -152,7 +152,7 @@ def conv_transpose(planner: Planner, group: Group) -> None:
         return
     order = _order(planner, x.rank)
     x = planner.dense(x, order, dtype)
-    filters = _filters(planner, w, dtype, order)  # type: ignore[arg-type]
+    filters = _filters(planner, group, dtype, order)
     operation = Convolution(
         Spec.of(x),
         Spec.of(filters),
@@ -220,13 +220,14 @@ def _window(
 
 
 def _even(
-    planner: Planner, x: Tensor, w: Value, dtype: Dtype, groups: int
+    planner: Planner, group: Group, x: Tensor, dtype: Dtype, groups: int
 ) -> tuple[Tensor, Tensor]:
     """Return image and filters in the library's order, few channels filled up by zeros."""
     order = _order(planner, x.rank)
-    channels = x.shape[1]
-    if groups > 1 or dtype not in NARROW or channels % _EVEN == 0 or not is_constant(w):
-        return planner.dense(x, order, dtype), _filters(planner, w, dtype, order)
+    channels, w = x.shape[1], anchor_of(group).inputs[1]
+    even = groups > 1 or dtype not in NARROW or channels % _EVEN == 0
+    if even or w is None or not is_constant(w):
+        return planner.dense(x, order, dtype), _filters(planner, group, dtype, order)
     more = -(-channels // _EVEN) * _EVEN
     wide = planner.new(dtype, (x.shape[0], more, *x.shape[2:]), order)
     rest = wide.sliced(1, channels, more - channels)
@@ -239,17 +240,22 @@ def _even(
         made[:, :channels] = array
         return made.transpose(order)
 
-    laid = planner.weight(w, ("filled", more, order), fill_up, dtype)
+    laid = constant.filters(planner, group, ("filled", more, order), fill_up, dtype)
     return wide, laid.transposed(_inverse(order))
 
 
 def _filters(
-    planner: Planner, w: Value, dtype: Dtype, order: tuple[int, ...]
+    planner: Planner, group: Group, dtype: Dtype, order: tuple[int, ...]
 ) -> Tensor:
     """Return filters whose axes lie in an order."""
-    if not is_constant(w):
+    w = anchor_of(group).inputs[1]
+    if w is None or not is_constant(w):
         return planner.dense(planner.tensor(w), order, dtype)
-    laid = planner.weight(w, order, lambda array: array.transpose(order), dtype)
+
+    def laid_out(array: Any) -> Any:
+        return array.transpose(order)
+
+    laid = constant.filters(planner, group, order, laid_out, dtype)
     return laid.transposed(_inverse(order))
 
 
@@ -280,8 +286,8 @@ def _convolve(
             made = planner.result(value, shape, order)
         return made, made
 
-    bias = anchor_of(group).input(2)
-    before = [] if bias is None else [channel_bias(planner, bias, len(shape), dtype)]
+    bias = constant.bias_of(planner, group, dtype)
+    before = [] if bias is None else [channel_bias(bias, len(shape))]
     if not inside.done(planner, group, operation, inputs, before, behind, fit, place):
         raise Unplannable(
             f"no library convolves {list(operation.x.shape)} by "
@@ -289,9 +295,6 @@ def _convolve(
         )
 
 
-def channel_bias(planner: Planner, bias: Value, rank: int, dtype: Dtype) -> Follower:
-    tensor = planner.tensor(bias)
-    if tensor.dtype != dtype:
-        tensor = planner.copy(tensor, dtype=dtype)
-    seen = tensor.reshaped((1, tensor.size, *(1,) * (rank - 2)))
+def channel_bias(bias: Tensor, rank: int) -> Follower:
+    seen = bias.reshaped((1, bias.size, *(1,) * (rank - 2)))
     return Follower((Pointwise("add"),), seen)

@@ -86,7 +86,7 @@ def value_after(group: Group, done: int) -> Value:
         return group.after[done - 1].outputs[0]
     if group.anchor is None:
         raise ValueError("the group has no anchor")
-    return group.anchor.outputs[0]
+    return (group.scaling or group.anchor).outputs[0]
 
 
 def finish(planner: Planner, group: Group, done: int = 0) -> None:

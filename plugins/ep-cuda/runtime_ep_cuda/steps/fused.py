@@ -155,8 +155,10 @@ def _convolved(
         made[:] = [planner.result(value, sizes) if whole else planner.new(dtype, sizes)]
         return made[0], made[0].transposed(inward)
 
-    bias = node.input(2)
-    before = [] if bias is None else [channel_bias(planner, bias, rank, dtype)]
+    bias, before = node.input(2), []
+    if bias is not None:
+        tensor = planner.typed(planner.tensor(bias), dtype)
+        before = [channel_bias(tensor, rank)]
     after = inside.followers(stages, fit)
     done = epilogue.call(planner, operation, inputs, before, after, result_for)
     if done is None:

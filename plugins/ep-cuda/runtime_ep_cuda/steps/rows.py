@@ -40,7 +40,7 @@ def written(
     """Return what makes the group's result of the anchor's, and how many nodes that are."""
     if not group.after:
         return SAME, [], 0
-    first = anchor_of(group).outputs[0]
+    first = value_after(group, 0)
     expression, operands = express(group.after, [group.after[-1].outputs[0]], [first])
     further = [planner.tensor(operand) for operand in operands[1:]]
     if broadcast([shape, *(tensor.shape for tensor in further)]) != shape:

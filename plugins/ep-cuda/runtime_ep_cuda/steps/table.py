@@ -66,6 +66,7 @@ def plans(
     after: bool = False,
     quantized: bool = False,
     moves: bool = False,
+    scales: Callable[[Node, Node], bool] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function as the step of operators.
 
@@ -73,11 +74,12 @@ def plans(
     ``group.before``; with ``after`` it does, or passes on, those of ``group.after``.
     With ``quantized`` it does itself what dequantizes its first two inputs, which is
     in ``group.before``. One that ``moves`` elements does not mind their type, and is
-    given bytes where only such are around it.
+    given bytes where only such are around it. With ``scales`` it is the ``group.scaling``
+    of an anchor before it of which that is true.
     """
 
     def register(function: Function) -> Function:
-        habits = Habits(before, after, quantized, moves)
+        habits = Habits(before, after, quantized, moves, scales)
         plan = moving(function) if moves else function
         step = Step(plan, refuse, known, since, habits)
         for op_type in op_types:
