@@ -202,10 +202,11 @@ def test_memory_can_be_a_callers():
 class Mark:
     """A place in a stream that is reached when it is waited for."""
 
-    def __init__(self):
-        self.done = False
+    def __init__(self, order=None):
+        self.done, self.asked, self.order = False, 0, order or self
 
     def reached(self):
+        self.asked += 1
         return self.done
 
     def finish(self):
@@ -223,6 +224,33 @@ def test_memory_in_use_in_a_callers_stream_is_not_given_out_before_that_is_done(
     assert not mark.done, "there was other memory"
     mark.done = True
     assert pool.allocate(512) == address
+
+
+def test_of_one_order_only_the_first_that_is_not_reached_is_asked():
+    pool, order = Pool(Source()), object()
+    marks = [Mark(order) for _ in range(5)]
+    addresses = []
+    for mark in (*marks, lonely := Mark()):
+        held = pool.hold(512)
+        held.until(mark)
+        addresses.append(held.address)
+    lonely.done = True
+    asked = [mark.asked for mark in marks]
+    del held
+    pool.allocate(512)
+    assert [m.asked - n for m, n in zip(marks, asked, strict=True)] == [1, 0, 0, 0, 0]
+    for mark in marks[:2]:
+        mark.done = True
+    assert {pool.allocate(512) for _ in range(2)} <= set(addresses)
+
+
+def test_a_later_mark_of_an_order_stands_for_those_before():
+    pool, order = Pool(Source()), object()
+    held = pool.hold(512)
+    first, other, last = Mark(order), Mark(), Mark(order)
+    for mark in (first, other, last):
+        held.until(mark)
+    assert held._marks == (other, last)
 
 
 def test_where_no_other_memory_is_left_what_is_in_use_is_waited_for():

@@ -159,6 +159,14 @@ def test_a_process_that_forks_off_while_a_session_is_opened_can_open_its_own():
     assert status == 0
 
 
+def test_what_many_runs_read_is_marked_once(cuda):
+    caller = Caller(opened(dense()))
+    held = caller.upload(x())
+    for _ in range(5):
+        caller.run(held)
+    assert len(held.owner._marks) == 1
+
+
 def test_runs_as_usual_make_no_events(cuda):
     session = opened(dense())
     session.run(None, {"x": x()})

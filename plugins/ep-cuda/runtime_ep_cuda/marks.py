@@ -12,9 +12,15 @@ from runtime_ep_cuda.memory import Allocation
 
 
 class Mark:
-    """What was begun in a stream so far; the stream itself may be gone meanwhile."""
+    """What was begun in a stream so far; the stream itself may be gone meanwhile.
 
-    def __init__(self, driver: Driver, stream: Stream) -> None:
+    Of marks that somebody makes in one ``order`` a later one is reached after all before.
+    """
+
+    def __init__(
+        self, driver: Driver, stream: Stream, order: object | None = None
+    ) -> None:
+        self.order = self if order is None else order
         self._driver = driver
         self._event = driver.event(timed=False)
         driver.record(self._event, stream)

@@ -81,8 +81,8 @@ class Allocation:
         """Have it kept back, once it is given back, until a mark is reached."""
         if self._pool is not None:
             with self._pool.lock:
-                ahead = (each for each in self._marks if not each.reached())
-                self._marks = (*ahead, mark)
+                others = (m for m in self._marks if m.order is not mark.order)
+                self._marks = (*(m for m in others if not m.reached()), mark)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # the pool was closed, the process ends
@@ -211,14 +211,28 @@ class Pool:
                 self._release(address)
 
     def _look(self, waits: bool = False) -> None:
-        """Free what was kept back and is done with; or wait until all of it is."""
-        for kept in tuple(self._busy):
-            address, marks = kept
-            if waits:
-                for mark in marks:
-                    mark.finish()
-            if waits or all(mark.reached() for mark in marks):
-                self._busy.remove(kept)
+        """Free what was kept back and is done with; or wait until all of it is.
+
+        Where one mark of an order is not reached, later ones are not asked.
+        """
+        if not self._busy:
+            return
+        ahead: list[object] = []
+        freed: set[int] = set()
+        try:
+            for address, marks in self._busy:
+                if waits:
+                    for mark in marks:
+                        mark.finish()
+                orders = (m.order for m in marks if m.order in ahead or not m.reached())
+                order = next(orders, None)
+                if order is None:
+                    freed.add(address)
+                elif order not in ahead:
+                    ahead.append(order)
+        finally:
+            self._busy[:] = [kept for kept in self._busy if kept[0] not in freed]
+            for address in freed:
                 self._release(address)
 
     def _release(self, address: int) -> None:

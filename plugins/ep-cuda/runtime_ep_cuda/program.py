@@ -71,6 +71,7 @@ class Program:
         self._lock = threading.Lock()
         self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
         self._last: Mark | None = None
+        self._order = object()
         self._functions: dict[str, Function] = {}
         self._recall = Recall()
         self._room = (0, 0)
@@ -196,7 +197,7 @@ class Program:
             if self._temporaries.reserved:
                 self._temporaries.trim()
         else:
-            self._last = Mark(self._driver, stream)
+            self._last = Mark(self._driver, stream, self._order)
             keep(arrays, self._last)
 
     def _distinct(self, outputs: Sequence[Any]) -> list[Any]:
