@@ -19,8 +19,8 @@ ON_ARM = [
     *(
         f"tests/ep_cpu/codegen/test_{name}.py"
         for name in (
-            "microkernel", "gemm", "winograd", "depthwise", "attention", "reduction",
-            "rows", "elementwise", "vmath",
+            "microkernel", "gemm", "strassen", "winograd", "depthwise", "attention",
+            "reduction", "rows", "elementwise", "vmath",
         )
     ),
     "tests/ep_cpu/native/test_convolution.py",

@@ -20,6 +20,11 @@ OPTIONS = {
         "How convolutions of 3 by 3 filters may save multiplications: by whatever form is "
         "fastest, by the one that rounds least, or not at all.",
     ),
+    "strassen": Option(
+        ("auto", "off"),
+        "auto",
+        "Whether products of large matrices may save an eighth of their multiplications.",
+    ),
 }
 """Options of the CPU provider."""
 

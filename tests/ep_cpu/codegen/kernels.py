@@ -26,6 +26,7 @@ from runtime_ep_cpu.codegen.expression import Expression, Instruction
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.microkernel import shapes, tiles, usual_width
 from runtime_ep_cpu.codegen.recurrence_cells import Cell, Function
+from runtime_ep_cpu.codegen.strassen import first_tiles
 from runtime_ep_cpu.codegen.target import crossed, host
 from runtime_ep_cpu.codegen.winograd_forms import FORMS
 
@@ -105,6 +106,10 @@ def products(target):
     width = usual_width(target)
     found = {
         "gemm": Spec.of("gemm", vectors=width, **FUSED),
+        "strassen": Spec.of("strassen", vectors=width),
+        "strassen_finish": Spec.of("strassen_finish", vectors=width, **FUSED),
+        "strassen_rows": Spec.of("strassen_rows"),
+        "difference_tile": first_tiles(target, width)[-1],
         "pack": Spec.of("pack", vectors=width),
         "pack_turned": Spec.of("pack", vectors=width, element="half", turned=True),
         "convolution": Spec.of("convolution", vectors=width, **FUSED),

@@ -19,6 +19,7 @@ from runtime_ep_cpu.codegen.microkernel import (
     shapes,
     tiles,
     tiles_of_columns,
+    usual_width,
 )
 from runtime_ep_cpu.codegen.target import host, named, runnable
 
@@ -66,6 +67,30 @@ def test_every_tile_gives_the_product_for_any_depth_and_columns(name):
                     multiply(target, rows, vectors, a, b, c, first, bias, columns)
                     start = bias[:columns] if first else before
                     np.testing.assert_allclose(c, want + start, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("same", [False, True])
+def test_a_tile_may_multiply_by_a_difference_of_panels_which_it_keeps(name, same):
+    target = named(name)
+    vectors = usual_width(target)
+    width, rows = target.lanes * vectors, shapes(target)[vectors]
+    spec = Spec.of("difference_tile", rows=rows, vectors=vectors)
+    kernels = library(target)
+    kernels.load([spec])
+    made = function(kernels.address(spec), *PARAMETERS, ADDRESS, ADDRESS)
+    for k in (1, UNROLL, 2 * UNROLL + 3):
+        a, bias = guarded(floats(rows, k)), floats(width)
+        b, less = guarded(floats(k, width)), guarded(floats(k, width))
+        into = b if same else guarded(np.zeros((k, width), np.float32))
+        c, difference = guarded(floats(rows, width)), b - less
+        made(
+            a.ctypes.data, a.strides[0], b.ctypes.data, c.ctypes.data, width, k, 1,
+            bias.ctypes.data, width, b.ctypes.data, less.ctypes.data, into.ctypes.data,
+        )  # fmt: skip
+        np.testing.assert_array_equal(into, difference)
+        want = a.astype(np.float64) @ difference + bias
+        np.testing.assert_allclose(c, want, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -14,9 +14,10 @@ SMALLEST = {"float32": 2e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 
 
 def opened(
-    model, target="auto", native="required", threads=0, winograd="auto", **entries
-):
-    """Return a session; ``native``, ``target`` and ``winograd`` are the provider's.
+    model, target="auto", native="required", threads=0, winograd="auto",
+    strassen="auto", **entries,
+):  # fmt: skip
+    """Return a session; but for threads, what has a name is the provider's option.
 
     A test of a target that the processor lacks is skipped.
     """
@@ -27,7 +28,9 @@ def opened(
     for key, value in entries.items():
         setattr(options, key, value)
     data = model if isinstance(model, bytes) else model.SerializeToString()
-    choice = {"native": native, "target": target, "winograd": winograd}
+    choice = {
+        "native": native, "target": target, "winograd": winograd, "strassen": strassen
+    }  # fmt: skip
     return ort.InferenceSession(data, options, providers=[(CPU, choice)])
 
 

@@ -129,3 +129,12 @@ class Draw:
             info.type.CopyFrom(types[info.name])
             info.type.tensor_type.ClearField("shape")
         return made
+
+
+def declaring(model, feed):
+    """Return a model whose inputs have the shapes of a feed, and no others."""
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        for dim, size in zip(dims, feed[value.name].shape, strict=True):
+            dim.dim_value = size
+    return model

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from beside_numpy import checked, groups, kernels, opened, programs
-from draws import Draw
+from draws import Draw, declaring
 from runtime_ep_cpu.native.steps.winograd import WinogradStep
 
 TOLERANCE = 6e-6
@@ -38,15 +38,6 @@ def net(
         x, channels = d.add("Relu", [y], f"y{i}"), count
     model = d.model([x])
     return (declaring(model, d.feed) if declared else model), d.feed
-
-
-def declaring(model, feed):
-    """Return a model whose inputs have the shapes of a feed, and no others."""
-    for value in model.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        for dim, size in zip(dims, feed[value.name].shape, strict=True):
-            dim.dim_value = size
-    return model
 
 
 def sizes(session):

@@ -21,6 +21,9 @@ from runtime_ep_cpu.codegen.vmath import VectorMath
 OPERAND_FIELDS: Final = ("operand", "operand_row")
 """Arguments of each operand: its address, and its row stride in elements."""
 
+PLAIN: Final = Expression(("float",), (), ((0, "float"),))
+"""The epilogue that changes nothing."""
+
 
 class Operand(NamedTuple):
     """Where an operand's values for some columns begin."""

@@ -193,6 +193,7 @@ class _Product:
             rows = least + f.convert(tiles.index < extra, "i64", unsigned=True)
             tile = f.field(field["tiles"].at(rows - 1, "i64"), 0, "ptr")
             place = c.at(row * self.c_row, "float")
+            ahead = tiles.index * lines
             f.call_pointer(
                 tile,
                 "void",
@@ -205,7 +206,7 @@ class _Product:
                 first,
                 bias,
                 columns,
-                after.at(tiles.index * lines, "float"),
+                f.select(ahead < field["k"] * width, after, here).at(ahead, "float"),
             )
             if self.finisher is not None:
                 with f.when(is_last):

@@ -92,6 +92,19 @@ def tile(module: Module, target: Target, name: str, *, rows: int, vectors: int) 
     _tile(Function(module, name, _PARAMETERS), target, rows, vectors)
 
 
+@family("difference_tile")
+def difference_tile(
+    module: Module, target: Target, name: str, *, rows: int, vectors: int
+) -> None:
+    """Write a tile whose panel is ``B - less``: `tile` with two more parameters.
+
+    Both are panels; their difference is kept ``into`` a third, for the tiles that follow.
+    """
+    parameters = (*_PARAMETERS, ("ptr", "less"), ("ptr", "into"))
+    function = Function(module, name, parameters)
+    _tile(function, target, rows, vectors, difference=True)
+
+
 @family("runs")
 def runs(
     module: Module,
@@ -129,10 +142,16 @@ _PARAMETERS = (
 
 
 def _tile(
-    function: Function, target: Target, rows: int, vectors: int, half: bool = False
+    function: Function,
+    target: Target,
+    rows: int,
+    vectors: int,
+    half: bool = False,
+    difference: bool = False,
 ) -> None:
     a, a_row, b, c, c_row, k, first, bias, columns, ahead = function.parameters[:10]
-    apart = function.parameters[10:12]
+    more = function.parameters[10:12]
+    apart, differing = ([], more) if difference else (more, [])
     lanes, pitch = target.lanes, target.lanes * vectors
     if half or (vectors == 1 and target.halves):  # whole ones would wait for loads
         lanes, vectors = lanes // 2, 2 * vectors - half
@@ -162,13 +181,15 @@ def _tile(
     if target.is_x86 and target.fma:
         operands = (a, a_row, b, k, ahead)
         sums = _in_assembly(
-            function, target, (rows, vectors, pitch), starts, operands, apart
+            function, target, (rows, vectors, pitch), starts, operands, apart, differing
         )
     elif apart:
         sums = _run_by_run(
             function, target, rows, vectors, starts, (a, a_row, b, k), apart
         )
     else:
+        if difference:
+            b = _difference(function, target, vectors, k, (b, *more))
         sums = _in_words(function, target, rows, vectors, starts, (a, a_row, b, k))
     if apart:
         sums = limited(function, sums, function.parameters[12])
@@ -261,6 +282,18 @@ def _run_by_run(
     return loop.results[: rows * vectors]
 
 
+def _difference(
+    function: Function, target: Target, vectors: int, k: Val, panels: Sequence[Val]
+) -> Val:
+    """Write the difference of two panels into a third; return that."""
+    lanes = target.lanes
+    type = vector("float", lanes)
+    with function.loop(0, k * vectors) as loop:
+        b, less, into = (panel.at(loop.index * lanes, "float") for panel in panels)
+        function.store(function.load(b, type) - function.load(less, type), into)
+    return panels[2]
+
+
 def multiply_add(function: Function, target: Target, a: Val, b: Val, c: Val) -> Val:
     """Return ``a * b + c``, in one instruction where the target has one."""
     return function.fma(a, b, c) if target.fma else a * b + c
@@ -273,14 +306,16 @@ def _in_assembly(
     starts: Sequence[Val],
     operands: tuple[Val, ...],
     apart: Sequence[Val],
+    differing: Sequence[Val],
 ) -> list[Val]:
     rows, *_ = sizes
     a, a_row, b, k, ahead = operands
     bases = [(f"a{row}", a.at(a_row * row, "i8")) for row in range(0, rows, 3)]
-    pointers = [*bases, ("b", b), ("ahead", ahead)]
+    others = tuple(zip(("less", "into"), differing, strict=False))
+    pointers = [*bases, ("b", b), ("ahead", ahead), *others]
     lanes = kind(starts[0].type).lanes
-    whole = _round(target, sizes, lanes, UNROLL)
-    one = _round(target, sizes, lanes, 1)
+    whole = _round(target, sizes, lanes, UNROLL, bool(differing))
+    one = _round(target, sizes, lanes, 1, bool(differing))
     numbers = [("row", a_row)]
     if apart:
         pointers.append(("steps", apart[0]))
@@ -303,7 +338,11 @@ def _in_assembly(
 
 
 def _round(
-    target: Target, sizes: tuple[int, int, int], lanes: int, unroll: int
+    target: Target,
+    sizes: tuple[int, int, int],
+    lanes: int,
+    unroll: int,
+    differing: bool,
 ) -> list[str]:
     """Return the instructions for some rows of the panel, and the step to the next.
 
@@ -319,7 +358,11 @@ def _round(
     for step in range(unroll):
         for v in range(vectors):
             offset = 4 * (step * pitch + lanes * v)
-            lines.append(f"vmovups {offset}({{b}}), {register}{panel[v]}")
+            one = f"{register}{panel[v]}"
+            lines.append(f"vmovups {offset}({{b}}), {one}")
+            if differing:
+                lines.append(f"vsubps {offset}({{less}}), {one}, {one}")
+                lines.append(f"vmovups {one}, {offset}({{into}})")
         for row in range(rows):
             base = f"{{a{row // 3 * 3}}}"
             place = (f"({base})", f"({base},{{row}})", f"({base},{{row}},2)")[row % 3]
@@ -331,7 +374,9 @@ def _round(
                 used = (register + str(i) for i in (panel[v], factor, total))
                 lines.append(f"vfmadd231ps {', '.join(used)}")
     lines += [f"addq $${4 * unroll}, {{a{row}}}" for row in range(0, rows, 3)]
-    return [*lines, f"addq $${4 * pitch * unroll}, {{b}}"]
+    panels = ("b", "less", "into") if differing else ("b",)
+    step = 4 * pitch * unroll
+    return [*lines, *(f"addq $${step}, {{{name}}}" for name in panels)]
 
 
 _REGISTERS = {16: "%zmm", 8: "%ymm"}

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
-from runtime_ep_cpu.codegen.epilogue import Finisher, Operand
+from runtime_ep_cpu.codegen.epilogue import PLAIN, Finisher, Operand
 from runtime_ep_cpu.codegen.expression import Expression
 from runtime_ep_cpu.codegen.library import family
 from runtime_ep_cpu.codegen.memory import stored
@@ -65,9 +65,6 @@ OPERAND_FIELDS: Final = (
 PIECE_FIELDS: Final = ("made", "slices", "read", "tap", "taps")
 """Of a piece: its first slice of the result and how many it has, the slice that the first
 of its taps reads for the first of them, that tap, and the number of taps."""
-
-PLAIN = Expression(("float",), (), ((0, "float"),))
-"""The epilogue that changes nothing."""
 
 
 class Blocking(NamedTuple):

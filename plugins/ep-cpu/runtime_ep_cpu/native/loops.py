@@ -22,6 +22,7 @@ from runtime_ep_cpu.codegen.walk import FRAME
 from runtime_ep_cpu.native.arena import ALIGNMENT
 from runtime_ep_cpu.native.classify import Role, body_classes
 from runtime_ep_cpu.native.express import element_of
+from runtime_ep_cpu.native.forms import Forms
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.known import evaluated, is_bound, shape_of
@@ -57,18 +58,18 @@ _UNTOLD = 16
 """Rounds that a loop is taken to have where nobody can tell."""
 
 
-def made_step(group: Group, target: Target, winograd: str, bind: Binder) -> Step:
+def made_step(group: Group, target: Target, forms: Forms, bind: Binder) -> Step:
     """Return the step that plans a group, which may be a loop."""
     if group.kind == "loop":
-        return LoopStep(group, target, winograd, bind)
-    return step_of(group, target, winograd)
+        return LoopStep(group, target, forms, bind)
+    return step_of(group, target, forms)
 
 
 class LoopStep:
     """A Loop or a Scan."""
 
     def __init__(
-        self, group: Group, target: Target, winograd: str, bind: Binder
+        self, group: Group, target: Target, forms: Forms, bind: Binder
     ) -> None:
         said = None if group.anchor is None else repeated(group.anchor)
         classes = None if said is None else body_classes(said)
@@ -80,7 +81,7 @@ class LoopStep:
         native = [n for n in nodes if classes.roles[n] is Role.NATIVE]
         outputs = set(said.body.outputs)
         self._groups = groups(native, outputs.__contains__)
-        self._steps = [made_step(g, target, winograd, bind) for g in self._groups]
+        self._steps = [made_step(g, target, forms, bind) for g in self._groups]
         self._known = {
             value: (node, bind(node) if is_bound(node) else None)
             for node in nodes

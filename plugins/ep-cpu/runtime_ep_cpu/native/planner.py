@@ -126,7 +126,7 @@ class Planner:
     ``inputs`` is how many arrays a run is given. ``wanted`` are the values that are to be
     made in an output's memory. ``borders`` and ``bordered`` are kept by `native.images`:
     which buffers hold an image, and the images with zeros around them that have been
-    asked for.
+    asked for; ``sums`` by `steps.strassen`: those of the rows of a matrix.
     """
 
     def __init__(self, library: Library, knowledge: Knowledge | None = None) -> None:
@@ -142,6 +142,7 @@ class Planner:
         self.wanted: dict[Value, Buffer] = {}
         self.borders: dict[Buffer, Border] = {}
         self.bordered: dict[tuple[Layout, Margins], Layout] = {}
+        self.sums: dict[Value, tuple[Layout, Layout]] = {}
         self.group: Group | None = None
         self._knowledge = knowledge
         self._table_home = Buffer(Home.TABLE)

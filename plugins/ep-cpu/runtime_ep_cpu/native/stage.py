@@ -23,6 +23,7 @@ from runtime_ep_cpu.codegen.library import Library, Spec, Store
 from runtime_ep_cpu.info import info
 from runtime_ep_cpu.native import texts
 from runtime_ep_cpu.native.chains import chained
+from runtime_ep_cpu.native.forms import Forms
 from runtime_ep_cpu.native.fuse import groups
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.images import borders, places, sources
@@ -101,9 +102,9 @@ class Stage:
         outputs = set(extent.outputs)
         self.groups = groups(extent.nodes, outputs.__contains__)
         target = engine.library.target
-        winograd = settings.options.get("winograd", "auto")
+        forms = Forms.of(settings.options)
         bind = partial(table.bind, settings=settings)
-        self._steps = [made_step(g, target, winograd, bind) for g in self.groups]
+        self._steps = [made_step(g, target, forms, bind) for g in self.groups]
         self._known = {
             value: (node, table.bind(node, settings) if is_bound(node) else None)
             for node in extent.known

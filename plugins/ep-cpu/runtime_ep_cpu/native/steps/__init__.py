@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.native.forms import Forms
 from runtime_ep_cpu.native.group import Group
 from runtime_ep_cpu.native.planner import Step
 from runtime_ep_cpu.native.steps.affine import AffineStep
@@ -37,10 +38,13 @@ from runtime_ep_cpu.native.steps.view import ViewStep
 from runtime_ep_cpu.native.steps.winograd import WinogradStep, size_for
 
 
-def step_of(group: Group, target: Target, winograd: str = "auto") -> Step:
-    """Return the step that plans a group; ``winograd`` is what the option says."""
+def step_of(group: Group, target: Target, forms: Forms | None = None) -> Step:
+    """Return the step that plans a group; ``forms`` are what the options say."""
+    forms = forms or Forms()
     if group.kind == "convolution":
-        return _convolution(group, target, winograd)
+        return _convolution(group, target, forms.winograd)
+    if group.kind == "product":
+        return ProductStep(group, target, forms.strassen)
     if group.kind in _TUNED:
         return _TUNED[group.kind](group, target)
     return _STEPS[group.kind](group)
@@ -58,7 +62,6 @@ def _convolution(group: Group, target: Target, winograd: str) -> Step:
 
 
 _TUNED: dict[str, Callable[[Group, Target], Step]] = {
-    "product": ProductStep,
     "transposed": TransposedStep,
     "attention": AttentionStep,
     "recurrence": RecurrenceStep,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from runtime.graph import Value
+
 from runtime_ep_cpu.codegen import copies, gemm
 from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.codegen.microkernel import SPEED, shapes, tiles, usual_width
@@ -14,6 +16,7 @@ from runtime_ep_cpu.native.packing import Request
 from runtime_ep_cpu.native.planner import Argument, Planner
 from runtime_ep_cpu.native.steps.elementwise import widened, widening_specs
 from runtime_ep_cpu.native.steps.epilogue import Epilogue
+from runtime_ep_cpu.native.steps.strassen import Strassen, fits
 
 
 def width_for(target: Target, columns: int | None, narrows: bool = False) -> int:
@@ -46,8 +49,13 @@ class Matrix:
         epilogue: Epilogue,
         operands: Sequence[str],
         packed: bool | None,
+        depth: int | None = None,
     ) -> None:
-        """Choose kernels; ``packed`` says whether a constant that is packed is turned."""
+        """Choose kernels; ``packed`` says whether a constant that is packed is turned.
+
+        With a ``depth``, the rows of matrices, large ones may be multiplied by Strassen's
+        form.
+        """
         self.vectors = width_for(target, columns)
         self.width = target.lanes * self.vectors
         self._epilogue = epilogue
@@ -66,8 +74,12 @@ class Matrix:
         packing = self._packs if packed is None else [self._packs[packed]]
         sizes = {SIZES[element] for element in (*elements, *operands)}
         copying = [spec for size in sorted(sizes) for spec in copies.specs(size)]
+        self._strassen: Strassen | None = None
+        if fits(target, columns, depth, self.width):
+            self._strassen = Strassen(target, self.vectors, epilogue)
         self.specs: Sequence[Spec] = (
-            self._spec, *self._tiles, *packing, *copying, *widening_specs(a)
+            self._spec, *self._tiles, *packing, *copying, *widening_specs(a),
+            *(self._strassen.specs if self._strassen is not None else ()),
         )  # fmt: skip
 
     def readable(self, planner: Planner, a: Layout) -> Layout:
@@ -126,22 +138,27 @@ class Matrix:
         out: Layout,
         operands: Sequence[Layout],
         row: Layout | None = None,
+        source: Value | None = None,
     ) -> None:
         """Add ``out = epilogue(a · panels)``; all are [batch…, rows, columns].
 
         ``row`` is what sums begin with where the epilogue has no constant bias: as many
-        numbers of float32 as the panels have columns.
+        numbers of float32 as the panels have columns. ``source`` is the value whose rows
+        are those of A.
         """
         m, k = a.shape[-2:]
         n = out.shape[-1]
+        bias = row
+        if bias is None:
+            bias = planner.bias(self._epilogue.bias, -(-n // self.width) * self.width)
+        if self._strassen is not None and self._strassen.takes(out):
+            self._strassen.multiply(planner, a, panels, bias, out, operands, source)
+            return
         lead = out.shape[:-2]
         batch = prod(lead)
         cut = gemm.blocking(m, n, k, batch, self.width)
         direct = self._epilogue.expression is None or out.element == "float"
         table = self._offsets(planner, a, starts, out, operands, direct)
-        bias = row
-        if bias is None:
-            bias = planner.bias(self._epilogue.bias, -(-n // self.width) * self.width)
         pitch = out.strides[-2] if m > 1 else n
         arguments: list[Argument] = [
             a, a.strides[-2] * 4, panels, out if direct else None, pitch, m, n, k, bias,

@@ -8,6 +8,7 @@ from math import prod
 from runtime.graph import Node, Value
 
 from runtime_ep_cpu.codegen.library import Spec
+from runtime_ep_cpu.codegen.strassen import has_rows
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.native.express import element_of
 from runtime_ep_cpu.native.group import Group
@@ -23,7 +24,7 @@ from runtime_ep_cpu.native.steps.view import reshaped
 class ProductStep:
     """``epilogue(A · B + bias)``; B is packed once where it is a constant matrix."""
 
-    def __init__(self, group: Group, target: Target) -> None:
+    def __init__(self, group: Group, target: Target, strassen: str) -> None:
         if group.anchor is None:
             raise ValueError("a product has an anchor")
         node = group.anchor
@@ -37,8 +38,9 @@ class ProductStep:
         elements = (element_of(self._a) or "float", element_of(self._b) or "float")
         operands = [element_of(v) or "float" for v in self._epilogue.operands]
         packed = self._turned[1] if self._is_packed else None
+        depth = self._depth() if strassen == "auto" else None
         self._matrix = Matrix(
-            target, columns, elements, self._epilogue, operands, packed
+            target, columns, elements, self._epilogue, operands, packed, depth
         )
         self.specs: Sequence[Spec] = self._matrix.specs
         self.packed = self._request(elements[1])
@@ -46,6 +48,16 @@ class ProductStep:
     def _columns(self) -> int | None:
         shape = self._b.shape or ()
         dim = 1 if len(shape) < 2 else shape[-2 if self._turned[1] else -1]
+        return dim if isinstance(dim, int) else None
+
+    def _depth(self) -> int | None:
+        """Return the rows of B where A may have rows enough for large products."""
+        rows = (self._a.shape or (None,))[:-1]
+        known = not self._turned[0] and all(isinstance(dim, int) for dim in rows)
+        if known and not has_rows(prod(rows)):
+            return None
+        shape = self._b.shape or ()
+        dim = shape[-1 if self._turned[1] else -2] if len(shape) == 2 else None
         return dim if isinstance(dim, int) else None
 
     @property
@@ -138,7 +150,10 @@ class ProductStep:
         operands = [
             operand_layout(planner, value, shape, whole, wide) for value, wide in pairs
         ]
-        self._matrix.multiply(planner, a, panels, starts, placed, operands)
+        source = None if self._turned[0] else self._a
+        self._matrix.multiply(
+            planner, a, panels, starts, placed, operands, source=source
+        )
 
 
 def _addend(node: Node) -> Addend:

@@ -1,0 +1,117 @@
+"""Large products by Strassen's form give NumPy's, are chosen by sizes, obey the option."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from beside_numpy import checked, kernels, opened
+from draws import Draw, declaring
+
+TOLERANCE = 6e-6
+"""Differences, as a part of the largest magnitude of a result."""
+TARGETS = ["auto", "avx2"]
+
+
+def layers(*widths, rows=(128,), residual=False):
+    """Return linear layers and Relu; if residual, with sums of what goes in and out."""
+    d = Draw(11)
+    d.feed["x"] = d.array((*rows, widths[0]))
+    x = "x"
+    for i, (k, n) in enumerate(pairwise(widths)):
+        weights = (d.array((k, n)) / np.sqrt(k)).astype("f")
+        y = d.add("MatMul", [x, d.constant(f"w{i}", weights)], f"p{i}")
+        y = d.add("Add", [y, d.constant(f"b{i}", d.array((n,)))], f"a{i}")
+        if residual and k == n:
+            y = d.add("Add", [x, y], f"s{i}")
+        x = d.add("Relu", [y], f"y{i}")
+    return d.model([x]), d.feed
+
+
+def count(session, family="strassen"):
+    return kernels(session).count(family)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("rows", [(64,), (131,), (3, 50)])
+def test_a_chain_of_layers(rows, target):
+    model, feed = layers(300, 512, 512, 260, rows=rows, residual=True)
+    session = checked(model, feed, target=target, tolerance=TOLERANCE)
+    assert count(session) == 3
+
+
+def test_products_of_one_matrix_share_the_sums_of_its_rows():
+    d = Draw(3)
+    d.feed["x"] = d.array((2, 40, 256))
+    made = [
+        d.add("MatMul", ["x", d.constant(f"w{i}", d.array((256, 320)))], f"y{i}")
+        for i in range(3)
+    ]
+    session = checked(d.model(made), d.feed, tolerance=TOLERANCE)
+    assert count(session) == 3
+    assert count(session, "strassen_rows") == 1
+
+
+@pytest.mark.parametrize("turned", [(0, 1), (1, 0), (1, 1)])
+def test_matrices_may_be_turned(turned):
+    d = Draw(5)
+    a, b = (96, 256), (256, 320)
+    d.feed["x"] = d.array(a[::-1] if turned[0] else a)
+    weights = d.constant("w", d.array(b[::-1] if turned[1] else b))
+    options = {"transA": turned[0], "transB": turned[1]}
+    y = d.add("Gemm", ["x", weights], "y", **options)
+    session = checked(d.model([y]), d.feed, tolerance=TOLERANCE)
+    assert count(session) == 1
+
+
+def test_a_square_matrix_and_its_transpose_are_not_taken_for_each_other():
+    d = Draw(6)
+    d.feed["x"] = d.array((256, 256))
+    weights = d.constant("w", d.array((256, 320)))
+    made = [
+        d.add("Gemm", ["x", weights], "y0"),
+        d.add("Gemm", ["x", weights], "y1", transA=1),
+    ]
+    session = checked(d.model(made), d.feed, tolerance=TOLERANCE)
+    assert count(session) == 2
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "rows"),
+    [(255, 512, 128), (128, 512, 128), (512, 100, 128), (512, 512, 60)],
+)
+def test_small_products_and_odd_depths_are_summed_plainly(k, n, rows):
+    model, feed = layers(k, n, rows=(rows,))
+    session = checked(model, feed)
+    assert count(session) == 0
+    assert count(session, "gemm") == 1
+
+
+def test_the_option_switches_it_off():
+    model, feed = layers(512, 512)
+    session = checked(model, feed, strassen="off")
+    assert count(session) == 0
+
+
+def test_a_matrix_that_is_an_input_is_multiplied_so_too():
+    d = Draw(8)
+    d.feed["x"], d.feed["w"] = d.array((96, 256)), d.array((256, 320))
+    y = d.add("MatMul", ["x", "w"], "y")
+    model = declaring(d.model([y]), d.feed)
+    session = checked(model, d.feed, tolerance=TOLERANCE)
+    assert count(session) == 1
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_no_bit(threads):
+    model, feed = layers(512, 768, 512, rows=(131,))
+    alone, together = (
+        opened(model, threads=count).run(None, feed)[0] for count in (1, threads)
+    )
+    np.testing.assert_array_equal(alone.view(np.int32), together.view(np.int32))
+
+
+def test_a_row_that_is_not_finite_spoils_no_other():
+    model, feed = layers(256, 512, rows=(100,))
+    feed["x"][17, 3] = np.inf
+    feed["x"][70, 5] = np.nan
+    checked(model, feed, tolerance=TOLERANCE)
