@@ -238,7 +238,7 @@ def test_candidates_run_while_others_are_built(device):
 
         def candidates(self, *asked):
             began.set()
-            assert go_on.wait(5)
+            assert go_on.wait(60)
             return [self]
 
         def run(self, pointers, workspace, stream):
@@ -250,12 +250,12 @@ def test_candidates_run_while_others_are_built(device):
     device._library = Slow()
     builder = threading.Thread(target=device.candidates, args=(None, 0))
     builder.start()
-    assert began.wait(5)
+    assert began.wait(60)
     runner = threading.Thread(
         target=handles.CudaCandidate(device, device._library).run, args=((), 0, 5)
     )
     runner.start()
-    ran = done.wait(2)
+    ran = done.wait(30)
     go_on.set()
     builder.join()
     runner.join()

@@ -667,7 +667,7 @@ def test_a_process_that_forks_off_while_a_session_is_opened_can_open_its_own():
     with sessions._state.lock:
         child = os.fork()
         if not child:
-            os._exit(not sessions._state.lock.acquire(timeout=5))
+            os._exit(not sessions._state.lock.acquire(timeout=30))
     _, status = os.waitpid(child, 0)
     assert status == 0
 
