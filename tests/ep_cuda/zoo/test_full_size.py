@@ -36,7 +36,6 @@ SECONDS = 1.0
 
 MOST = {
     "resnet18": (30, 2),
-    "resnet18_batchnorm": (75, 3),
     "resnet50": (60, 2),
     "mobilenet_v2": (64, 2),
     "mobilenet_v3": (120, 2),
@@ -52,7 +51,7 @@ MOST = {
     "whisper_decoder": (150, 56),
     "unet": (400, 30),
     "detector": (125, 16),
-    "video": (28, 2),
+    "video": (34, 2),
     "audio": (18, 2),
     "lstm": (1100, 6),
     "gru": (430, 4),
