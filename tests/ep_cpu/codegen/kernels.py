@@ -109,6 +109,7 @@ def products(target):
         "strassen": Spec.of("strassen", vectors=width),
         "strassen_finish": Spec.of("strassen_finish", vectors=width, **FUSED),
         "strassen_rows": Spec.of("strassen_rows"),
+        "strassen_scales": Spec.of("strassen_scales", vectors=width),
         "difference_tile": first_tiles(target, width)[-1],
         "pack": Spec.of("pack", vectors=width),
         "pack_turned": Spec.of("pack", vectors=width, element="half", turned=True),

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from driver import Frame, block, guarded, run_frame
+from driver import Frame, block, guarded, run, run_frame
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import DTYPES
@@ -224,6 +224,32 @@ def test_a_row_that_is_far_smaller_than_its_pair_keeps_its_digits():
     np.testing.assert_array_equal(got, plainly(target, a, b, bias))
     np.testing.assert_array_equal(got[60], bias)
     assert apart.all()
+
+
+def test_a_bias_that_is_not_finite_makes_no_difference_to_other_columns():
+    target = host()
+    n = 4 * target.lanes * usual_width(target)
+    a, b, bias = floats(64, 256), floats(256, n), floats(n)
+    want, _ = by_form(target, a, b, bias)
+    bias[[3, n - 1]] = -np.inf
+    got, _ = by_form(target, a, b, bias)
+    assert (got[:, [3, n - 1]] == -np.inf).all()
+    rest = np.delete(np.arange(n), [3, n - 1])
+    np.testing.assert_array_equal(got[:, rest], want[:, rest])
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_weighing_gives_the_sums_of_squares_of_rows_and_columns(name):
+    target = named(name)
+    vectors = usual_width(target)
+    width = target.lanes * vectors
+    b = floats(70, 3 * width - 2)
+    panels = packed(target, b, vectors)
+    rows, columns = guarded(np.zeros((3, 70), "f")), guarded(np.zeros(3 * width, "f"))
+    spec = Spec.of("strassen_scales", vectors=vectors)
+    run(spec, [panels, 70, rows, columns], 3, target=target)
+    np.testing.assert_allclose(rows.sum(axis=0), (b * b).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(columns[:-2], (b * b).sum(axis=0), rtol=1e-5)
 
 
 def test_rows_of_zeros_beside_each_other_give_the_bias():

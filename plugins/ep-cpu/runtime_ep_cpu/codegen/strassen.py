@@ -19,10 +19,12 @@ panels by one block of pairs of rows::
                 P1 … P7 (+)= products; the first tile's make T on their way
                 if this is the last block of K: out = epilogue(sums of P + bias, operands…)
 
-A tile is multiplied plainly where the rows of a pair differ so much in size that the
-smaller would lose digits to the larger, where one of them is not finite, and where some
-result is not: no number spreads to rows but its own. Every element is computed in the same
-order, whatever the chunks and threads.
+Rounding errors are those of the largest quarter, which is why sizes are looked at. A tile is
+multiplied plainly where the rows of a pair differ so much that the smaller would lose digits
+to the larger, where one of them is not finite, and where some sum is not: no number spreads
+to rows but its own. Matrices B whose rows, or whose columns, differ much are no case for this
+form at all: `strassen_scales` weighs them. Every element is computed in the same order,
+whatever the chunks and threads.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ difference of panels; ``finish`` is the address of `strassen_finish`. Then come 
 and row stride of each operand.
 """
 
-_FARTHEST = 32.0
+_FARTHEST = 4.0
 """How many times the sum of one row's sizes the other's of a pair may be."""
 _LARGEST = 1e37
 """The largest sum of a row's sizes; sums of four numbers stay finite."""
@@ -93,7 +95,7 @@ def has_form(n: int, k: int, width: int) -> bool:
 
     Below, sums cost as much as they save; ``width`` is that of a panel.
     """
-    return n >= 4 * width and k >= 256 and k % 2 == 0
+    return n >= max(8 * width, 384) and k >= 256 and k % 2 == 0
 
 
 def has_rows(m: int) -> bool:
@@ -147,6 +149,7 @@ are B's or have been made before."""
 
 _POINTERS: Final = (
     "a", "s", "apart", "b", "bias", "zeros", "tiles", "first_tiles", "finish", "out",
+    "of_rows", "of_columns",
 )  # fmt: skip
 
 
@@ -156,6 +159,44 @@ def fields(f: Function, arguments: Val, words: Sequence[str]) -> dict[str, Val]:
         word: f.field(arguments, i, "ptr" if word in _POINTERS else "i64")
         for i, word in enumerate(words)
     }
+
+
+SCALE_FIELDS: Final = ("b", "k", "of_rows", "of_columns")
+"""Arguments of weighing: B's panels, and where the sums of each panel's rows and of its
+columns go."""
+
+
+@family("strassen_scales")
+def strassen_scales(module: Module, target: Target, name: str, *, vectors: int) -> None:
+    """Write the sums of squares of a matrix, whose panels are ``vectors`` wide::
+
+    panel = chunk
+    of_rows[panel, k] = sum of row k; of_columns[panel] = sums of columns
+    """
+    f = Function(module, name, [("ptr", "args"), ("i64", "chunk"), ("ptr", "scratch")])
+    arguments, panel, _ = f.parameters
+    field = fields(f, arguments, SCALE_FIELDS)
+    width, k = target.lanes * vectors, field["k"]
+    type = vector("float", target.lanes)
+    b = field["b"].at(panel * (k * width), "float")
+    rows = field["of_rows"].at(panel * k, "float")
+    zero = f.value(0.0, type)
+    with f.loop(0, k, carried=[zero] * vectors, runs=True) as loop:
+        row = b.at(loop.index * width, "float")
+        values = [
+            f.load(row.at(target.lanes * v, "float"), type) for v in range(vectors)
+        ]
+        squares = [value * value for value in values]
+        total = squares[0]
+        for square in squares[1:]:
+            total = total + square
+        f.store(f.reduce("fadd", total), rows.at(loop.index, "float"))
+        pairs = zip(loop.carried, squares, strict=True)
+        loop.next(*(total + square for total, square in pairs))
+    columns = field["of_columns"].at(panel * width, "float")
+    for v, total in enumerate(loop.results):
+        f.store(total, columns.at(target.lanes * v, "float"))
+    f.ret()
 
 
 @family("strassen_rows")
@@ -354,20 +395,25 @@ class _Product:
         self.products = self.scratch.at(each * 4, "float")
         several = field["panels"]
         pairs = self.panels // 2
+        some = self._apart(self.top, self.height) < self.height
         last = f.minimum((group + 1) * several, (self.panels + 1) // 2)
         with f.loop(group * several, last, runs=True) as loop:
             pair = loop.index
+
+            paired = pair < pairs
 
             def both() -> list[Val]:
                 self._pair(pair, pair + pairs)
                 return []
 
-            def odd() -> list[Val]:
+            def plainly() -> list[Val]:
                 with self._tiles() as (tile, _):
-                    self._plainly(tile, self.panels - 1)
+                    self._plainly(tile, f.select(paired, pair, self.panels - 1))
+                    with f.when(paired):
+                        self._plainly(tile, pair + pairs)
                 return []
 
-            f.choose(pair < pairs, both, odd)
+            f.choose(paired & some, both, plainly)
         f.ret()
 
     @contextmanager
@@ -391,19 +437,19 @@ class _Product:
             depth = f.minimum(self.half - k0, field["k_block"])
             is_last = (k0 + depth) >= self.half
             with self._tiles() as (tile, number):
-                near = self._is_near(tile)
+                near = self._apart(tile.top, tile.pairs).equals(0)
                 with f.when(near | number.equals(0)):
                     self._multiply(tile, number, (left, right), k0, depth)
                 with f.when(is_last):
                     self._end(tile, near, left, right)
 
-    def _is_near(self, tile: _Tile) -> Val:
-        """Whether no pair of a tile is too far apart."""
+    def _apart(self, top: Val, pairs: Val) -> Val:
+        """Return how many of some pairs of rows are too far apart."""
         f = self.f
-        apart = self.field["apart"].at(tile.top, "i64")
-        with f.loop(0, tile.pairs, carried=[f.value(0, "i64")], runs=True) as loop:
-            loop.next(loop.carried[0] | f.load(apart.at(loop.index, "i64"), "i64"))
-        return loop.results[0].equals(0)
+        apart = self.field["apart"].at(top, "i64")
+        with f.loop(0, pairs, carried=[f.value(0, "i64")], runs=True) as loop:
+            loop.next(loop.carried[0] + f.load(apart.at(loop.index, "i64"), "i64"))
+        return loop.results[0]
 
     def _places(self, tile: _Tile) -> list[Val]:
         """Return where the seven products of a tile lie: side by side.
@@ -561,12 +607,10 @@ class _Product:
                 p1, p2, p3, p4, p5, p6, p7 = (f.load(p, self.type) for p in here)
                 u = p1 + p6
                 lower = u + p7
-                quarters = (
-                    p1 + p2 + b, u + p5 + p3 + d, lower - p4 + b, lower + p5 + d
-                )  # fmt: skip
+                sums = (p1 + p2, u + p5 + p3, lower - p4, lower + p5)
                 spoilt = loop.carried[0]
-                for value, into in zip(quarters, here, strict=False):
-                    f.store(value, into)
+                for value, into, row in zip(sums, here, (b, d, b, d), strict=False):
+                    f.store(value + row, into)
                     spoilt += value * 0.0
                 loop.next(spoilt)
             across.next(*loop.results)

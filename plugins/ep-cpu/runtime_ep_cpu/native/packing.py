@@ -7,7 +7,7 @@ the panels have all of its numbers, so that little of a model is in memory twice
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -66,6 +66,10 @@ class Packing(Protocol):
         """Return the constant from its panels; raises ``ValueError`` where they lose it."""
 
 
+FARTHEST = 10.0
+"""How many times the norm of one row the norm of another is in an even matrix, at most."""
+
+
 def constant_of(value: Value) -> Tensor:
     """Return a value's constant; raises ``ValueError`` where there is none."""
     if not isinstance(value.const, Tensor):
@@ -75,13 +79,18 @@ def constant_of(value: Value) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A constant ``[K, N]``, or ``[N, K]`` where ``turned``, to be packed."""
+    """A constant ``[K, N]``, or ``[N, K]`` where ``turned``, to be packed.
+
+    With ``weighed`` it is found out whether it is even: whether its rows are of similar
+    norms, and so are its columns.
+    """
 
     value: Value
     vectors: int
     turned: bool
     element: str
     width: int
+    weighed: bool = False
 
     @property
     def const(self) -> Tensor:
@@ -97,12 +106,12 @@ class Request:
 
     @property
     def specs(self) -> Sequence[Spec]:
-        """The kernels that pack it."""
-        return (
-            Spec.of(
-                "pack", vectors=self.vectors, element=self.element, turned=self.turned
-            ),
+        """The kernels that pack it, and weigh it."""
+        packs = Spec.of(
+            "pack", vectors=self.vectors, element=self.element, turned=self.turned
         )
+        weighs = Spec.of("strassen_scales", vectors=self.vectors)
+        return (packs, weighs) if self.weighed else (packs,)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -134,9 +143,24 @@ class Request:
         strides = (1, k) if self.turned else (n, 1)
         table = planner.table((0, 0))
         fields: list[Argument] = [source, *strides, made, k, n, panels, table]
-        (spec,) = self.specs
-        planner.step(spec, fields, panels, [source], [made], work=float(k) * n)
+        planner.step(self.specs[0], fields, panels, [source], [made], work=float(k) * n)
         return made
+
+    def weigh(self, planner: Planner, panels: Layout) -> Callable[[], bool]:
+        """Add the sums of its squares to a plan; return what then tells if it is even."""
+        k, n, count = self._sizes
+        sums = np.empty(count * (k + self.width), np.float32)
+        made = of_array(sums)
+        columns = made.with_dims((count * self.width,), (1,), count * k)
+        fields: list[Argument] = [panels, k, made, columns]
+        reads, writes = [panels], [made, columns]
+        planner.step(self.specs[1], fields, count, reads, writes, work=float(k) * n)
+
+        def is_even() -> bool:
+            of_rows = sums[: count * k].reshape(count, k).sum(axis=0)
+            return _is_even(of_rows) and _is_even(sums[count * k :][:n])
+
+        return is_even
 
     @property
     def is_lossless(self) -> bool:
@@ -152,16 +176,27 @@ class Request:
         return np.array(matrix.T if self.turned else matrix, dtype, order="C")
 
 
+def _is_even(squares: np.ndarray[Any, Any]) -> bool:
+    """Whether norms are similar, none of them is zero and all are finite."""
+    least, most = float(squares.min()), float(squares.max())
+    return least > 0 and most < np.inf and most <= least * FARTHEST**2
+
+
 class Panels:
     """Packed matrices of one session, by request."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[Any, ...], Layout] = {}
+        self._even: set[tuple[Any, ...]] = set()
         self._sources: list[Tensor] = []
 
     def layout(self, request: Packing) -> Layout:
         """Return where a matrix's panels lie."""
         return self._found[request.key]
+
+    def is_even(self, request: Packing) -> bool:
+        """Whether a matrix that was weighed has rows and columns of similar norms."""
+        return request.key in self._even
 
     @property
     def bytes(self) -> int:
@@ -176,7 +211,10 @@ class Panels:
         threads: int,
     ) -> None:
         """Pack what is not packed yet, and let go of it where nobody else reads it."""
-        wanted = {r.key: r for r in requests if r.key not in self._found}
+        wanted: dict[tuple[Any, ...], Packing] = {}
+        for r in requests:
+            if r.key not in self._found and (r.key not in wanted or _is_weighed(r)):
+                wanted[r.key] = r
         if not wanted:
             return
         single = _read_by_one(requests)
@@ -201,9 +239,24 @@ class Panels:
                 start += item.bytes
                 place += item.passing
             Plan(planner, (), (), pool, threads).run((), (), Context())
+            self._weigh(piece, library, pool, threads)
             for item in piece:
                 if item.single:
                     _release(item.request, self.layout(item.request))
+
+    def _weigh(
+        self, piece: Sequence[_Item], library: Library, pool: Pool, threads: int
+    ) -> None:
+        """Note which of a piece's matrices are even, while they are still in a cache."""
+        planner = Planner(library)
+        tells = {
+            item.request.key: item.request.weigh(planner, self.layout(item.request))
+            for item in piece
+            if isinstance(item.request, Request) and item.request.weighed
+        }
+        if tells:
+            Plan(planner, (), (), pool, threads).run((), (), Context())
+            self._even |= {key for key, is_even in tells.items() if is_even()}
 
 
 def _read_by_one(requests: Sequence[Packing]) -> set[int]:
@@ -220,6 +273,10 @@ def _read_by_one(requests: Sequence[Packing]) -> set[int]:
         if len(keys[const]) == 1
         and count == sum(len(value.uses) for value in values[const])
     }
+
+
+def _is_weighed(request: Packing) -> bool:
+    return isinstance(request, Request) and request.weighed
 
 
 def _pieces(requests: Sequence[Packing]) -> Iterator[list[Packing]]:

@@ -112,6 +112,9 @@ class Panels(Protocol):
     def layout(self, request: Packing) -> Layout:
         """Return where."""
 
+    def is_even(self, request: Packing) -> bool:
+        """Whether a matrix that was weighed has rows and columns of similar norms."""
+
 
 def check_fits(size: int) -> None:
     """Raise `Unplannable` for more bytes than the machine has; NumPy says it in words."""
@@ -192,6 +195,10 @@ class Planner:
         if request is None or self._knowledge is None:
             return None
         return self._knowledge.panels.layout(request)
+
+    def is_even(self, request: Packing) -> bool:
+        """Whether a constant matrix was weighed, and has rows and columns alike."""
+        return self._knowledge is not None and self._knowledge.panels.is_even(request)
 
     def bias(self, row: np.ndarray[Any, Any] | None, count: int) -> Layout:
         """Return ``count`` numbers a product begins with: a row and zeros, or zeros."""

@@ -82,6 +82,11 @@ class Matrix:
             *(self._strassen.specs if self._strassen is not None else ()),
         )  # fmt: skip
 
+    @property
+    def has_forms(self) -> bool:
+        """Whether large products may save multiplications, if the matrix is even."""
+        return self._strassen is not None
+
     def readable(self, planner: Planner, a: Layout) -> Layout:
         """Return A as float32 rows of unit stride, copied where they are not."""
         if a.element != "float":
@@ -139,19 +144,21 @@ class Matrix:
         operands: Sequence[Layout],
         row: Layout | None = None,
         source: Value | None = None,
+        even: bool = False,
     ) -> None:
         """Add ``out = epilogue(a · panels)``; all are [batch…, rows, columns].
 
         ``row`` is what sums begin with where the epilogue has no constant bias: as many
         numbers of float32 as the panels have columns. ``source`` is the value whose rows
-        are those of A.
+        are those of A, ``even`` whether the panels' matrix has rows and columns of similar
+        norms.
         """
         m, k = a.shape[-2:]
         n = out.shape[-1]
         bias = row
         if bias is None:
             bias = planner.bias(self._epilogue.bias, -(-n // self.width) * self.width)
-        if self._strassen is not None and self._strassen.takes(out):
+        if even and self._strassen is not None and self._strassen.takes(out):
             self._strassen.multiply(planner, a, panels, bias, out, operands, source)
             return
         lead = out.shape[:-2]

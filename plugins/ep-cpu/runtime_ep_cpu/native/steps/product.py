@@ -38,7 +38,8 @@ class ProductStep:
         elements = (element_of(self._a) or "float", element_of(self._b) or "float")
         operands = [element_of(v) or "float" for v in self._epilogue.operands]
         packed = self._turned[1] if self._is_packed else None
-        depth = self._depth() if strassen == "auto" else None
+        allowed = strassen == "auto" and self._is_packed
+        depth = self._depth() if allowed else None
         self._matrix = Matrix(
             target, columns, elements, self._epilogue, operands, packed, depth
         )
@@ -70,7 +71,10 @@ class ProductStep:
         if not self._is_packed:
             return None
         matrix = self._matrix
-        return Request(self._b, matrix.vectors, self._turned[1], element, matrix.width)
+        return Request(
+            self._b, matrix.vectors, self._turned[1], element, matrix.width,
+            matrix.has_forms,
+        )  # fmt: skip
 
     def plan(self, planner: Planner) -> None:
         """Plan the product for the shapes at hand."""
@@ -151,8 +155,9 @@ class ProductStep:
             operand_layout(planner, value, shape, whole, wide) for value, wide in pairs
         ]
         source = None if self._turned[0] else self._a
+        even = self.packed is not None and planner.is_even(self.packed)
         self._matrix.multiply(
-            planner, a, panels, starts, placed, operands, source=source
+            planner, a, panels, starts, placed, operands, source=source, even=even
         )
 
 
