@@ -56,6 +56,16 @@ def test_products_of_one_matrix_share_the_sums_of_its_rows():
     assert count(session, "strassen_rows") == 1
 
 
+def test_a_matrix_that_few_rows_are_multiplied_by_as_well_is_weighed():
+    d = Draw(4)
+    weights = d.constant("w", d.array((256, 400)))
+    d.feed["few"], d.feed["many"] = d.array((10, 256)), d.array((128, 256))
+    made = [d.add("MatMul", [x, weights], f"{x}_y") for x in ("few", "many")]
+    model = declaring(d.model(made), d.feed)
+    session = checked(model, d.feed, tolerance=TOLERANCE)
+    assert count(session) == 1
+
+
 @pytest.mark.parametrize("turned", [(0, 1), (1, 0), (1, 1)])
 def test_matrices_may_be_turned(turned):
     d = Draw(5)
