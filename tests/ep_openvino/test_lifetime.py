@@ -6,15 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+import timeit
 
 import numpy as np
 import pytest
 
 pytest.importorskip("openvino")
 
-import runtime as ort
 from runtime.abilities import Context
 from small import X, dense, expected, model, program, session
+from stopping import least_seconds_to_stop
 
 HEAVY = np.random.default_rng(3).standard_normal((1024, 1024)).astype(np.float32) / 32
 
@@ -33,17 +34,9 @@ def ones(rows):
 def test_a_run_in_progress_can_be_stopped():
     opened = session(heavy(), entries={"session.cache": "0"})
     feed = {"x0": ones(2048)}
-    began = time.perf_counter()
     whole = opened.run(None, feed)[0]
-    alone = time.perf_counter() - began
-    options = ort.RunOptions()
-    timer = threading.Timer(alone / 8, setattr, (options, "terminate", True))
-    timer.start()
-    began = time.perf_counter()
-    with pytest.raises(Exception, match="stopped"):
-        opened.run(None, feed, options)
-    assert time.perf_counter() - began < alone * 0.8
-    timer.join()
+    alone = min(timeit.repeat(lambda: opened.run(None, feed), repeat=2, number=1))
+    assert least_seconds_to_stop(opened, feed, alone / 8, tries=3) < alone * 0.6
     np.testing.assert_array_equal(opened.run(None, feed)[0], whole)
 
 

@@ -1,14 +1,13 @@
 """Loop and Scan with native bodies give what NumPy's kernels give, round by round."""
 
 import threading
-import time
 
 import numpy as np
 import onnx
 import pytest
-import runtime as ort
 from beside_numpy import checked, kernels, opened, roles, same
 from onnx import parser
+from stopping import least_seconds_to_stop
 
 
 def model(text, opset=20, **constants):
@@ -274,17 +273,7 @@ def test_runs_side_by_side_do_not_disturb_each_other():
 def test_a_loop_without_an_end_stops_when_it_is_told_to():
     body = "more = Identity (going) a1 = Add (a, a)"
     session = opened(model(looped(body, {"a": "float[64]"}, "")), threads=2)
-    options = ort.RunOptions()
-    told = []
-
-    def tell():
-        told.append(time.perf_counter())
-        options.terminate = True
-
-    threading.Timer(0.05, tell).start()
-    with pytest.raises(Exception, match="stopped"):
-        session.run(None, {"a0": random(64)}, options)
-    assert time.perf_counter() - told[0] < 0.05
+    assert least_seconds_to_stop(session, {"a0": random(64)}, 0.05) < 0.05
 
 
 def test_a_state_that_grows_is_left_to_numpy():
