@@ -276,12 +276,9 @@ class Step(Phase):
         element = self.layer.element
         index = self.time * field["y_step"] + row * field["y_row"] + unit
         value = f.value(0.0, state.type) if over else state
-        into = field["y"].at(index, stored(element))
-        left = f.select(
-            field["y"].differs(0), field["hidden"] - unit, f.value(0, "i64")
-        )
-        mask = mask_of(f, self.target, left, self.lanes)
-        write(f, self.target, value, into, element, mask)
+        with f.when(field["y"].differs(0)):
+            into = field["y"].at(index, stored(element))
+            write(f, self.target, value, into, element, self.mask(unit))
 
     def _alive(self, row: Val, place: Val, sums: Val) -> None:
         f, cell, m = self.f, self.cell, self.math
