@@ -161,3 +161,42 @@ def test_a_row_that_is_not_finite_spoils_no_other():
     feed["x"][17, 3] = np.inf
     feed["x"][70, 5] = np.nan
     checked(model, feed, tolerance=TOLERANCE)
+
+
+def recurrent(operator, hidden, faulty=None):
+    """Return a layer of two directions over eighty rows of 256 inputs.
+
+    The weights of one gate's last unit may be ``faulty``.
+    """
+    d = Draw(12)
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[operator]
+    weights = d.array((2, gates * hidden, 256)) / np.float32(16)
+    if faulty is not None:
+        weights[1, hidden - 1] *= np.float32(faulty)
+    d.feed["x"] = d.array((40, 2, 256))
+    states = d.array((2, gates * hidden, hidden)) / np.float32(np.sqrt(hidden))
+    inputs = ["x", d.constant("w", weights), d.constant("r", states)]
+    d.add(operator, inputs, "y", "last", hidden_size=hidden, direction="bidirectional")
+    return d.model(["y", "last"]), d.feed
+
+
+@pytest.mark.parametrize(
+    ("operator", "hidden"), [("LSTM", 120), ("LSTM", 128), ("GRU", 130), ("RNN", 400)]
+)
+def test_recurrent_layers_multiply_their_inputs_so(operator, hidden):
+    session = checked(*recurrent(operator, hidden), tolerance=TOLERANCE)
+    assert count(session) == 2
+    assert count(session, "strassen_rows") == 1
+
+
+@pytest.mark.parametrize("faulty", [0, 1e2, np.nan])
+def test_recurrent_layers_of_uneven_weights_do_not(faulty):
+    model, feed = recurrent("LSTM", 120, faulty)
+    session = opened(model)
+    session.run(None, feed)
+    assert count(session) == 0
+
+
+def test_recurrent_layers_obey_the_option():
+    session = checked(*recurrent("LSTM", 120), strassen="off")
+    assert count(session) == 0

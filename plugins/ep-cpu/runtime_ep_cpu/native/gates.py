@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -14,15 +15,17 @@ from runtime_ep_cpu.codegen.library import Spec
 from runtime_ep_cpu.native.layout import SIZES, Buffer, Layout
 from runtime_ep_cpu.native.packing import constant_of
 from runtime_ep_cpu.native.planner import Argument, Planner
+from runtime_ep_cpu.native.weighing import Weighable, weigh
 
 
 @dataclass(frozen=True, slots=True)
-class Gates:
+class Gates(Weighable):
     """Some gates' weights ``[directions, gates · hidden, K]``, or biases, to be packed.
 
     ``first`` is the first of ``gates`` that are packed, ``every`` whether these are all.
     ``k`` is 1 for biases, of which a direction has two rows. ``vectors`` is the width of
-    panels in registers of ``lanes``.
+    panels in registers of ``lanes``. With ``weighed`` it is found out whether the weights
+    of all directions are even.
     """
 
     value: Value
@@ -34,6 +37,7 @@ class Gates:
     every: bool
     vectors: int
     lanes: int
+    weighed: bool = False
 
     @property
     def const(self) -> Tensor:
@@ -42,8 +46,10 @@ class Gates:
 
     @property
     def specs(self) -> tuple[Spec, ...]:
-        """The kernel that packs it."""
-        return (Spec.of("gates", vectors=self.vectors, element=self.element),)
+        """The kernel that packs it, and what weighs it."""
+        packs = Spec.of("gates", vectors=self.vectors, element=self.element)
+        weighs = Spec.of("strassen_scales", vectors=self.vectors)
+        return (packs, weighs) if self.weighed else (packs,)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -87,9 +93,24 @@ class Gates:
             self.panels,
         ]  # fmt: skip
         chunks = count * self.panels
-        (spec,) = self.specs
-        planner.step(spec, fields, chunks, [source], [made], work=float(made.size))
+        planner.step(
+            self.specs[0], fields, chunks, [source], [made], work=float(made.size)
+        )
         return made
+
+    def weigh(self, planner: Planner, panels: Layout) -> Callable[[], bool]:
+        """Add what weighs its panels to a plan; return what then tells if it is even."""
+        sizes = (self.k, self.panels, self.vectors * self.lanes)
+
+        def of_units(sums: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            columns = sums[: self.columns].reshape(-1, self.gates, self.lanes)
+            return columns.transpose(1, 0, 2).reshape(self.gates, -1)[:, : self.hidden]
+
+        tells = [
+            weigh(planner, self.specs[1], self.direction(panels, i), sizes, of_units)
+            for i in range(self.const.shape[0])
+        ]
+        return lambda: all(is_even() for is_even in tells)
 
     def packed(self, planner: Planner) -> Layout:
         """Return the panels: packed when the session was made, or in every run."""

@@ -26,6 +26,7 @@ from runtime_ep_cpu.native.layout import (
 )
 from runtime_ep_cpu.native.plan import Plan, huge
 from runtime_ep_cpu.native.planner import Argument, Planner
+from runtime_ep_cpu.native.weighing import Weighable, weigh
 from runtime_ep_cpu.pool import Pool
 
 PIECE = 1 << 23
@@ -66,10 +67,6 @@ class Packing(Protocol):
         """Return the constant from its panels; raises ``ValueError`` where they lose it."""
 
 
-FARTHEST = 10.0
-"""How many times the norm of one row the norm of another is in an even matrix, at most."""
-
-
 def constant_of(value: Value) -> Tensor:
     """Return a value's constant; raises ``ValueError`` where there is none."""
     if not isinstance(value.const, Tensor):
@@ -78,7 +75,7 @@ def constant_of(value: Value) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Request(Weighable):
     """A constant ``[K, N]``, or ``[N, K]`` where ``turned``, to be packed.
 
     With ``weighed`` it is found out whether it is even: whether its rows are of similar
@@ -147,20 +144,10 @@ class Request:
         return made
 
     def weigh(self, planner: Planner, panels: Layout) -> Callable[[], bool]:
-        """Add the sums of its squares to a plan; return what then tells if it is even."""
+        """Add what weighs its panels to a plan; return what then tells if it is even."""
         k, n, count = self._sizes
-        sums = np.empty(count * (k + self.width), np.float32)
-        made = of_array(sums)
-        columns = made.with_dims((count * self.width,), (1,), count * k)
-        fields: list[Argument] = [panels, k, made, columns]
-        reads, writes = [panels], [made, columns]
-        planner.step(self.specs[1], fields, count, reads, writes, work=float(k) * n)
-
-        def is_even() -> bool:
-            of_rows = sums[: count * k].reshape(count, k).sum(axis=0)
-            return _is_even(of_rows) and _is_even(sums[count * k :][:n])
-
-        return is_even
+        sizes = (k, count, self.width)
+        return weigh(planner, self.specs[1], panels, sizes, lambda sums: sums[:n])
 
     @property
     def is_lossless(self) -> bool:
@@ -174,12 +161,6 @@ class Request:
         matrix = rows.reshape(k, count * self.width)[:, :n]
         dtype = numpy_dtype(self.const.dtype)
         return np.array(matrix.T if self.turned else matrix, dtype, order="C")
-
-
-def _is_even(squares: np.ndarray[Any, Any]) -> bool:
-    """Whether norms are similar, none of them is zero and all are finite."""
-    least, most = float(squares.min()), float(squares.max())
-    return least > 0 and most < np.inf and most <= least * FARTHEST**2
 
 
 class Panels:
@@ -252,7 +233,7 @@ class Panels:
         tells = {
             item.request.key: item.request.weigh(planner, self.layout(item.request))
             for item in piece
-            if isinstance(item.request, Request) and item.request.weighed
+            if isinstance(item.request, Weighable) and item.request.weighed
         }
         if tells:
             Plan(planner, (), (), pool, threads).run((), (), Context())
@@ -276,7 +257,7 @@ def _read_by_one(requests: Sequence[Packing]) -> set[int]:
 
 
 def _is_weighed(request: Packing) -> bool:
-    return isinstance(request, Request) and request.weighed
+    return isinstance(request, Weighable) and request.weighed
 
 
 def _pieces(requests: Sequence[Packing]) -> Iterator[list[Packing]]:

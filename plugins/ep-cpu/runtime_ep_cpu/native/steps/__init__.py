@@ -45,6 +45,8 @@ def step_of(group: Group, target: Target, forms: Forms | None = None) -> Step:
         return _convolution(group, target, forms.winograd)
     if group.kind == "product":
         return ProductStep(group, target, forms.strassen)
+    if group.kind == "recurrence":
+        return RecurrenceStep(group, target, forms.strassen)
     if group.kind in _TUNED:
         return _TUNED[group.kind](group, target)
     return _STEPS[group.kind](group)
@@ -64,7 +66,6 @@ def _convolution(group: Group, target: Target, winograd: str) -> Step:
 _TUNED: dict[str, Callable[[Group, Target], Step]] = {
     "transposed": TransposedStep,
     "attention": AttentionStep,
-    "recurrence": RecurrenceStep,
 }
 
 

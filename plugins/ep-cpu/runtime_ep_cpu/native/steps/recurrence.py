@@ -105,7 +105,7 @@ def _direction(node: Node) -> str:
 class RecurrenceStep:
     """One recurrent node: products of its inputs, and a walk, for each direction."""
 
-    def __init__(self, group: Group, target: Target) -> None:
+    def __init__(self, group: Group, target: Target, strassen: str) -> None:
         if group.anchor is None:
             raise ValueError("a recurrence has an anchor")
         self._node = node = group.anchor
@@ -117,7 +117,9 @@ class RecurrenceStep:
         columns = self._vectors * target.lanes * said.gates
         epilogue = Epilogue(node.outputs[0], None, None, (), ())
         elements = (self._element, self._element)
-        self._matrix = Matrix(target, columns, elements, epilogue, (), True)
+        is_constant = node.inputs[1] is not None and node.inputs[1].is_constant
+        depth = said.inputs if strassen == "auto" and is_constant else None
+        self._matrix = Matrix(target, columns, elements, epilogue, (), True, depth)
         self._inputs = self._gates(1, said.inputs, 0, said.gates, self._matrix.vectors)
         units = [shapes.units_of(g, self._vectors) for _, g in said.stages]
         widths = [g * u for (_, g), u in zip(said.stages, units, strict=True)]
@@ -162,6 +164,7 @@ class RecurrenceStep:
         if value is None:
             raise ValueError(f"{self._node.label} has no weights")
         every = k > 1 and count == self._said.gates and place < 3
+        weighed = place == 1 and self._matrix.has_forms
         return Gates(
             value,
             element_of(value) or "float",
@@ -172,6 +175,7 @@ class RecurrenceStep:
             every,
             vectors,
             self._target.lanes,
+            weighed,
         )
 
     def plan(self, planner: Planner) -> None:
@@ -226,7 +230,11 @@ class RecurrenceStep:
         made = planner.allocate(None, (rows.shape[0], columns), "float", (pitch, 1))
         bias = panels[self._biases[0]] if self._biases else None
         weights = panels[self._inputs]
-        self._matrix.multiply(planner, rows, weights, [0], made, (), bias)
+        source = self._node.inputs[0]
+        even = self._inputs.weighed and planner.is_even(self._inputs)
+        self._matrix.multiply(
+            planner, rows, weights, [0], made, (), bias, source=source, even=even
+        )
         return made
 
     def _walk(
