@@ -15,13 +15,13 @@ from runtime_ep_cpu.codegen.library import Spec, library, written
 from runtime_ep_cpu.codegen.machine import assembly, function
 from runtime_ep_cpu.codegen.microkernel import (
     UNLIMITED,
-    UNROLL,
     shapes,
     tiles,
     tiles_of_columns,
     usual_width,
 )
 from runtime_ep_cpu.codegen.target import host, named, runnable
+from runtime_ep_cpu.codegen.tile_assembly import UNROLL
 
 TARGETS = runnable()
 RNG = np.random.default_rng(11)

@@ -32,8 +32,9 @@ from runtime_ep_cpu.codegen.epilogue import Finisher
 from runtime_ep_cpu.codegen.expression import Expression
 from runtime_ep_cpu.codegen.library import family
 from runtime_ep_cpu.codegen.memory import stored
-from runtime_ep_cpu.codegen.microkernel import UNROLL, shapes
+from runtime_ep_cpu.codegen.microkernel import shapes
 from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.codegen.tile_assembly import UNROLL
 
 FIELDS: Final = (
     "x", "x_pixel", "w", "c", "c_pixel", "bias", "rows", "columns", "k", "runs",

@@ -12,9 +12,8 @@
 A is read in place, row by row; B is a packed panel, ``vectors`` registers wide and
 padded with zeros. A tile over *runs* reads A in pieces that lie apart, as a convolution
 does: one piece per row of its filter, each as long as the others; and it keeps its results
-within limits, as most activations do. On x86 with FMA the loop
-is written in assembly with fixed registers: LLVM's allocator spills and moves accumulators
-of the larger tiles.
+within limits, as most activations do. On x86 with FMA all of it
+is assembly, see `tile_assembly`.
 """
 
 from __future__ import annotations
@@ -22,14 +21,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from runtime_ep_cpu.codegen import by_lane
+from runtime_ep_cpu.codegen import by_lane, tile_assembly
 from runtime_ep_cpu.codegen.builder import Function, Module, Val, kind, vector
 from runtime_ep_cpu.codegen.library import Spec, family
 from runtime_ep_cpu.codegen.memory import mask_of
 from runtime_ep_cpu.codegen.target import Target
-
-UNROLL = 4
-"""How many rows of the panel one round of the loop takes."""
+from runtime_ep_cpu.codegen.tile_assembly import Given, Shape
 
 _ROWS = {
     "avx512": {1: 14, 2: 12, 3: 8, 4: 6},
@@ -87,7 +84,7 @@ def tile(module: Module, target: Target, name: str, *, rows: int, vectors: int) 
     Strides and sizes are in elements unless said otherwise. ``first`` is 0 where C holds
     a partial sum; else accumulators begin with ``bias[column]``, read for a whole panel.
     ``ahead`` is what will be needed next, fetched into the second cache: one line of 64
-    bytes for each `UNROLL` rows of the panel.
+    bytes for each `tile_assembly.UNROLL` rows of the panel.
     """
     _tile(Function(module, name, _PARAMETERS), target, rows, vectors)
 
@@ -149,12 +146,33 @@ def _tile(
     half: bool = False,
     difference: bool = False,
 ) -> None:
-    a, a_row, b, c, c_row, k, first, bias, columns, ahead = function.parameters[:10]
-    more = function.parameters[10:12]
-    apart, differing = ([], more) if difference else (more, [])
     lanes, pitch = target.lanes, target.lanes * vectors
     if half or (vectors == 1 and target.halves):  # whole ones would wait for loads
         lanes, vectors = lanes // 2, 2 * vectors - half
+    shape = Shape(rows, vectors, lanes, pitch)
+    if target.is_x86 and target.fma:
+        _in_assembly(function, target, shape, difference)
+    else:
+        _in_words(function, target, shape, difference)
+    function.ret()
+
+
+def _in_assembly(
+    function: Function, target: Target, shape: Shape, difference: bool
+) -> None:
+    a, a_row, b, c, c_row, k, first, bias, columns, ahead, *more = function.parameters
+    given = Given(
+        a, a_row, b, k, ahead, first, bias, c, c_row * 4, columns,
+        *([*more] if difference else [None, None, *more]),
+    )  # fmt: skip
+    tile_assembly.write(function, target, shape, given)
+
+
+def _in_words(
+    function: Function, target: Target, shape: Shape, difference: bool
+) -> None:
+    a, a_row, b, c, c_row, k, first, bias, columns, _, *more = function.parameters
+    rows, vectors, lanes, _ = shape
     type = vector("float", lanes)
     masks = [
         mask_of(function, target, columns - lanes * v, lanes) for v in range(vectors)
@@ -177,27 +195,19 @@ def _tile(
             for place, mask in zip(row, masks, strict=True)
         ]
 
-    starts = function.choose(first.differs(0), fresh, partial)
-    if target.is_x86 and target.fma:
-        operands = (a, a_row, b, k, ahead)
-        sums = _in_assembly(
-            function, target, (rows, vectors, pitch), starts, operands, apart, differing
-        )
-    elif apart:
-        sums = _run_by_run(
-            function, target, rows, vectors, starts, (a, a_row, b, k), apart
-        )
+    sums = function.choose(first.differs(0), fresh, partial)
+    if difference:
+        b = _difference(function, target, vectors, k, (b, *more))
+    operands = (a, a_row, b, k)
+    if more and not difference:
+        sums = _run_by_run(function, target, rows, vectors, sums, operands, more[:2])
+        sums = limited(function, sums, more[2])
     else:
-        if difference:
-            b = _difference(function, target, vectors, k, (b, *more))
-        sums = _in_words(function, target, rows, vectors, starts, (a, a_row, b, k))
-    if apart:
-        sums = limited(function, sums, function.parameters[12])
+        sums = _product(function, target, rows, vectors, sums, operands)
     for row in range(rows):
         for v in range(vectors):
             value = sums[row * vectors + v]
             function.store_masked(value, places[row][v], masks[v])
-    function.ret()
 
 
 def limited(function: Function, sums: Sequence[Val], limits: Val) -> list[Val]:
@@ -215,7 +225,7 @@ UNLIMITED = (-inf, inf)
 """Limits of sums that stay what they are."""
 
 
-def _in_words(
+def _product(
     function: Function,
     target: Target,
     rows: int,
@@ -276,7 +286,7 @@ def _run_by_run(
     with function.loop(0, count, carried=carried, runs=True) as loop:
         *sums, place, panel = loop.carried
         here = place.at(function.load(steps.at(loop.index, "i64"), "i64"), "i8")
-        sums = _in_words(function, target, rows, vectors, sums, (here, a_row, panel, k))
+        sums = _product(function, target, rows, vectors, sums, (here, a_row, panel, k))
         ahead = panel.at(k * (target.lanes * vectors), "float")
         loop.next(*sums, here.at(k, "float"), ahead)
     return loop.results[: rows * vectors]
@@ -297,122 +307,3 @@ def _difference(
 def multiply_add(function: Function, target: Target, a: Val, b: Val, c: Val) -> Val:
     """Return ``a * b + c``, in one instruction where the target has one."""
     return function.fma(a, b, c) if target.fma else a * b + c
-
-
-def _in_assembly(
-    function: Function,
-    target: Target,
-    sizes: tuple[int, int, int],
-    starts: Sequence[Val],
-    operands: tuple[Val, ...],
-    apart: Sequence[Val],
-    differing: Sequence[Val],
-) -> list[Val]:
-    rows, *_ = sizes
-    a, a_row, b, k, ahead = operands
-    bases = [(f"a{row}", a.at(a_row * row, "i8")) for row in range(0, rows, 3)]
-    others = tuple(zip(("less", "into"), differing, strict=False))
-    pointers = [*bases, ("b", b), ("ahead", ahead), *others]
-    lanes = kind(starts[0].type).lanes
-    whole = _round(target, sizes, lanes, UNROLL, bool(differing))
-    one = _round(target, sizes, lanes, 1, bool(differing))
-    numbers = [("row", a_row)]
-    if apart:
-        pointers.append(("steps", apart[0]))
-        numbers += [("count", apart[1]), ("k", k), ("left", k)]
-        lines = ["0:", "movq ({steps}), {left}"]
-        lines += [f"addq {{left}}, {{{name}}}" for name, _ in bases]
-        lines += ["addq $$8, {steps}", "movq {k}, {left}", "shrq $$2, {left}"]
-        lines += ["je 2f", "1:", *whole, "prefetcht1 ({ahead})", "addq $$64, {ahead}"]
-        lines += ["decq {left}", "jne 1b", "2:", "movq {k}, {left}", "andq $$3, {left}"]
-        lines += ["je 4f", "3:", *one, "decq {left}", "jne 3b"]
-        lines += ["4:", "decq {count}", "jne 0b"]
-    else:
-        rounds = function.emit(f"lshr i64 {k.name}, 2", "i64")
-        numbers += [("rounds", rounds), ("rest", k & (UNROLL - 1))]
-        lines = ["testq {rounds}, {rounds}", "je 2f", "1:", *whole]
-        lines += ["prefetcht1 ({ahead})", "addq $$64, {ahead}", "decq {rounds}"]
-        lines += ["jne 1b", "2:", "testq {rest}, {rest}", "je 4f", "3:", *one]
-        lines += ["decq {rest}", "jne 3b", "4:"]
-    return assembly(function, target, lines, starts, [*pointers, *numbers])
-
-
-def _round(
-    target: Target,
-    sizes: tuple[int, int, int],
-    lanes: int,
-    unroll: int,
-    differing: bool,
-) -> list[str]:
-    """Return the instructions for some rows of the panel, and the step to the next.
-
-    ``sizes`` are rows, vectors, and how far the panel's rows are apart.
-    """
-    rows, vectors, pitch = sizes
-    count = rows * vectors
-    register = _REGISTERS[lanes]
-    panel = list(range(count, count + vectors))
-    spare = list(range(count + vectors, target.registers))
-    lines = []
-    turn = 0
-    for step in range(unroll):
-        for v in range(vectors):
-            offset = 4 * (step * pitch + lanes * v)
-            one = f"{register}{panel[v]}"
-            lines.append(f"vmovups {offset}({{b}}), {one}")
-            if differing:
-                lines.append(f"vsubps {offset}({{less}}), {one}, {one}")
-                lines.append(f"vmovups {one}, {offset}({{into}})")
-        for row in range(rows):
-            base = f"{{a{row // 3 * 3}}}"
-            place = (f"({base})", f"({base},{{row}})", f"({base},{{row}},2)")[row % 3]
-            factor = spare[turn % len(spare)]
-            turn += 1
-            lines.append(f"vbroadcastss {4 * step}{place}, {register}{factor}")
-            for v in range(vectors):
-                total = row * vectors + v
-                used = (register + str(i) for i in (panel[v], factor, total))
-                lines.append(f"vfmadd231ps {', '.join(used)}")
-    lines += [f"addq $${4 * unroll}, {{a{row}}}" for row in range(0, rows, 3)]
-    panels = ("b", "less", "into") if differing else ("b",)
-    step = 4 * pitch * unroll
-    return [*lines, *(f"addq $${step}, {{{name}}}" for name in panels)]
-
-
-_REGISTERS = {16: "%zmm", 8: "%ymm"}
-
-
-def assembly(
-    function: Function,
-    target: Target,
-    lines: Sequence[str],
-    accumulators: Sequence[Val],
-    operands: Sequence[tuple[str, Val]],
-) -> list[Val]:
-    """Write x86 assembly around accumulators pinned to zmm0, zmm1, …; return them.
-
-    Accumulators of 8 numbers are ymm0, ymm1, …. ``operands`` are registers that the
-    lines name in braces and may change. All other vector registers are taken for
-    overwritten.
-    """
-    count = len(accumulators)
-    pinned = _REGISTERS[kind(accumulators[0].type).lanes].removeprefix("%")
-    outputs = [f"={{{pinned}{index}}}" for index in range(count)]
-    outputs += ["=&r"] * len(operands)
-    inputs = [str(index) for index in range(count + len(operands))]
-    names = {name: f"${count + i}" for i, (name, _) in enumerate(operands)}
-    text = "\\0A".join(line.format(**names) for line in lines)
-    widest = _REGISTERS[target.lanes].removeprefix("%")
-    lost = [f"~{{{widest}{index}}}" for index in range(count, target.registers)]
-    lost += ["~{memory}", "~{dirflag}", "~{fpsr}", "~{flags}"]
-    values = [*accumulators, *(value for _, value in operands)]
-    result = "{" + ", ".join(value.type for value in values) + "}"
-    listed = ", ".join(repr(value) for value in values)
-    constraints = ",".join(outputs + inputs + lost)
-    call = function.emit(
-        f'call {result} asm sideeffect "{text}", "{constraints}"({listed})', result
-    )
-    return [
-        function.emit(f"extractvalue {result} {call.name}, {index}", value.type)
-        for index, value in enumerate(accumulators)
-    ]

@@ -39,9 +39,10 @@ from runtime_ep_cpu.codegen.epilogue import PLAIN, Finisher
 from runtime_ep_cpu.codegen.expression import Expression
 from runtime_ep_cpu.codegen.library import Spec, family
 from runtime_ep_cpu.codegen.memory import stored
-from runtime_ep_cpu.codegen.microkernel import UNROLL, shapes, tiles
+from runtime_ep_cpu.codegen.microkernel import shapes, tiles
 from runtime_ep_cpu.codegen.strassen_rows import fields
 from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.codegen.tile_assembly import UNROLL
 
 FIELDS: Final = (
     "a", "a_row", "s", "s_row", "s_plane", "apart", "b", "m", "n", "k", "bias", "zeros",

@@ -29,8 +29,9 @@ from runtime_ep_cpu.codegen.epilogue import PLAIN, Finisher, Operand
 from runtime_ep_cpu.codegen.expression import Expression
 from runtime_ep_cpu.codegen.library import family
 from runtime_ep_cpu.codegen.memory import stored
-from runtime_ep_cpu.codegen.microkernel import UNROLL, shapes
+from runtime_ep_cpu.codegen.microkernel import shapes
 from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.codegen.tile_assembly import UNROLL
 from runtime_ep_cpu.codegen.winograd_forms import FORMS, Form
 from runtime_ep_cpu.codegen.winograd_transforms import (
     INPUT_FIELDS,
