@@ -24,7 +24,7 @@ FIELDS: Final = ("to", "from", "plane", *nest.fields(("to", "from")))
 """Arguments: addresses, the stride from plane to plane in elements, and the nest, whose
 inner axis are the pixels of a row."""
 
-MOST: Final = 8
+MOST: Final = 15
 """Channels for which kernels are written."""
 _CHUNK: Final = 16 * 1024
 """Elements of a chunk."""
