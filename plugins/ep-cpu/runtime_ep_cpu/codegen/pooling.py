@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from runtime_ep_cpu.codegen import memory
-from runtime_ep_cpu.codegen.builder import Module, Val, vector
+from runtime_ep_cpu.codegen.builder import Module, Val, kind, vector, with_element
 from runtime_ep_cpu.codegen.expression import Expression, evaluate, widened
 from runtime_ep_cpu.codegen.library import family
 from runtime_ep_cpu.codegen.pixels import AXES, Pixel, PixelKernel
@@ -77,6 +77,7 @@ def pool_positions(module: Module, target: Target, name: str, *, element: str) -
 
     Of equal ones the first in the order of the window's taps is taken, NaN before
     everything; a window that meets nothing has the position before its channel's first.
+    A channel has less than 2³¹ elements.
     """
     prologue = Expression((element,), (), ((0, element),))
     kernel = PixelKernel(module, target, name, [element, "i64"], EXTRA)
@@ -94,7 +95,8 @@ def pool_positions(module: Module, target: Target, name: str, *, element: str) -
                 here = index + lanes * i
                 kernel.write(0, pixel, here, value, mask)
                 first = (pixel.batch * kernel.channels + here) * plane
-                whole = position + (f.splat(first, lanes) + beside)
+                within = writer.whole(position)
+                whole = within + (f.splat(first, lanes) + beside)
                 kernel.write(1, pixel, here, whole, mask)
 
         kernel.sweep(pixel, block)
@@ -204,23 +206,28 @@ class _Reduced(_Windows):
 
 
 class _Largest(_Windows):
-    """Finds a window's largest element and its position."""
+    """Finds a window's largest element and its position.
+
+    On the way that is an integer as wide as an element, so that one mask chooses both: how
+    far it is from the position of the window's first tap, or -1.
+    """
 
     def __init__(self, kernel: PixelKernel, prologue: Expression) -> None:
         super().__init__(kernel, prologue)
         self._moves = [kernel.field(f"position_{axis}") for axis in range(AXES)]
+        self._integer = f"i{kind(self.type).bits}"
 
     def zero(self) -> State:
         """Return what nothing reduces to."""
-        positions = vector("i64", self.lanes)
+        positions = with_element(self.type, self._integer)
         return [self.f.value(-math.inf, self.type), self.f.value(-1, positions)]
 
     def position(self, tap: Sequence[Val]) -> Val:
-        """Return a tap's position in its channel, in every lane."""
-        found = self.first
+        """Return how far a tap is from the first, in every lane."""
+        found = self.f.value(0, "i64")
         for index, move in zip(tap, self._moves, strict=True):
             found = found + index * move
-        return self.f.splat(found, self.lanes)
+        return self.f.splat(self.f.convert(found, self._integer), self.lanes)
 
     def step(self, state: State, x: Val, position: Val) -> State:
         """Take a vector in: what is larger, NaN, or the first."""
@@ -231,3 +238,10 @@ class _Largest(_Windows):
             self.f.select(better, x, best),
             self.f.select(better, position, where),
         ]
+
+    def whole(self, position: Val) -> Val:
+        """Return a position in its channel, -1 of none."""
+        f = self.f
+        far = f.convert(position, "i64")
+        first = f.splat(self.first, self.lanes)
+        return f.select(far < 0, far, far + first)

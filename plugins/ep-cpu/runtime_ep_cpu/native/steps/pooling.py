@@ -21,6 +21,8 @@ from runtime_ep_cpu.native.planner import Planner
 from runtime_ep_cpu.ops import _windows
 
 OPERATORS: Final = ("MaxPool", "AveragePool", "LpPool")
+_POSITIONS: Final = 1 << 31
+"""So many elements a channel has not whose largest are looked for with positions."""
 
 
 def is_supported(node: Node) -> bool:
@@ -65,6 +67,10 @@ class PoolStep:
         """Plan the windows for the shapes at hand."""
         x = planner.layout(self._x)
         batch, channels, *sizes = x.shape
+        if len(self._results) > 1 and prod(sizes) >= _POSITIONS:
+            raise Unplannable(
+                f"a channel of shape {sizes} has more positions than native code counts"
+            )
         windows = self._windows(sizes)
         counts = self._node.attribute("count_include_pad", 0)
         axes = [_along(windows, i, n, bool(counts)) for i, n in enumerate(sizes)]
