@@ -103,7 +103,7 @@ class _Block:
     ) -> None:
         parameters = [("ptr", "arguments"), ("i64", "chunk"), ("ptr", "scratch")]
         self.f = f = Function(module, name, parameters)
-        self.lanes = target.lanes
+        self.target, self.lanes = target, target.lanes
         self.type = vector("double", self.lanes)
         self.math = VectorMath(f, target)
         kinds = {**dict.fromkeys(_POINTERS, "ptr"), **dict.fromkeys(_NUMBERS, "double")}
@@ -360,24 +360,44 @@ def coupled(module: Module, target: Target, name: str) -> None:
 
 
 def _likelihoods(b: _Block, pairs: Val, row: Val) -> None:
-    """Write each pair's probabilities, both ways, away from 0 and 1."""
-    f, field, math = b.f, b.field, b.math
+    """Write each pair's probabilities, both ways, away from 0 and 1.
+
+    On AVX-512, whose registers hold all constants of exp, they are register by register.
+    """
+    f, field = b.f, b.field
+    some = b.lanes // 2 if b.target.name == "avx512" else b.lanes
     classes = field["classes"]
     with f.loop(0, classes, carried=[f.value(0, "i64")], runs=True) as firsts:
         i = firsts.index
         with f.loop(i + 1, classes, carried=[firsts.carried[0]]) as seconds:
             j, (pair,) = seconds.index, seconds.carried
-            decision = f.load(b.line("decisions", pair, row), b.type)
-            logit = decision * b.number(field["slopes"], pair)
-            logit = -(logit + b.number(field["offsets"], pair))
-            small = math.exp(-math.abs(logit))
-            one = f.value(1.0, b.type)
-            chance = f.select(logit < 0.0, small, one) / (small + 1.0)
-            chance = math.minimum(math.maximum(chance, CERTAIN), 1 - CERTAIN)
-            b.write(chance, pairs, i * classes + j)
-            b.write(1.0 - chance, pairs, j * classes + i)
+            decisions = b.line("decisions", pair, row)
+            one, other = (b.place(pairs, n) for n in (i * classes + j, j * classes + i))
+            factors = [
+                f.splat(f.load(field[word].at(pair, "double"), "double"), some)
+                for word in ("slopes", "offsets")
+            ]
+            lanes = range(0, b.lanes, some)
+            loaded = [
+                f.load(decisions.at(lane, "double"), vector("double", some))
+                for lane in lanes
+            ]
+            chances = [_likelihood(b, decision, *factors) for decision in loaded]
+            for lane, chance in zip(lanes, chances, strict=True):
+                f.store(chance, one.at(lane, "double"))
+                f.store(1.0 - chance, other.at(lane, "double"))
             seconds.next(pair + 1)
         firsts.next(seconds.results[0])
+
+
+def _likelihood(b: _Block, decisions: Val, slope: Val, offset: Val) -> Val:
+    """Return a pair's probabilities from decisions for some rows."""
+    f, math = b.f, b.math
+    logit = -(decisions * slope + offset)
+    small = math.exp(-math.abs(logit))
+    one = f.value(1.0, small.type)
+    chance = f.select(logit < 0.0, small, one) / (small + 1.0)
+    return math.minimum(math.maximum(chance, CERTAIN), 1 - CERTAIN)
 
 
 def _system(b: _Block, pairs: Val, matrix: Val, chances: Val) -> None:
