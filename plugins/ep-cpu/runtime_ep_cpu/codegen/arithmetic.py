@@ -6,6 +6,7 @@ from typing import Any
 
 from runtime_ep_cpu.codegen.builder import Function, Val, kind, vector, with_element
 from runtime_ep_cpu.codegen.narrow import narrow, widen
+from runtime_ep_cpu.codegen.order import after
 from runtime_ep_cpu.codegen.target import Target
 
 
@@ -73,6 +74,10 @@ class Arithmetic:
     def _both(self, x: Any, y: Any) -> tuple[Val, Val]:
         type = (x if isinstance(x, Val) else y).type
         return self.function.value(x, type), self.function.value(y, type)
+
+    def after(self, x: Val, *earlier: Val) -> Val:
+        """Return ``x``, so that what uses it is written behind others: see `order`."""
+        return after(self.function, self.target, x, *earlier)
 
     # one operand
 

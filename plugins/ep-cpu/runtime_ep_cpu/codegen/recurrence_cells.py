@@ -80,28 +80,34 @@ class Cell(NamedTuple):
         return FUNCTIONS[name](m, x, alpha, beta)
 
 
+Gates = Callable[..., Any]
+"""Gives the argument of a gate by its number, read after what else is given has been
+computed: so few values wait in registers."""
+
+
 def rnn(cell: Cell, m: Any, gate: Any) -> Any:
     """Return the next state from the gate's argument."""
     return cell.gate(m, 0, gate)
 
 
 def lstm(
-    cell: Cell, m: Any, gates: Sequence[Any], c: Any, peepholes: Sequence[Any]
+    cell: Cell, m: Any, gates: Gates, c: Any, peepholes: Sequence[Any]
 ) -> tuple[Any, Any]:
     """Return the next state and cell from arguments of input, output, forget and cell.
 
     ``peepholes`` are the factors of the cell for input, output and forget, or none.
     """
-    into, out, forget, new = gates
-    if peepholes:
-        into = into + peepholes[0] * c
-        forget = forget + peepholes[2] * c
-    i = cell.gate(m, 0, into)
-    kept = 1.0 - i if cell.coupled else cell.gate(m, 0, forget)
-    c = kept * c + i * cell.gate(m, 1, new)
-    if peepholes:
-        out = out + peepholes[1] * c
-    return cell.gate(m, 0, out) * cell.apply(m, 2, c), c
+
+    def gate(number: int, c: Any, *earlier: Any) -> Any:
+        x = gates(number, *earlier)
+        return cell.gate(m, 0, x + peepholes[number] * c if peepholes else x)
+
+    i = gate(0, c)
+    added = i * cell.gate(m, 1, gates(3, i))
+    kept = 1.0 - i if cell.coupled else gate(2, c, added)
+    c = kept * c + added
+    o = gate(1, c, c)
+    return o * cell.apply(m, 2, m.after(c, o)), c
 
 
 def gru(cell: Cell, m: Any, update: Any, hidden: Any, h: Any) -> Any:

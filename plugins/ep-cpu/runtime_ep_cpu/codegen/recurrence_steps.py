@@ -285,32 +285,38 @@ class Step(Phase):
         unit = place * self.lanes
         x = self._input(row, unit)
         given = self.layer.stages[self.number][0]
-        s, inputs = (
-            [self.load(base.at((from_ + g) * self.lanes, "float")) for g in range(n)]
-            for base, from_, n in ((sums, 0, self.gates), (x, given, self.gates))
-        )
-        gates = [a + b for a, b in zip(s, inputs, strict=True)]
+
+        def read(base: Val, gate: int, *earlier: Val) -> Val:
+            place = base.at(gate * self.lanes, "float")
+            return self.load(m.after(place, *earlier))
+
+        def argument(gate: int, *earlier: Val) -> Val:
+            return read(sums, gate, *earlier) + read(x, given + gate)
+
         if cell.kind == "RNN":
-            self._result(row, unit, cells.rnn(cell, m, gates[0]))
+            self._result(row, unit, cells.rnn(cell, m, argument(0)))
         elif cell.kind == "LSTM":
             c = self.state("c", row, unit)
             factors = self._peepholes(unit)
-            h, new = cells.lstm(cell, m, gates, self.load(c), factors)
+            h, new = cells.lstm(cell, m, argument, self.load(c), factors)
             f.store(new, c)
             self._result(row, unit, h)
         elif cell.kind == "GRU_LINEAR":
-            z, r = (cell.gate(m, 0, gate) for gate in gates[:2])
+            r = cell.gate(m, 0, argument(1))
+            z = cell.gate(m, 0, argument(0, r))
+            hidden = read(x, given + 2) + r * read(sums, 2, z)
             h = self.load(self._before(row, unit))
-            self._result(row, unit, cells.gru(cell, m, z, inputs[2] + r * s[2], h))
+            self._result(row, unit, cells.gru(cell, m, z, hidden, h))
         elif self.number == 0:
-            z, r = (cell.gate(m, 0, gate) for gate in gates)
+            z = cell.gate(m, 0, argument(0))
             f.store(z, self.state("c", row, unit))
+            r = cell.gate(m, 0, argument(1, z))
             h = self.load(self._before(row, unit))
             f.store(r * h, self.state("reset", row, unit))
         else:
             z = self.load(self.state("c", row, unit))
             h = self.load(self._before(row, unit))
-            self._result(row, unit, cells.gru(cell, m, z, gates[0], h))
+            self._result(row, unit, cells.gru(cell, m, z, argument(0), h))
 
     def _input(self, row: Val, unit: Val) -> Val:
         """Return where the projected inputs of some units lie."""
