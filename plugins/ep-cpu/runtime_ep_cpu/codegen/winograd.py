@@ -22,6 +22,7 @@ threads. A number that is not finite spreads over the tiles it lies in.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
@@ -32,7 +33,7 @@ from runtime_ep_cpu.codegen.memory import stored
 from runtime_ep_cpu.codegen.microkernel import shapes
 from runtime_ep_cpu.codegen.target import Target
 from runtime_ep_cpu.codegen.tile_assembly import UNROLL
-from runtime_ep_cpu.codegen.winograd_forms import FORMS, Form
+from runtime_ep_cpu.codegen.winograd_forms import FORMS, Form, rows_of
 from runtime_ep_cpu.codegen.winograd_transforms import (
     INPUT_FIELDS,
     PARAMETERS,
@@ -284,18 +285,18 @@ class _Convolution:
     def _interpolate(self, sums: Val, results: Val, column: Val) -> None:
         """Write Aᵀ S A + bias of one tile for one panel, ``[m, m, width]``.
 
-        Sums are read again for even and odd results, so that few values wait in registers.
+        Sums are read again for even and odd results, and so is the bias, so that few
+        values wait in registers.
         """
         f, form, target = self.f, self.form, self.target
         type = vector("float", target.lanes)
         plane = self.field["s_plane"]
         with f.loop(0, self.width, target.lanes, runs=True) as loop:
             bias = self.field["bias"].at(column + loop.index, "float")
-            addend = f.load(bias, type)
             source = sums.at(loop.index, "float")
             into = results.at(loop.index, "float")
 
-            def down(k: int, group: Sequence[int]) -> list[Val]:
+            def down(group: Sequence[int], k: int, source: Val) -> list[Val]:
                 def loaded(i: int) -> Val:
                     place = source.at(plane * (i * form.span + k), "float")
                     return f.load(place, type)
@@ -303,10 +304,11 @@ class _Convolution:
                 return form.output_places(f, target, loaded, group)
 
             for group in form.output_groups:
-                columns = [down(k, group) for k in range(form.span)]
-                for y, row in zip(group, zip(*columns, strict=True), strict=True):
-                    for across in form.output_groups:
-                        values = form.output_places(f, target, row.__getitem__, across)
+                rows = rows_of(f, target, len(group), partial(down, group), source)
+                addend = f.load(bias, type)
+                for across in form.output_groups:
+                    for y, row in zip(group, rows, strict=True):
+                        values = form.output_places(f, target, row, across)
                         for x, value in zip(across, values, strict=True):
                             place = (y * form.size + x) * self.width
                             f.store(value + addend, into.at(place, "float"))

@@ -16,11 +16,13 @@ arXiv:1803.10986), and their squares are exact in binary, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
 from runtime_ep_cpu.codegen.builder import Function, Val
 from runtime_ep_cpu.codegen.microkernel import multiply_add
+from runtime_ep_cpu.codegen.order import after
 from runtime_ep_cpu.codegen.target import Target
 
 FILTER = 3
@@ -28,6 +30,30 @@ FILTER = 3
 
 Row = Callable[[int], Val]
 """Gives a value of a row when it is needed, so that few are in registers."""
+
+
+def rows_of(
+    f: Function,
+    target: Target,
+    count: int,
+    column: Callable[[int, Val], Sequence[Val]],
+    place: Val,
+) -> list[Row]:
+    """Return so many rows of a square whose columns are made when first needed.
+
+    ``column`` makes one by its number out of what is read from a ``place``, on which each
+    waits for the one before.
+    """
+    made: dict[int, Sequence[Val]] = {}
+
+    def value(row: int, k: int) -> Val:
+        nonlocal place
+        if k not in made:
+            made[k] = column(k, place)
+            place = after(f, target, place, *made[k])
+        return made[k][row]
+
+    return [partial(value, row) for row in range(count)]
 
 
 class Form(NamedTuple):
@@ -54,7 +80,7 @@ class Form(NamedTuple):
     def input_groups(self) -> tuple[tuple[int, ...], ...]:
         """Places that are computed together: pairs of points share their terms."""
         pairs = ((1 + 2 * i, 2 + 2 * i) for i in range(len(self.points)))
-        return (*pairs, (0,), (self.span - 1,))
+        return ((0,), (self.span - 1,), *pairs)
 
     @property
     def output_groups(self) -> tuple[tuple[int, ...], ...]:

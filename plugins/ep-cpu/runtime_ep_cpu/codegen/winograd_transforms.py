@@ -19,12 +19,13 @@ Pixels outside of the image are zeros.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from runtime_ep_cpu.codegen.builder import Function, Module, Val, vector
 from runtime_ep_cpu.codegen.library import family
 from runtime_ep_cpu.codegen.target import Target
-from runtime_ep_cpu.codegen.winograd_forms import FILTER, FORMS, Form
+from runtime_ep_cpu.codegen.winograd_forms import FILTER, FORMS, Form, rows_of
 
 FILTER_FIELDS: Final = (
     "w", "w_filter", "w_channel", "u", "filters", "channels", "taps", "width"
@@ -217,11 +218,12 @@ def _transform(
 ) -> None:
     """Write Bᵀ d B for a register of channels.
 
-    Inputs are read again for each group of places, so that few values wait in registers.
+    Inputs are read again for each group of places, and column by column when these are
+    needed, so that few values wait in registers.
     """
     type = vector("float", target.lanes)
 
-    def column(k: int, group: Sequence[int]) -> list[Val]:
+    def column(group: Sequence[int], k: int, channel: Val) -> list[Val]:
         def loaded(i: int) -> Val:
             pixel = f.load(pixels.at(i * form.span + k, "ptr"), "ptr", 8)
             return f.load(pixel.at(channel, "float"), type)
@@ -229,9 +231,9 @@ def _transform(
         return form.input_places(f, target, loaded, group)
 
     for group in form.input_groups:
-        columns = [column(k, group) for k in range(form.span)]
-        for i, row in zip(group, zip(*columns, strict=True), strict=True):
-            for across in form.input_groups:
-                values = form.input_places(f, target, row.__getitem__, across)
+        rows = rows_of(f, target, len(group), partial(column, group), channel)
+        for across in form.input_groups:
+            for i, row in zip(group, rows, strict=True):
+                values = form.input_places(f, target, row, across)
                 for k, value in zip(across, values, strict=True):
                     f.store(value, into.at(plane * (i * form.span + k), "float"))
