@@ -20,18 +20,6 @@ FAR = re.compile(r"^(sin|cos|power)$")
 ONCE = re.compile(r"^(winograd_filters|pack|gates)")
 """These run when a session is made."""
 
-FEW = {
-    ("avx512", "coupled"): 2,
-    ("avx512", "transposed_1"): 4,
-    ("avx2", "gru"): 1,
-    ("avx2", "gru_linear"): 2,
-    ("avx2", "lstm"): 5,
-    ("avx2", "pool_positions"): 4,
-    ("avx2", "winograd_4"): 3,
-    ("avx2", "winograd_input_4"): 5,
-}
-"""Loops of a hundred instructions and more in which so many values pass by the stack."""
-
 CASES = [
     (name, kernel)
     for name, target in TARGETS.items()
@@ -47,4 +35,4 @@ def test_no_vector_is_spilled_in_an_innermost_loop(name, kernel):
     text = assembly(written([spec], target), target, remarks=True)
     moved = on_stack if name == "avx512" else spills
     for loop in innermost(text):
-        assert len(moved(loop)) <= FEW.get((name, kernel), 0), "\n".join(loop)
+        assert not moved(loop), "\n".join(loop)
