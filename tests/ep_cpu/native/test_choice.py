@@ -236,7 +236,9 @@ def test_a_corrupted_entry_is_dropped_with_a_warning_and_made_anew(fresh, monkey
 def test_a_switched_off_cache_writes_nothing(fresh):
     options = ort.SessionOptions()
     options.add_session_config_entry("session.cache", "0")
-    assert right(ort.InferenceSession(dense(), options, providers=[CPU]))
+    assert right(
+        ort.InferenceSession(dense(), options, providers=[(CPU, {"target": "auto"})])
+    )
     assert compiled() > 0
     assert not entries(fresh)
 
