@@ -11,6 +11,7 @@ from runtime_ep_cpu.codegen.memory import mask_of, read, stored, write
 from runtime_ep_cpu.codegen.recurrence_cells import STAGES, Cell
 from runtime_ep_cpu.codegen.recurrence_shapes import SUMS, most_rows
 from runtime_ep_cpu.codegen.target import Target
+from runtime_ep_cpu.codegen.tile_assembly import Panels, write_row
 from runtime_ep_cpu.codegen.vmath import VectorMath
 
 FIELDS: Final = (
@@ -187,15 +188,55 @@ class Step(Phase):
             self._cells(start + loop.index * way, loop.index, row, rows)
 
     def _products(self, panels: tuple[Val, Val, Val], row: Val, rows: Val) -> None:
+        """Multiply some rows by some panels; ask for the inputs of their cells."""
         f = self.f
         start, way, number = panels
         with f.loop(0, number, runs=True) as loop:
-            panel = start + loop.index * way
-            ahead = self._input(row, panel * (self.units * self.lanes))
+            ahead = self._input(
+                row, (start + loop.index * way) * (self.units * self.lanes)
+            )
             for line in range(0, self.width, 16):
                 f.prefetch(ahead.at(line, "float"))
-            sums = self._sums(loop.index, rows)
-            self._multiply(panel, panel + way, row, rows, sums)
+
+        def tiles() -> list[Val]:
+            with f.loop(0, number, runs=True) as loop:
+                panel = start + loop.index * way
+                sums = self._sums(loop.index, rows)
+                self._multiply(panel, panel + way, row, rows, sums)
+            return []
+
+        def alone() -> list[Val]:
+            self._multiply_row(panels, row)
+            return []
+
+        if self.target.is_x86 and self.target.fma:
+            f.choose(rows.equals(1), alone, tiles)
+        else:
+            tiles()
+
+    def _multiply_row(self, panels: tuple[Val, Val, Val], row: Val) -> None:
+        """Multiply one row of the state by some panels."""
+        field = self.field
+        start, way, number = panels
+        each = field["hidden"] * self.width
+        write_row(
+            self.f,
+            self.target,
+            self.gates * self.units,
+            Panels(
+                self._state(row), field["weights"].at(start * each, "float"),
+                way * each * 4, field["hidden"],
+                field["bias"].at(start * self.width, "float"), way * (self.width * 4),
+                self.scratch, number,
+            ),
+        )  # fmt: skip
+
+    def _state(self, row: Val) -> Val:
+        """Return where a row of the state lies that is multiplied."""
+        nothing = self.f.value(0, "i64")
+        if self.number == 0:
+            return self.turned(self.given["step"], row, nothing)
+        return self.state("reset", row, nothing)
 
     def _sums(self, index: Val, rows: Val) -> Val:
         """Return where the sums of one of a group's panels lie."""
@@ -222,11 +263,7 @@ class Step(Phase):
         It asks for the weights of the ``following`` one meanwhile.
         """
         f, field = self.f, self.field
-        nothing = f.value(0, "i64")
-        if self.number == 0:
-            state = self.turned(self.given["step"], row, nothing)
-        else:
-            state = self.state("reset", row, nothing)
+        state = self._state(row)
         weights, ahead = (
             field["weights"].at(number * field["hidden"] * self.width, "float")
             for number in (panel, following)

@@ -66,6 +66,84 @@ def write(f: Function, target: Target, shape: Shape, given: Given) -> None:
     _Tile(f, target, shape, given).write()
 
 
+class Panels(NamedTuple):
+    """Panels that follow each other, forwards or backwards, and one row for all of them.
+
+    ``b_step`` and ``bias_step`` lead from one panel's begin to the next one's, in bytes;
+    results lie side by side in ``out``, in the order in which panels are taken.
+    """
+
+    a: Val
+    b: Val
+    b_step: Val
+    k: Val
+    bias: Val
+    bias_step: Val
+    out: Val
+    number: Val
+
+
+def write_row(f: Function, target: Target, vectors: int, given: Panels) -> None:
+    """Write ``out = bias + a · b`` for one row and some panels, one at least.
+
+    So short a product would wait for each of its calls, and what they fetch. Sums are made
+    in the order of all tiles.
+    """
+    register = "%zmm" if target.lanes == 16 else "%ymm"
+    line = 4 * target.lanes
+    sums, factor = [f"{register}{v}" for v in range(vectors)], f"{register}{vectors}"
+
+    def rows(count: int) -> list[str]:
+        lines = []
+        for row in range(count):
+            lines.append(f"vbroadcastss {4 * row}({{a}}), {factor}")
+            for v, total in enumerate(sums):
+                place = f"{line * (row * vectors + v)}({{b}})"
+                lines.append(f"vfmadd231ps {place}, {factor}, {total}")
+        return [
+            *lines,
+            f"addq $${4 * count}, {{a}}",
+            f"addq $${line * vectors * count}, {{b}}",
+        ]
+
+    moves = [(line * v, total) for v, total in enumerate(sums)]
+    lines = ["0:", *(f"vmovups {place}({{bias}}), {total}" for place, total in moves)]
+    lines += ["movq {row}, {a}", "addq {bias_step}, {bias}", "movq {k}, {left}"]
+    lines += ["shrq $$2, {left}", "je 2f", "1:", *rows(UNROLL), "decq {left}", "jne 1b"]
+    lines += ["2:", "movq {k}, {left}", "andq $$3, {left}", "je 4f", "3:", *rows(1)]
+    lines += ["decq {left}", "jne 3b", "4:"]
+    lines += [f"vmovups {total}, {place}({{out}})" for place, total in moves]
+    lines += [f"addq $${line * vectors}, {{out}}", "addq {jump}, {b}"]
+    lines += ["decq {count}", "jne 0b"]
+    jump = given.b_step - given.k * (line * vectors)
+    operands = {
+        "row": given.a, "a": given.a, "b": given.b, "jump": jump, "k": given.k,
+        "left": given.k, "bias": given.bias, "bias_step": given.bias_step,
+        "out": given.out, "count": given.number,
+    }  # fmt: skip
+    lost = [name.removeprefix("%") for name in (*sums, factor)]
+    _emit(f, lines, operands, lost)
+
+
+def _emit(
+    f: Function, lines: Sequence[str], operands: dict[str, Val], lost: Sequence[str]
+) -> None:
+    """Write assembly that may change its operands, and loses some registers."""
+    count = len(operands)
+    clobbers = [
+        f"~{{{name}}}" for name in (*lost, "memory", "dirflag", "fpsr", "flags")
+    ]
+    constraints = ["=&r"] * count + [str(i) for i in range(count)] + clobbers
+    names = {name: f"${i}" for i, name in enumerate(operands)}
+    text = "\\0A".join(line.format(**names) for line in lines)
+    result = "{" + ", ".join(value.type for value in operands.values()) + "}"
+    listed = ", ".join(repr(value) for value in operands.values())
+    f.emit(
+        f'call {result} asm sideeffect "{text}", "{",".join(constraints)}"({listed})',
+        result,
+    )
+
+
 _OUT, _OUT_ROW, _WHOLE, _LIMITS, _MASKS = (8 * i for i in range(5))
 """Offsets in the frame, by which the assembly is given what it needs but for a moment.
 
@@ -107,7 +185,16 @@ class _Tile:
             loop = self._rows()
         pointers |= {"frame": self._frame(), "place": given.bias, "step": given.first}
         lines = [*self._begin(), *loop, *self._limited(), *self._end()]
-        self._emit(lines, pointers)
+        _emit(f, lines, pointers, self._lost())
+
+    def _lost(self) -> list[str]:
+        """Return the registers that others may hold something in.
+
+        Vectors beyond sixteen are no caller's anywhere, and LLVM keeps nothing in them here.
+        """
+        widest = "zmm" if self.target.lanes == 16 else "ymm"
+        masks = self.shape.vectors if self.masked else 0
+        return [f"{widest}{i}" for i in range(16)] + [f"k{1 + v}" for v in range(masks)]
 
     def _frame(self) -> Val:
         """Store what is needed for a moment; return where."""
@@ -264,24 +351,3 @@ class _Tile:
             lines += [f"vmaxps {total}, {low}, {total}"]
             lines += [f"vminps {total}, {high}, {total}"]
         return lines
-
-    def _emit(self, lines: Sequence[str], operands: dict[str, Val]) -> None:
-        """Write the assembly; it may change its operands and all vector registers.
-
-        Those beyond sixteen are no caller's anywhere, and LLVM keeps nothing in them here.
-        """
-        widest = "zmm" if self.target.lanes == 16 else "ymm"
-        lost = [f"~{{{widest}{index}}}" for index in range(16)]
-        if self.masked:
-            lost += [f"~{{k{1 + v}}}" for v in range(self.shape.vectors)]
-        lost += ["~{memory}", "~{dirflag}", "~{fpsr}", "~{flags}"]
-        count = len(operands)
-        constraints = ["=&r"] * count + [str(i) for i in range(count)] + lost
-        names = {name: f"${i}" for i, name in enumerate(operands)}
-        text = "\\0A".join(line.format(**names) for line in lines)
-        result = "{" + ", ".join(value.type for value in operands.values()) + "}"
-        listed = ", ".join(repr(value) for value in operands.values())
-        self.f.emit(
-            f'call {result} asm sideeffect "{text}", "{",".join(constraints)}"({listed})',
-            result,
-        )
