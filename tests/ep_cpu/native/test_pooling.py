@@ -5,6 +5,7 @@ import pytest
 from beside_numpy import checked, groups, kernels, roles
 from draws import Draw
 from onnx import TensorProto
+from runtime_ep_cpu.native.steps import pooling
 
 KINDS = ("float32", "float32", "float16", "bfloat16")
 NARROW = {"float16": 6e-3, "bfloat16": 4e-2, "float32": 4e-6}
@@ -107,6 +108,16 @@ def test_positions_are_numbers_like_any():
     d.add("MaxPool", [x], "y", "z", kernel_shape=[3, 3])
     d.add("Cast", ["z"], "f", to=TensorProto.FLOAT)
     checked(d.model(["y", "f"]), d.feed)
+
+
+@pytest.mark.parametrize("outputs", [["y", "z"], ["z"]])
+def test_more_positions_than_native_code_counts_are_numpys(outputs, monkeypatch):
+    monkeypatch.setattr(pooling, "_POSITIONS", 64)
+    for size, is_numpys in ((7, False), (8, True)):
+        d = Draw(3)
+        x = d.operand("x", d.array((1, 3, size, size)))
+        d.add("MaxPool", [x], "y", "z", kernel_shape=[3, 3])
+        checked(d.model(outputs), d.feed, moves=is_numpys)
 
 
 @pytest.mark.parametrize("target", ["generic", "avx2"])

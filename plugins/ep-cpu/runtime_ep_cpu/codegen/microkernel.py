@@ -161,9 +161,10 @@ def _in_assembly(
     function: Function, target: Target, shape: Shape, difference: bool
 ) -> None:
     a, a_row, b, c, c_row, k, first, bias, columns, ahead, *more = function.parameters
+    words = ("less", "into") if difference else ("steps", "runs", "limits")
     given = Given(
         a, a_row, b, k, ahead, first, bias, c, c_row * 4, columns,
-        *([*more] if difference else [None, None, *more]),
+        **dict(zip(words, more, strict=False)),
     )  # fmt: skip
     tile_assembly.write(function, target, shape, given)
 

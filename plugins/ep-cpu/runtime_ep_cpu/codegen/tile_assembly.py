@@ -8,6 +8,8 @@ then come those of the panel's row, then factors::
     for round in rounds: multiply UNROLL rows of the panel; ask for a line ahead
     for row in the rest: multiply
     out = accumulators                           # within limits; columns beyond are masked
+
+`write_row` is for one row and many panels, as a recurrent state has: a tile of its own.
 """
 
 from __future__ import annotations
